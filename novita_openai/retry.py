@@ -1,0 +1,306 @@
+"""When to send a request again: one immutable policy, its decisions pure, carried out by tenacity.
+
+What happens to a failed attempt, in this order:
+
+1. its error is classified (:func:`novita_openai.classify`); an action without a backoff is final, and so is what the
+   service forbids to repeat (``x-should-retry: false``);
+2. the delay is what the service asks for (``Retry-After``), else the action's backoff; a longer wish than
+   ``retry_after_cap`` is final;
+3. it is final when the attempts are used up, the delay would pass the deadline, or the budget has no token left.
+
+A final error is raised as it came, with notes: the documented meaning, then a line for each attempt.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import random as random_numbers
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
+
+import openai
+
+from novita_openai.backoff import Backoff, RetryBudget
+from novita_openai.errors import (
+    RULES,
+    UNKNOWN,
+    Action,
+    ErrorRule,
+    classify,
+    header_of,
+    is_ambiguous,
+    reason_of,
+    retry_after,
+    status_of,
+)
+
+if TYPE_CHECKING:
+    import tenacity
+
+__all__ = ["Backoff", "RetryBudget", "RetryPolicy", "no_wait"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+DEFAULT_ATTEMPTS: Final = 3
+"""Attempts of a call that names no number: what the SDK's default of two retries comes to."""
+
+
+def _default_backoffs() -> dict[Action, Backoff]:
+    return {Action.WAIT: Backoff(2.0, 60.0), Action.RETRY: Backoff(1.0, 30.0)}
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How a client answers errors; give it as ``policy=`` to a client, a factory or ``with_options``.
+
+    ``attempts``: requests a call may cost in all; None: one more than the client's ``max_retries``.
+    ``backoffs``: the delays for each action; an action without one is not retried.
+    ``rules``: the error table; rows of your own go before ``*RULES``.
+    ``deadline``: seconds over the whole call, waits included. It shrinks each attempt's timeout; as that bounds the
+    silence on the line and not the sum, an answer that trickles in can still take longer.
+    ``retry_after_cap``: seconds; when the service asks for a longer wait, the call fails at once and says so.
+    ``budget``: see :class:`RetryBudget`; None: no limit.
+    ``retry_ambiguous``: whether to repeat what may have been answered (and charged) already: timeouts and
+    disconnects after sending.
+    """
+
+    attempts: int | None = None
+    _: KW_ONLY
+    backoffs: Mapping[Action, Backoff] = field(default_factory=_default_backoffs)
+    rules: tuple[ErrorRule, ...] = RULES
+    deadline: float | None = None
+    retry_after_cap: float = 120.0
+    budget: RetryBudget | None = field(default_factory=RetryBudget)
+    retry_ambiguous: bool = True
+
+    def __post_init__(self) -> None:
+        if self.attempts is not None and self.attempts < 1:
+            raise ValueError(f"attempts={self.attempts}: a call takes at least one")
+        if self.deadline is not None and not self.deadline > 0:
+            raise ValueError(f"deadline={self.deadline}: seconds, above 0")
+        if not self.retry_after_cap >= 0:
+            raise ValueError(f"retry_after_cap={self.retry_after_cap}: seconds, at least 0")
+        if Action.FAIL in self.backoffs:
+            raise ValueError("backoffs: Action.FAIL is never retried; give the error a rule of its own instead")
+
+    @classmethod
+    def batch(cls) -> RetryPolicy:
+        """Return a patient policy for work that nobody waits for: 8 attempts, long waits, no budget."""
+        backoffs = {Action.WAIT: Backoff(5.0, 120.0), Action.RETRY: Backoff(2.0, 120.0)}
+        return cls(attempts=8, backoffs=backoffs, retry_after_cap=600.0, budget=None)
+
+    @classmethod
+    def off(cls) -> RetryPolicy:
+        """Return a policy that never sends anything twice."""
+        return cls(attempts=1)
+
+    def delay(self, error: BaseException, attempt: int, *, random: float = 0.5) -> float | None:
+        """Return the seconds to wait before sending again, None to give up.
+
+        Pure. ``attempt`` counts from 1; ``random`` in [0, 1) places a backoff in its jitter, 0.5 gives it plain.
+        """
+        backoff = self.backoffs.get(self.action(error))
+        if backoff is None or (self.attempts is not None and attempt >= self.attempts):
+            return None
+        asked = retry_after(error)
+        if asked is None:
+            return backoff.delay(attempt, random=random)
+        return asked if asked <= self.retry_after_cap else None
+
+    def action(self, error: BaseException) -> Action:
+        """Return what to do about an error: the table's word, and ``x-should-retry`` where the table has none."""
+        rule, wish = classify(error, self.rules), header_of(error, "x-should-retry")
+        if wish == "false" or (is_ambiguous(error) and not self.retry_ambiguous):
+            return Action.FAIL
+        return Action.RETRY if wish == "true" and rule is UNKNOWN else rule.action
+
+    def wraps(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        """Make any function, sync or async, retry by this policy (three attempts where the policy names no number).
+
+        For requests sent by other means than our clients, which retry by themselves.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"{function!r} is a generator: what it has yielded cannot be taken back")
+        attempts = self.attempts or DEFAULT_ATTEMPTS
+        # functools.partial and objects with an async __call__ count as async functions too.
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+            send = cast("Callable[_P, Awaitable[Any]]", function)
+
+            @functools.wraps(function)
+            async def retried_async(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+                return await Call(self, attempts).run_async(lambda _: send(*args, **kwargs))
+
+            return cast("Callable[_P, _R]", retried_async)
+
+        @functools.wraps(function)
+        def retried(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            return Call(self, attempts).run(lambda _: function(*args, **kwargs))
+
+        return retried
+
+
+class Call:
+    """One call: sends the first attempt, and hands over to tenacity only when that has failed.
+
+    ``run`` and ``run_async`` take a function of the number of attempts made before. ``repeatable`` says whether the
+    same body can be sent again, ``hints`` gives further notes for the final error; ``details`` are keys for the log.
+    """
+
+    error: Exception
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        attempts: int,
+        *,
+        repeatable: Callable[[], bool] = lambda: True,
+        hints: Callable[[Exception], list[str]] = lambda _: [],
+        **details: object,
+    ) -> None:
+        self.policy, self.attempts, self.details = policy, attempts, details
+        self.repeatable, self.hints = repeatable, hints
+        self.started, self.history, self.upcoming = time.monotonic(), list[str](), 0.0
+        if policy.budget is not None:
+            policy.budget.deposit()
+
+    def run(self, send: Callable[[int], _R]) -> _R:
+        """Send until an answer comes or the policy gives up."""
+        try:
+            return send(0)
+        except Exception as error:  # noqa: BLE001 - decided upon below
+            self.error = self._ours(error)
+        import tenacity
+
+        return tenacity.Retrying(**self._controls())(lambda: self._resend(send))
+
+    async def run_async(self, send: Callable[[int], Awaitable[_R]]) -> _R:
+        """Send until an answer comes or the policy gives up."""
+        try:
+            return await send(0)
+        except Exception as error:  # noqa: BLE001 - decided upon below
+            self.error = self._ours(error)
+        import tenacity
+
+        async def resend() -> _R:
+            return await self._resend(send)
+
+        return await tenacity.AsyncRetrying(**self._controls())(resend)
+
+    def remaining(self) -> float | None:
+        """Return the seconds left until the deadline, None without one."""
+        return None if self.policy.deadline is None else self.policy.deadline - (time.monotonic() - self.started)
+
+    def _ours(self, error: Exception) -> Exception:
+        """Return an error of the service or of the table; raise any other as it came, free of notes."""
+        if isinstance(error, openai.APIError) or classify(error, self.policy.rules) is not UNKNOWN:
+            return error
+        raise error
+
+    def _resend(self, send: Callable[[int], _R]) -> _R:
+        """Fail as the first attempt did when tenacity makes its first, then send."""
+        if not self.history:
+            raise self.error
+        return send(len(self.history))
+
+    def _controls(self) -> dict[str, Any]:
+        """Return tenacity's arguments; it asks the retry predicate first, then for the wait, then whether to stop."""
+        return {
+            "retry": self._is_retryable,
+            "wait": lambda _: 0.0 if _without_waiting else self.upcoming,
+            "stop": lambda _: self._is_spent(),
+            "before_sleep": lambda _: self._log("retry.scheduled", wait=round(self.upcoming, 3)),
+            "reraise": True,
+        }
+
+    def _is_retryable(self, state: tenacity.RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, Exception):  # an answer, an interrupt, a cancelled task
+            return False
+        self.error = error
+        self.history.append(f"attempt {len(self.history) + 1} of {self.attempts}: {_summary(error)}")
+        delay = self.policy.delay(error, len(self.history), random=random_numbers.random())  # noqa: S311 - jitter
+        if delay is None:
+            self._give_up(self._refusal())
+            return False
+        self.upcoming = delay
+        return True
+
+    def _is_spent(self) -> bool:
+        """Say whether a retryable error is final all the same; the budget comes last, as asking it costs a token."""
+        left = self.remaining()
+        if len(self.history) >= self.attempts:
+            why = "attempts"
+        elif left is not None and self.upcoming >= left:
+            why = "deadline"
+        elif not self.repeatable():
+            why = "upload"
+        elif self.policy.budget is not None and not self.policy.budget.withdraw():
+            why = "budget"
+        else:
+            self.history[-1] += f"; waited {self.upcoming:.2f} s"
+            return False
+        self._give_up(why)
+        return True
+
+    def _refusal(self) -> str:
+        """Name what made the policy refuse a delay."""
+        if self.policy.action(self.error) not in self.policy.backoffs:
+            return "error"
+        asked = retry_after(self.error)
+        return "retry_after" if asked is not None and asked > self.policy.retry_after_cap else "attempts"
+
+    def _give_up(self, why: str) -> None:
+        asked = retry_after(self.error) if why == "retry_after" else None
+        self._log("retry.gave_up", wait=asked, stopped_by=why)
+        reason = _WHY_NOT_AGAIN.get(why, "").format(policy=self.policy, asked=asked)
+        meaning = classify(self.error, self.policy.rules).meaning
+        for note in filter(None, (meaning, *self.hints(self.error), reason, *self.history)):
+            self.error.add_note(note)
+
+    def _log(self, event: str, **keys: object) -> None:
+        # structlog costs a program that meets no error more time to import than the rest of this package.
+        import structlog
+
+        structlog.get_logger("novita_openai").warning(
+            event,
+            attempt=len(self.history),
+            attempts=self.attempts,
+            status=status_of(self.error),
+            reason=reason_of(self.error),
+            request_id=getattr(self.error, "request_id", None),
+            **self.details,
+            **keys,
+        )
+
+
+_WHY_NOT_AGAIN: Final = {
+    "deadline": "Not sent again: the next attempt would start after the deadline of {policy.deadline:g} s.",
+    "upload": "Not sent again: the upload cannot be rewound to its start.",
+    "budget": "Not sent again: so many calls fail that the retry budget is used up ({policy.budget!r}).",
+    "retry_after": "Not sent again: the service asks to wait {asked:g} s, above retry_after_cap "
+    "({policy.retry_after_cap:g} s).",
+}
+
+
+def _summary(error: Exception) -> str:
+    status = status_of(error)
+    return reason_of(error) if status is None else f"{status} {reason_of(error)}"
+
+
+_without_waiting = 0
+
+
+@contextmanager
+def no_wait() -> Iterator[None]:
+    """Skip every wait between attempts while inside, in all threads: for tests of programs that meet errors."""
+    global _without_waiting  # noqa: PLW0603 - a switch for the whole process, so that threads see it too
+    _without_waiting += 1
+    try:
+        yield
+    finally:
+        _without_waiting -= 1

@@ -1,0 +1,121 @@
+"""Where the key and the address come from, and what they must look like: arguments first, then NOVITA_* variables."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from inspect import isawaitable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, Protocol, Self
+from urllib.parse import urlsplit
+
+import openai
+
+BASE_URL: Final = "https://api.novita.ai/v3/openai"
+"""The service's documented address: https://novita.ai/docs/guides/llm-api."""
+
+
+class URL(Protocol):
+    """What the URL objects of the SDK's HTTP libraries have in common."""
+
+    @property
+    def scheme(self) -> str:
+        """The part before the colon."""
+        ...
+
+    @property
+    def host(self) -> str:
+        """The host, without the port."""
+        ...
+
+
+class BaseURLError(openai.OpenAIError, ValueError):
+    """The base URL is no address."""
+
+
+class MissingAPIKeyError(openai.OpenAIError):
+    """No usable API key was given."""
+
+
+def find_key() -> str:
+    """Return the key that the environment holds, checked."""
+    if key := os.environ.get("NOVITA_API_KEY", "").strip():
+        return check_key(key, "NOVITA_API_KEY")
+    if path := os.environ.get("NOVITA_API_KEY_FILE", "").strip():
+        return check_key(_read_key(path), f"NOVITA_API_KEY_FILE ({path})")
+    raise MissingAPIKeyError(
+        "No API key: pass api_key=, set NOVITA_API_KEY, or set NOVITA_API_KEY_FILE to the path of a file that holds it."
+        " Keys: https://novita.ai/settings/key-management"
+    )
+
+
+def _read_key(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MissingAPIKeyError(f"NOVITA_API_KEY_FILE: cannot read {path}: {error}") from error
+
+
+def check_key(key: str, source: str) -> str:
+    """Return a key that an HTTP header can carry; the error names the source and never the key."""
+    key = key.strip()
+    if not key:
+        raise MissingAPIKeyError(f"The API key from {source} is empty.")
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise MissingAPIKeyError(f"The API key from {source} holds characters that no key has: spaces or non-ASCII.")
+    return key
+
+
+def find_base_url(given: str | URL | None) -> str:
+    """Return the address to send to; warn where it would carry the key unencrypted over a network."""
+    source = "base_url" if given else "NOVITA_BASE_URL"
+    url = str(given or os.environ.get("NOVITA_BASE_URL", "").strip() or BASE_URL)
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BaseURLError(f"{source}={url!r} is no address: expected something like {BASE_URL}")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        warnings.warn(f"{source}={url!r}: the API key would travel unencrypted; use https", stacklevel=3)
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+@dataclass(frozen=True)
+class CheckedKey:
+    """A function for the key whose every answer is checked before it meets a header."""
+
+    source: Callable[[], str]
+
+    @classmethod
+    def of(cls, source: Callable[[], str]) -> Self:
+        """Wrap a function, once: copies of a client hand on what is wrapped already."""
+        return source if isinstance(source, cls) else cls(source)
+
+    def __call__(self) -> str:
+        """Return the key."""
+        return check_key(self.source(), "api_key()")
+
+
+@dataclass(frozen=True)
+class AsyncCheckedKey:
+    """The same for the async client, of functions that are async and that are not."""
+
+    source: Callable[[], str] | Callable[[], Awaitable[str]]
+
+    @classmethod
+    def of(cls, source: Callable[[], str] | Callable[[], Awaitable[str]]) -> Self:
+        """Wrap a function, once: copies of a client hand on what is wrapped already."""
+        return source if isinstance(source, cls) else cls(source)
+
+    async def __call__(self) -> str:
+        """Return the key."""
+        key = self.source()
+        return check_key(await key if isawaitable(key) else key, "api_key()")

@@ -1,0 +1,1 @@
+"""Benchmarks against the raw SDK, run by hand from the root: ``python -m tests.benchmarks.client``."""

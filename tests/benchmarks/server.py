@@ -1,0 +1,122 @@
+"""A server of fixed replies in a process of its own, as small as can be, so that a benchmark times the client.
+
+The first part of the path names the reply: ``whole`` (a chat completion), ``stream`` (the same in ``CHUNKS`` pieces),
+``outage`` (the model is not available); a client's ``base_url`` thus chooses. ``GET /count`` tells the number of
+requests before it. Only what keep-alive needs is parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from typing import Any, Final, cast
+
+CHUNKS: Final = 200
+"""The pieces of text in the reply ``stream``."""
+
+_TEXT: Final = "Boil four litres of water with two spoons of salt, add the pasta, stir, taste after eight minutes. " * 2
+_CHAT: Final = {
+    "id": "0123456789abcdef0123456789abcdef",
+    "object": "chat.completion",
+    "created": 1735689600,
+    "model": "meta-llama/llama-3.1-8b-instruct",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": _TEXT}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 12, "completion_tokens": 46, "total_tokens": 58},
+    "system_fingerprint": "",
+}
+_OUTAGE: Final = {"code": 500, "reason": "MODEL_NOT_AVAILABLE", "message": "model is not available", "metadata": {}}
+
+
+def _whole(status: str, body: object, *headers: str) -> bytes:
+    content = json.dumps(body).encode()
+    lines = (f"HTTP/1.1 {status}", "content-type: application/json", f"content-length: {len(content)}", *headers)
+    return "\r\n".join((*lines, "", "")).encode() + content
+
+
+def _streamed(count: int) -> bytes:
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, *({"content": " word"},) * count]
+    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": "stop"})
+    kind = {"object": "chat.completion.chunk", "usage": None}
+    events = [*(json.dumps(_CHAT | kind | {"choices": [choice]}) for choice in choices), "[DONE]"]
+    parts = [f"data: {event}\n\n" for event in events]
+    head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    return (head + "".join(f"{len(part):x}\r\n{part}\r\n" for part in (*parts, ""))).encode()
+
+
+_REPLIES: Final = {
+    b"whole": _whole("200 OK", _CHAT),
+    b"stream": _streamed(CHUNKS),
+    # The raw SDK has no switch for its waits: this header makes them short. It changes no decision to retry.
+    b"outage": _whole("500 Internal Server Error", _OUTAGE, "retry-after-ms: 1"),
+}
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+
+class FixedReplies(asyncio.Protocol):
+    """Answers each whole request on a connection, one after the other."""
+
+    requests = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._received = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if _is_whole(self._received):
+            name = self._received.split(b"/", 2)[1]
+            self._received = b""
+            self._transport.write(_REPLIES.get(name) or _whole("200 OK", FixedReplies.requests))
+            FixedReplies.requests += name in _REPLIES
+
+
+def _is_whole(received: bytes) -> bool:
+    end = received.find(b"\r\n\r\n")
+    length = _LENGTH.search(received, 0, end)
+    return end >= 0 and len(received) >= end + 4 + int(length[1] if length else 0)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server, as its parent sees it."""
+
+    port: int
+
+    def url(self, reply: str) -> str:
+        """Return the base URL under which every request gets the named reply."""
+        return f"http://127.0.0.1:{self.port}/{reply}"
+
+    def requests(self) -> int:
+        """Return the number of requests so far."""
+        connection = HTTPConnection("127.0.0.1", self.port)
+        connection.request("GET", "/count")
+        count = int(connection.getresponse().read())
+        connection.close()
+        return count
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """Run a server in a process of its own, which ends with the block or with this process."""
+    command = [sys.executable, __file__]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield Server(int(process.stdout.readline()))
+
+
+async def _serve() -> None:
+    server = await asyncio.get_running_loop().create_server(FixedReplies, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())

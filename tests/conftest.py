@@ -1,0 +1,115 @@
+"""Fixtures: a scripted server, and one face over the sync and the async client so that one suite runs over both."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from server import Server
+
+import novita_openai
+from novita_openai import AsyncNovitaOpenAI, NovitaOpenAI
+from novita_openai.local import LocalModel
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("OPENAI_", "NOVITA_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        yield running
+
+
+class Driver:
+    """Calls a client, sync or async, and gives the answer back either way."""
+
+    def __init__(self, client: NovitaOpenAI | AsyncNovitaOpenAI, runner: asyncio.Runner) -> None:
+        self.client: Any = client
+        self._runner = runner
+
+    @property
+    def is_async(self) -> bool:
+        return isinstance(self.client, AsyncNovitaOpenAI)
+
+    def of(self, client: NovitaOpenAI | AsyncNovitaOpenAI) -> Driver:
+        """Return a driver for a copy of the client."""
+        return Driver(client, self._runner)
+
+    def call(self, function: Callable[[Any], Any]) -> Any:
+        async def call() -> Any:
+            result = function(self.client)
+            return await result if inspect.isawaitable(result) else result
+
+        return self._runner.run(call()) if self.is_async else function(self.client)
+
+    def collect(self, function: Callable[[Any], Any]) -> list[Any]:
+        """Call, and read the stream or the pages that come back to their end."""
+
+        async def collect() -> list[Any]:
+            result = function(self.client)
+            return [item async for item in (await result if inspect.isawaitable(result) else result)]
+
+        return self._runner.run(collect()) if self.is_async else list(function(self.client))
+
+    def within(self, function: Callable[[Any], Any], use: Callable[[Any], Any]) -> Any:
+        """Enter the context manager that the function returns, and use what it gives."""
+
+        async def within() -> Any:
+            async with function(self.client) as entered:
+                result = use(entered)
+                return await result if inspect.isawaitable(result) else result
+
+        if self.is_async:
+            return self._runner.run(within())
+        with function(self.client) as entered:
+            return use(entered)
+
+    def chat(self, **options: Any) -> Any:
+        messages = [{"role": "user", "content": "How do I make pasta?"}]
+        return self.call(
+            lambda client: client.chat.completions.create(**{"model": "m", "messages": messages} | options)
+        )
+
+    def complete(self, **options: Any) -> Any:
+        options = {"model": "m", "prompt": "USER: Hi"} | options
+        return self.call(lambda client: client.completions.create(**options))
+
+    def close(self) -> None:
+        self.call(lambda client: client.close())
+
+
+@pytest.fixture(params=["sync", "async"])
+def connect(request: pytest.FixtureRequest, server: Server) -> Iterator[Callable[..., Driver]]:
+    """Return a function that builds a client of the server, sync and async in turn; it sleeps nowhere."""
+    kind: Any = NovitaOpenAI if request.param == "sync" else AsyncNovitaOpenAI
+    drivers: list[Driver] = []
+    with asyncio.Runner() as runner, novita_openai.retry.no_wait():
+
+        def build(**options: Any) -> Driver:
+            drivers.append(Driver(kind(**{"api_key": "sk_test", "base_url": server.base_url} | options), runner))
+            return drivers[-1]
+
+        yield build
+        for driver in drivers:
+            driver.close()
+
+
+@pytest.fixture
+def driver(connect: Callable[..., Driver]) -> Driver:
+    return connect()
+
+
+@pytest.fixture(scope="session")
+def local_model() -> Iterator[LocalModel]:
+    """Give a running real model; it takes about two seconds to start."""
+    with LocalModel() as server:
+        yield server

@@ -1,0 +1,69 @@
+"""Every example and every Python block of the README runs, over the real local model."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from novita_openai import local
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = ["guide_chat.py", "guide_completion.py"]
+OTHERS = sorted({path.name for path in (ROOT / "examples").glob("*.py")} - set(GUIDE))
+URL, KEY = "https://api.novita.ai/v3/openai", "<YOUR Novita AI API Key>"
+
+
+def run(code: str, model: local.LocalModel) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("NOVITA_", "OPENAI_"))}
+    environment |= {"NOVITA_API_KEY": "local", "NOVITA_BASE_URL": model.base_url}
+    result = subprocess.run(
+        [sys.executable, "-"], input=code, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def example(name: str) -> str:
+    return (ROOT / "examples" / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("stream", ["True", "False"])
+@pytest.mark.parametrize("name", GUIDE)
+def test_the_guides_program_runs_with_only_its_import_changed(
+    name: str, stream: str, local_model: local.LocalModel
+) -> None:
+    code = example(name)
+    assert code.count(f'"{URL}"') == code.count(f'"{KEY}"') == code.count("import") - code.count("the import") == 1
+    code = code.replace(URL, local_model.base_url).replace(KEY, "local")
+    code = code.replace("stream = True", f"stream = {stream}").replace("max_tokens = 512", "max_tokens = 24")
+    assert len(run(code, local_model).split()) > 5
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_example_runs_and_prints(name: str, local_model: local.LocalModel) -> None:
+    assert run(example(name), local_model).strip()
+
+
+def test_the_errors_example_shows_notes(local_model: local.LocalModel) -> None:
+    printed = run(example("errors.py"), local_model)
+    assert "AuthenticationError, to FAIL: The API key" in printed
+    assert "attempt 3 of 3: connection_error" in printed
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_the_readmes_python_runs(code: str, local_model: local.LocalModel) -> None:
+    run(code.replace("    messages=[", "    max_tokens=24,\n    messages=["), local_model)
+
+
+def test_the_readmes_curl_is_answered(local_model: local.LocalModel) -> None:
+    command = next(block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if block.startswith("curl"))
+    command = command.replace(URL, local_model.base_url).replace('"model"', '"max_tokens": 8, "model"')
+    environment = os.environ | {"NOVITA_API_KEY": "local"}
+    result = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=True)
+    assert '"finish_reason"' in result.stdout

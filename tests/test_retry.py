@@ -1,0 +1,445 @@
+"""When a request is sent again: the pure decisions as tables, then what a server sees."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import functools
+import math
+import time
+from collections.abc import Callable
+from email.utils import format_datetime
+from typing import Any
+
+import openai
+import pytest
+from conftest import Driver
+from hypothesis import given
+from hypothesis import strategies as st
+from server import Reply, Server, error
+from structlog.testing import capture_logs
+
+from novita_openai import RULES, Action, AsyncOpenAI, Backoff, ErrorRule, RetryBudget, RetryPolicy, retry
+
+
+def unlimited(**options: Any) -> RetryPolicy:
+    return RetryPolicy(**{"budget": None} | options)
+
+
+@pytest.fixture
+def failure_of(server: Server) -> Callable[[Reply], openai.APIError]:
+    """Return a function that gives the error which a reply makes of a call."""
+    client = openai.OpenAI(api_key="k", base_url=server.base_url, max_retries=0)
+
+    def failure_of(reply: Reply) -> openai.APIError:
+        server.script.append(reply)
+        with pytest.raises(openai.APIError) as failure:
+            client.models.list()
+        return failure.value
+
+    return failure_of
+
+
+def http_date(seconds: float) -> str:
+    moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
+    return format_datetime(moment, usegmt=True)
+
+
+# What the header says: seconds to wait, None to give up, "backoff" where it names no time ahead.
+RETRY_AFTER = [
+    ("retry-after", "7", 7),
+    ("retry-after", "0.25", 0.25),
+    ("retry-after", "120", 120),
+    ("retry-after", "120.001", None),
+    ("retry-after", "1e999", None),
+    ("retry-after", "0", "backoff"),
+    ("retry-after", "-3", "backoff"),
+    ("retry-after", "-1e999", "backoff"),
+    ("retry-after", "nan", "backoff"),
+    ("retry-after", "inf", "backoff"),
+    ("retry-after", "", "backoff"),
+    ("retry-after", "soon", "backoff"),
+    ("retry-after", "Wed, 99 Foo 2026 25:61:00 GMT", "backoff"),
+    ("retry-after-ms", "1500", 1.5),
+    ("retry-after-ms", "120000", 120),
+    ("retry-after-ms", "120001", None),
+    ("retry-after-ms", "0", "backoff"),
+    ("retry-after-ms", "soon", "backoff"),
+]
+
+
+@pytest.mark.parametrize(("header", "value", "expected"), RETRY_AFTER)
+def test_what_the_service_asks_is_obeyed_up_to_the_cap(
+    header: str, value: str, expected: Any, failure_of: Callable[[Reply], openai.APIError]
+) -> None:
+    policy = RetryPolicy()
+    for status, action in ((429, Action.WAIT), (503, Action.RETRY)):
+        delay = policy.delay(failure_of(Reply(status, "", {header: value})), 1)
+        assert delay == (policy.backoffs[action].initial if expected == "backoff" else expected)
+
+
+def test_a_date_is_obeyed_and_a_past_one_is_none(failure_of: Callable[[Reply], openai.APIError]) -> None:
+    delay = RetryPolicy().delay(failure_of(Reply(429, "", {"retry-after": http_date(60)})), 1)
+    assert delay == pytest.approx(60, abs=5)
+    assert RetryPolicy().delay(failure_of(Reply(429, "", {"retry-after": http_date(-60)})), 1) == 2
+    assert RetryPolicy().delay(failure_of(Reply(429, "", {"retry-after": http_date(600)})), 1) is None
+
+
+def test_milliseconds_come_before_seconds(failure_of: Callable[[Reply], openai.APIError]) -> None:
+    assert RetryPolicy().delay(failure_of(Reply(429, "", {"retry-after-ms": "500", "retry-after": "9"})), 1) == 0.5
+    assert RetryPolicy().delay(failure_of(Reply(429, "", {"retry-after-ms": "x", "retry-after": "9"})), 1) == 9
+
+
+# status, x-should-retry, is it sent again
+SHOULD_RETRY = [
+    (422, None, False),
+    (422, "true", True),
+    (418, "true", True),
+    (400, "true", False),
+    (401, "true", False),
+    (404, "true", False),
+    (429, "false", False),
+    (500, "false", False),
+    (408, None, True),
+    (409, None, True),
+    (502, None, True),
+]
+
+
+@pytest.mark.parametrize(("status", "wish", "again"), SHOULD_RETRY)
+def test_the_services_wish_counts_where_the_table_is_silent_and_its_no_everywhere(
+    status: int, wish: str | None, again: bool, failure_of: Callable[[Reply], openai.APIError]
+) -> None:
+    headers = {} if wish is None else {"x-should-retry": wish}
+    assert (RetryPolicy().delay(failure_of(Reply(status, "", headers)), 1) is not None) is again
+
+
+def test_delays_double_up_to_the_maximum() -> None:
+    backoff = Backoff(0.5, 3)
+    assert [backoff.delay(attempt) for attempt in (1, 2, 3, 4, 5000)] == [0.5, 1, 2, 3, 3]
+    assert Backoff(2, 100).delay(1, random=0) == 1.5
+    assert Backoff(2, 100).delay(1, random=0.999) == pytest.approx(2.5, abs=0.01)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1), st.integers(1, 10_000), st.floats(0, 1))
+def test_a_delay_is_never_negative_and_never_above_the_maximum(
+    first: float, second: float, jitter: float, attempt: int, random: float
+) -> None:
+    backoff = Backoff(min(first, second), max(first, second), jitter)
+    assert 0 <= backoff.delay(attempt, random=random) <= backoff.maximum
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: Backoff(2, 1),
+        lambda: Backoff(-1, 1),
+        lambda: Backoff(0, math.inf),
+        lambda: Backoff(0, math.nan),
+        lambda: Backoff(0, 1, jitter=2),
+        lambda: RetryBudget(tokens=-1),
+        lambda: RetryBudget(share=2),
+        lambda: RetryPolicy(attempts=0),
+        lambda: RetryPolicy(deadline=0),
+        lambda: RetryPolicy(retry_after_cap=-1),
+        lambda: RetryPolicy(backoffs={Action.FAIL: Backoff(1, 2)}),
+    ],
+)
+def test_wrong_options_are_refused_where_they_are_written(wrong: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match=r"Backoff|RetryBudget|attempts|deadline|retry_after_cap|backoffs"):
+        wrong()
+
+
+def test_the_attempts_of_a_policy_end_its_delays(failure_of: Callable[[Reply], openai.APIError]) -> None:
+    failure = failure_of(error(500, "MODEL_NOT_AVAILABLE"))
+    assert [RetryPolicy(attempts=3).delay(failure, attempt) for attempt in (1, 2, 3)] == [1, 2, None]
+    assert RetryPolicy.off().delay(failure, 1) is None
+    assert RetryPolicy(backoffs={}).delay(failure, 1) is None
+    patient = [RetryPolicy.batch().delay(failure, attempt) for attempt in range(1, 9)]
+    assert patient == [2, 4, 8, 16, 32, 64, 120, None]
+
+
+def test_max_retries_keeps_the_sdks_meaning(connect: Callable[..., Driver], server: Server) -> None:
+    server.always = error(500, "MODEL_NOT_AVAILABLE")
+    for options, requests in (({}, 3), ({"max_retries": 0}, 1), ({"max_retries": 4}, 5)):
+        server.requests.clear()
+        with pytest.raises(openai.InternalServerError):
+            connect(policy=unlimited(), **options).chat()
+        assert len(server.requests) == requests
+    server.requests.clear()
+    with pytest.raises(openai.InternalServerError):
+        connect(policy=unlimited(attempts=2), max_retries=5).chat()
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_permanent_errors_cost_exactly_one_request(status: int, driver: Driver, server: Server) -> None:
+    for reply in (error(status), Reply(status, "plain text")):
+        server.requests.clear()
+        server.always = reply
+        for call in (driver.chat, driver.complete):
+            with pytest.raises(openai.APIStatusError):
+                call()
+        assert len(server.requests) == 2
+
+
+def test_a_row_of_users_is_followed(connect: Callable[..., Driver], server: Server) -> None:
+    rules = (ErrorRule(None, "WARMING_UP", Action.WAIT, "The model is loaded: wait."), *RULES)
+    server.script.append(error(400, "WARMING_UP"))
+    assert connect(policy=RetryPolicy(rules=rules)).chat().id
+    assert len(server.requests) == 2
+
+
+def test_ambiguous_failures_are_repeated_only_where_the_policy_says_so(
+    connect: Callable[..., Driver], server: Server
+) -> None:
+    for fault in (Reply(fault="close"), Reply(200, "")):
+        for ambiguous, requests in ((True, 3), (False, 1)):
+            server.requests.clear()
+            server.always = fault
+            with pytest.raises(openai.APIError):
+                connect(policy=unlimited(retry_ambiguous=ambiguous)).chat()
+            assert len(server.requests) == requests
+
+
+def test_a_connection_that_was_never_made_is_always_tried_again(connect: Callable[..., Driver]) -> None:
+    policy = unlimited(retry_ambiguous=False)
+    with capture_logs() as logs, pytest.raises(openai.APIConnectionError):
+        connect(policy=policy, base_url="http://127.0.0.1:1/v3/openai").chat()
+    assert [event["event"] for event in logs] == ["retry.scheduled", "retry.scheduled", "retry.gave_up"]
+
+
+def test_the_log_tells_each_retry_and_the_end_and_is_silent_on_success(
+    connect: Callable[..., Driver], server: Server
+) -> None:
+    driver = connect(max_retries=1)
+    shared = {"log_level": "warning", "attempts": 2, "model": "m", "request_id": "r1"}
+    limited = {"reason": "RATE_LIMIT_EXCEEDED", "status": 429} | shared
+    scheduled = {"event": "retry.scheduled", "attempt": 1, "wait": 7.0} | limited
+    with capture_logs() as logs:
+        driver.chat()
+    assert logs == []
+    server.script.append(error(429, "RATE_LIMIT_EXCEEDED", retry_after="7", x_request_id="r1"))
+    with capture_logs() as logs:
+        driver.chat()
+    assert logs == [scheduled]
+    server.always = error(429, "RATE_LIMIT_EXCEEDED", retry_after="7", x_request_id="r1")
+    with capture_logs() as logs, pytest.raises(openai.RateLimitError):
+        driver.chat()
+    end = {"event": "retry.gave_up", "attempt": 2, "wait": None, "stopped_by": "attempts"} | limited
+    assert logs == [scheduled, end]
+
+
+def test_neither_keys_nor_prompts_nor_replies_are_logged(connect: Callable[..., Driver], server: Server) -> None:
+    server.always = Reply(500, {"reason": "MODEL_NOT_AVAILABLE", "message": "SECRET-REPLY"})
+    with capture_logs() as logs, pytest.raises(openai.InternalServerError) as failure:
+        connect(api_key="sk_SECRET").chat(messages=[{"role": "user", "content": "SECRET-PROMPT"}])
+    assert len(logs) == 3
+    assert "SECRET" not in str(logs)
+    assert "SECRET" not in str(failure.value.__notes__)
+
+
+def stopped_by(driver: Driver) -> tuple[str, str]:
+    """Return why a failing call was not sent again, from the log, and the note about it."""
+    with capture_logs() as logs, pytest.raises(openai.APIError) as failure:
+        driver.chat()
+    notes = [note for note in failure.value.__notes__ if note.startswith("Not sent again")]
+    return logs[-1]["stopped_by"], "".join(notes)
+
+
+def test_a_longer_wish_than_the_cap_fails_at_once_and_says_so(driver: Driver, server: Server) -> None:
+    server.always = error(429, "RATE_LIMIT_EXCEEDED", retry_after="3600")
+    why, note = stopped_by(driver)
+    assert why == "retry_after"
+    assert "3600 s" in note
+    assert "120 s" in note
+    assert len(server.requests) == 1
+
+
+def test_a_delay_that_passes_the_deadline_is_not_begun(connect: Callable[..., Driver], server: Server) -> None:
+    server.always = error(429, "RATE_LIMIT_EXCEEDED", retry_after="31")
+    why, note = stopped_by(connect(policy=RetryPolicy(deadline=30)))
+    assert (why, "30 s" in note, len(server.requests)) == ("deadline", True, 1)
+
+
+def test_the_deadline_shrinks_the_timeout_of_each_attempt(connect: Callable[..., Driver], server: Server) -> None:
+    server.always = Reply(fault="stall")
+    started = time.monotonic()
+    for timeout in (openai.Timeout(600, connect=5), 600.0, None):
+        with pytest.raises(openai.APITimeoutError):
+            connect(policy=RetryPolicy(deadline=0.3), timeout=timeout).chat()
+    assert time.monotonic() - started < 20
+    server.always = None
+    server.requests.clear()
+    connect(policy=RetryPolicy(deadline=50)).complete()
+    connect(policy=RetryPolicy(deadline=50)).complete(timeout=2)
+    sent = [float(request.headers["x-stainless-read-timeout"]) for request in server.requests]
+    assert 40 < sent[0] <= 50
+    assert sent[1] == 2
+
+
+def test_the_budget_refuses_when_too_many_calls_fail(connect: Callable[..., Driver], server: Server) -> None:
+    server.always = error(500, "MODEL_NOT_AVAILABLE")
+    driver = connect(policy=RetryPolicy(budget=RetryBudget(tokens=3, share=0)))
+    assert [stopped_by(driver)[0] for _ in range(3)] == ["attempts", "budget", "budget"]
+    assert len(server.requests) == 3 + 2 + 1
+    assert "RetryBudget(tokens=3, share=0)" in stopped_by(driver)[1]
+
+
+def test_an_outage_meets_a_tenth_more_requests_than_calls_and_ten(
+    connect: Callable[..., Driver], server: Server
+) -> None:
+    server.always = error(500, "MODEL_NOT_AVAILABLE")
+    driver = connect()
+    for _ in range(50):
+        with pytest.raises(openai.InternalServerError):
+            driver.chat()
+    assert len(server.requests) <= 50 + 10 + 5
+
+
+def test_a_budget_is_filled_by_calls_up_to_its_capacity() -> None:
+    budget = RetryBudget(tokens=1, share=0.5)
+    assert [budget.withdraw(), budget.withdraw(), budget.tokens] == [True, False, 0]
+    for tokens in (0.5, 1, 1):
+        budget.deposit()
+        assert budget.tokens == tokens
+
+
+def test_copies_share_the_budget_and_clients_do_not(connect: Callable[..., Driver]) -> None:
+    first, second = connect().client, connect().client
+    assert first.with_options(timeout=1).policy.budget is first.policy.budget
+    assert first.policy.budget is not second.policy.budget
+
+
+def test_no_wait_skips_the_sleep_and_nothing_else() -> None:
+    calls: list[int] = []
+
+    @RetryPolicy(attempts=4).wraps
+    def fail() -> None:
+        calls.append(1)
+        raise TimeoutError
+
+    started = time.monotonic()
+    with retry.no_wait(), retry.no_wait(), capture_logs() as logs, pytest.raises(TimeoutError):
+        fail()
+    assert time.monotonic() - started < 1
+    assert len(calls) == 4
+    assert logs[0]["wait"] > 0
+    calls.clear()
+    short = RetryPolicy(attempts=2, backoffs={Action.RETRY: Backoff(0.2, 0.2, jitter=0)})
+    with capture_logs(), pytest.raises(TimeoutError):
+        short.wraps(fail.__wrapped__)()  # type: ignore[attr-defined]
+    assert time.monotonic() - started >= 0.2
+
+
+class Flaky:
+    """Fails twice, then answers; callable sync and async."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def answer(self, word: str, *, end: str = "!") -> str:
+        """Say it."""
+        self.calls += 1
+        if self.calls < 3:
+            raise ConnectionResetError
+        return word + end
+
+    async def answer_async(self, word: str, *, end: str = "!") -> str:
+        """Say it."""
+        return self.answer(word, end=end)
+
+    async def __call__(self, word: str) -> str:
+        return self.answer(word)
+
+
+def test_wraps_retries_any_function_and_keeps_its_face() -> None:
+    flaky = Flaky()
+    wrapped = RetryPolicy().wraps(flaky.answer)
+    with retry.no_wait(), capture_logs() as logs:
+        assert wrapped("ok", end="?") == "ok?"
+    assert [event["attempt"] for event in logs] == [1, 2]
+    assert (wrapped.__name__, wrapped.__doc__) == ("answer", "Say it.")
+
+
+def test_wraps_retries_async_functions_of_every_kind() -> None:
+    for make in (lambda it: it.answer_async, lambda it: it, lambda it: functools.partial(it.answer_async, end="!")):
+        flaky = Flaky()
+        with retry.no_wait(), capture_logs():
+            wrapped: Any = RetryPolicy().wraps(make(flaky))
+            assert asyncio.run(wrapped("ok")) == "ok!"
+        assert flaky.calls == 3
+
+
+def test_wraps_refuses_generators() -> None:
+    def generator() -> Any:
+        yield 1
+
+    async def async_generator() -> Any:
+        yield 1
+
+    for function in (generator, async_generator):
+        with pytest.raises(TypeError, match="generator"):
+            RetryPolicy().wraps(function)
+
+
+def test_foreign_errors_pass_as_they_came() -> None:
+    @RetryPolicy().wraps
+    def fail(error: BaseException) -> None:
+        raise error
+
+    for raised in (ValueError("mine"), KeyboardInterrupt()):
+        with capture_logs() as logs, pytest.raises(type(raised)) as failure:
+            fail(raised)
+        assert failure.value is raised
+        assert logs == []
+        assert not hasattr(raised, "__notes__")
+
+
+def test_an_interrupt_between_attempts_is_not_taken_for_a_failure() -> None:
+    steps = iter([ConnectionResetError(), KeyboardInterrupt()])
+
+    @RetryPolicy().wraps
+    def fail() -> None:
+        raise next(steps)
+
+    with retry.no_wait(), capture_logs() as logs, pytest.raises(KeyboardInterrupt) as interrupt:
+        fail()
+    assert [event["event"] for event in logs] == ["retry.scheduled"]
+    assert not hasattr(interrupt.value, "__notes__")
+
+
+def test_a_cancelled_task_stops_waiting() -> None:
+    @RetryPolicy(backoffs={Action.RETRY: Backoff(60, 60)}).wraps
+    async def fail() -> None:
+        raise ConnectionResetError
+
+    async def cancel() -> None:
+        task = asyncio.ensure_future(fail())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with capture_logs():
+        asyncio.run(cancel())
+
+
+def test_many_tasks_of_one_client_retry_each_for_itself(server: Server) -> None:
+    async def run() -> list[Any]:
+        async with AsyncOpenAI(api_key="k", base_url=server.base_url, policy=unlimited(), max_retries=40) as client:
+            return await asyncio.gather(*(client.models.list() for _ in range(40)))
+
+    server.script.extend([error(503, "SERVICE_NOT_AVAILABLE")] * 40)
+    with retry.no_wait(), capture_logs():
+        pages = asyncio.run(run())
+    assert len(pages) == 40
+    assert len(server.requests) == 80
+
+
+def test_the_deadline_counts_from_the_first_attempt(connect: Callable[..., Driver], server: Server) -> None:
+    server.script.append(error(500, "MODEL_NOT_AVAILABLE"))
+    driver = connect(policy=RetryPolicy(deadline=20))
+    driver.chat()
+    first, second = (float(request.headers["x-stainless-read-timeout"]) for request in server.requests)
+    assert second < first <= 20

@@ -1,0 +1,89 @@
+"""The typed public face: checked by mypy and pyright, never run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import assert_type
+
+import openai
+from openai.types import Completion, CreateEmbeddingResponse
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, ParsedChatCompletion
+from pydantic import BaseModel
+
+import novita_openai
+from novita_openai import (
+    RULES,
+    Action,
+    AsyncOpenAI,
+    Backoff,
+    ErrorRule,
+    NovitaOpenAI,
+    OpenAI,
+    RetryBudget,
+    RetryPolicy,
+    classify,
+    create_async_client,
+    create_client,
+    local,
+    retry,
+)
+
+
+class Recipe(BaseModel):
+    name: str
+
+
+def check_client() -> None:
+    client = OpenAI(api_key="k", policy=RetryPolicy.batch(), timeout=5, max_retries=1, default_headers={"a": "b"})
+    assert_type(client, NovitaOpenAI)
+    assert_type(create_client(api_key=lambda: "k", base_url="https://x"), NovitaOpenAI)
+    assert_type(client.with_options(policy=RetryPolicy.off(), timeout=None), NovitaOpenAI)
+    assert_type(client.copy(base_url=client.base_url), NovitaOpenAI)
+    assert_type(client.policy, RetryPolicy)
+    sdk: openai.OpenAI = client
+    answer = sdk.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
+    assert_type(answer, ChatCompletion)
+    messages: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "x"}]
+    stream = client.chat.completions.create(model="m", messages=messages, stream=True)
+    assert_type(stream, openai.Stream[ChatCompletionChunk])
+    assert_type(client.completions.create(model="m", prompt="p"), Completion)
+    assert_type(client.embeddings.create(model="m", input="x"), CreateEmbeddingResponse)
+    parsed = client.chat.completions.parse(model="m", messages=messages, response_format=Recipe)
+    assert_type(parsed, ParsedChatCompletion[Recipe])
+    assert_type(client.post("/x", cast_to=ChatCompletion), ChatCompletion)
+    client.with_options(no_such_option=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    OpenAI(no_such_option=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def check_async_client() -> None:
+    async def key() -> str:
+        return "k"
+
+    async with create_async_client(api_key=key) as client:
+        assert_type(client, AsyncOpenAI)
+        assert_type(await client.completions.create(model="m", prompt="p"), Completion)
+        stream = await client.completions.create(model="m", prompt="p", stream=True)
+        assert_type(stream, openai.AsyncStream[Completion])
+        assert_type(client.with_options(api_key=lambda: "k"), AsyncOpenAI)
+
+
+def check_policy(error: Exception) -> None:
+    policy = RetryPolicy(attempts=5, deadline=60, budget=RetryBudget(tokens=5, share=0.2))
+    assert_type(policy.backoffs, Mapping[Action, Backoff])
+    assert_type(policy.delay(error, 1, random=0.1), float | None)
+    assert_type(classify(error, (ErrorRule(None, "MINE", Action.WAIT, "m"), *RULES)), ErrorRule)
+
+    @policy.wraps
+    def work(number: int, *, word: str = "") -> list[str]:
+        return [word] * number
+
+    assert_type(work(1, word="x"), list[str])
+    work("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with retry.no_wait():
+        pass
+    assert novita_openai.retry is retry
+
+
+def check_local() -> None:
+    with local.LocalModel() as server:
+        assert_type(server.base_url, str)
