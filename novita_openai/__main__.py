@@ -12,7 +12,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("rich", "typer"):
             raise
-        sys.exit(f"novita-openai: the command line needs {error.name}: pip install 'novita-openai[cli]'")
+        print(f"novita-openai: {error.name} is missing: pip install 'novita-openai[cli]'", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
     cli.run()
 
 

@@ -61,7 +61,8 @@ class Request:
         if _is_elsewhere(options.url, self.client):
             options.headers = {"Authorization": openai.Omit(), **(options.headers or {})}
         if (remaining := self.call.remaining()) is not None:
-            options.timeout = _shrink(options.timeout or self.client.timeout, max(remaining, 0.001))
+            own = not isinstance(options.timeout, openai.NotGiven)
+            options.timeout = _shrink(options.timeout if own else self.client.timeout, max(remaining, 0.001))
         return options
 
     def raw(self, answer: Any, made: int) -> Any:
@@ -79,8 +80,10 @@ def _field(body: object, name: str) -> Any:
 
 def _is_elsewhere(url: str, client: Client) -> bool:
     """Tell whether a request leaves the base URL's origin, so that the key must stay behind."""
+    if "://" not in url:
+        return False
     target, base = urlsplit(url), client.base_url
-    return bool(target.scheme) and (target.scheme, target.netloc) != (base.scheme, base.netloc.decode())
+    return (target.scheme, target.netloc) != (base.scheme, base.netloc.decode())
 
 
 def _shrink(timeout: Any, remaining: float) -> openai.Timeout:

@@ -140,8 +140,8 @@ def _explain(error: Exception) -> str:
 @contextmanager
 def _client(*, local: bool, base_url: str | None) -> Iterator[NovitaOpenAI]:
     with _reported(), _local_model() if local else nullcontext() as server:
-        options = {"api_key": "local", "base_url": server.base_url} if server else {"base_url": base_url}
-        with create_client(**options) as client:
+        api_key, base_url = ("local", server.base_url) if server else (None, base_url)
+        with create_client(api_key=api_key, base_url=base_url) as client:
             yield client
 
 
@@ -177,7 +177,7 @@ def _show(answer: Any, text_of: Callable[[Any], str | None]) -> None:
     _print("")
 
 
-def _describe(row: dict[str, Any]) -> tuple[str, str, str, str]:
+def _describe(row: dict[str, Any]) -> tuple[str, ...]:
     prices = (row.get("input_token_price_per_m"), row.get("output_token_price_per_m"))
     dollars = ("" if price is None else f"{price / UNITS_PER_DOLLAR:g}" for price in prices)
     return (row["id"], str(row.get("context_size") or ""), *dollars)

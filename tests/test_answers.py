@@ -86,7 +86,9 @@ def requests_of(call: str) -> int:
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("body", UNREADABLE)
 def test_a_body_that_is_no_json_is_an_sdk_error(call: str, body: str, patient: Driver, server: Server) -> None:
-    server.always = Reply(200, UNREADABLE[body], {"content-type": "text/html" if body == "html" else "application/json"})
+    server.always = Reply(
+        200, UNREADABLE[body], {"content-type": "text/html" if body == "html" else "application/json"}
+    )
     with pytest.raises(openai.APIResponseValidationError, match="Expected a JSON answer") as failure:
         CALLS[call](patient)
     assert reason_of(failure.value) == "invalid_answer"

@@ -81,9 +81,7 @@ def test_the_key_is_looked_up_in_order(
     assert key_of(api_key=lambda: "sk_function") == "sk_function"
 
 
-def test_a_function_for_the_key_is_asked_before_every_request(
-    connect: Callable[..., Driver], server: Server
-) -> None:
+def test_a_function_for_the_key_is_asked_before_every_request(connect: Callable[..., Driver], server: Server) -> None:
     keys = iter(["sk_1", "sk_2\n", "sk_3"])
     driver = connect(api_key=lambda: next(keys))
     driver.chat()
@@ -231,7 +229,10 @@ def test_the_stream_helper_works(driver: Driver, server: Server) -> None:
             return read_async(events)
         return "".join(event.delta for event in events if event.type == "content.delta")
 
-    assert driver.within(lambda client: client.chat.completions.stream(model="m", messages=MESSAGES), read) == "Boil water."
+    assert (
+        driver.within(lambda client: client.chat.completions.stream(model="m", messages=MESSAGES), read)
+        == "Boil water."
+    )
 
 
 def test_a_binary_answer_comes_through(driver: Driver, server: Server) -> None:
@@ -295,9 +296,7 @@ def test_a_subclass_with_arguments_of_its_own_can_be_copied(server: Server) -> N
     assert (copy.tag, copy.policy) == ("x", client.policy)
 
 
-def test_the_key_stays_behind_when_a_request_leaves_the_base_url(
-    driver: Driver, server: Server
-) -> None:
+def test_the_key_stays_behind_when_a_request_leaves_the_base_url(driver: Driver, server: Server) -> None:
     with Server() as elsewhere:
         driver.call(lambda client: client.get(f"{elsewhere.base_url}/models", cast_to=object))
         assert "authorization" not in elsewhere.requests[0].headers

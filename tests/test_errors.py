@@ -27,19 +27,18 @@ STATUS_ERRORS = {
 }
 
 
-def caught(driver: Driver, reply: Reply) -> Any:
-    """Return the error that a reply ends in, without retries."""
-    server_error: pytest.ExceptionInfo[openai.OpenAIError]
-    with pytest.raises(openai.OpenAIError) as server_error:
+def caught(driver: Driver) -> Any:
+    """Return the error that a call ends in, without retries."""
+    with pytest.raises(openai.OpenAIError) as failure:
         driver.of(driver.client.with_options(policy=RetryPolicy.off())).chat()
-    return server_error.value
+    return failure.value
 
 
 @pytest.fixture
 def catch(driver: Driver, server: Server) -> Callable[[Reply], Any]:
     def catch(reply: Reply) -> Any:
         server.always = reply
-        return caught(driver, reply)
+        return caught(driver)
 
     return catch
 
@@ -92,9 +91,7 @@ def test_the_status_is_the_fallback(
         {"error": {"message": "m"}, "reason": "RATE_LIMIT_EXCEEDED"},
     ],
 )
-def test_the_word_decides_wherever_it_stands_and_whatever_the_status(
-    body: Any, catch: Callable[[Reply], Any]
-) -> None:
+def test_the_word_decides_wherever_it_stands_and_whatever_the_status(body: Any, catch: Callable[[Reply], Any]) -> None:
     for status in (400, 500, 503):
         assert classify(catch(Reply(status, body))).reason == "RATE_LIMIT_EXCEEDED"
 
@@ -116,7 +113,7 @@ def test_classify_is_total_and_rows_of_users_come_first(catch: Callable[[Reply],
 def test_the_network_has_words_too(connect: Callable[..., Driver], server: Server) -> None:
     def failure_of(reply: Reply | None, **options: Any) -> Any:
         server.always = reply
-        return caught(connect(**options), Reply())
+        return caught(connect(**options))
 
     timeout = failure_of(Reply(fault="stall"), timeout=0.2)
     hung_up = failure_of(Reply(fault="close"))

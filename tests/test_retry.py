@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import functools
 import math
 import time
@@ -23,7 +23,7 @@ from novita_openai import RULES, Action, AsyncOpenAI, Backoff, ErrorRule, RetryB
 
 
 def unlimited(**options: Any) -> RetryPolicy:
-    return RetryPolicy(**{"budget": None} | options)
+    return RetryPolicy(budget=None, **options)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def failure_of(server: Server) -> Callable[[Reply], openai.APIError]:
 
 
 def http_date(seconds: float) -> str:
-    moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
+    moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
     return format_datetime(moment, usegmt=True)
 
 

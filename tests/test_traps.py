@@ -26,7 +26,7 @@ def test_1_a_retried_binary_stream_keeps_its_class(unlimited: Driver, server: Se
     speech = Reply(200, b"\x00\x01\x02", {"content-type": "audio/mpeg"})
     request: Any = {"model": "m", "voice": "alloy", "input": "x"}
 
-    def kind_after(*replies: Reply) -> str:
+    def kind_after(*replies: Reply) -> Any:
         server.script.extend([*replies, speech])
         return unlimited.within(
             lambda client: client.audio.speech.with_streaming_response.create(**request),
@@ -82,19 +82,26 @@ class Pipe(io.RawIOBase):
         return self.content.readinto(buffer)
 
 
-@pytest.mark.parametrize("form", [lambda file: file, lambda file: ("name", file), lambda file: ("name", file, "text/x")])
+def upload_file(driver: Driver, file: Any) -> Any:
+    return driver.call(lambda client: client.files.create(file=file, purpose="batch"))
+
+
+@pytest.mark.parametrize(
+    "form", [lambda file: file, lambda file: ("name", file), lambda file: ("name", file, "text/x")]
+)
 def test_5_an_upload_is_sent_whole_again_or_not_at_all(
     form: Callable[[Any], Any], unlimited: Driver, server: Server
 ) -> None:
     file = io.BytesIO(b"not sent|the upload")
     file.seek(len(b"not sent|"))
-    for upload in (file, b"the upload"):
+    for upload in (form(file), form(b"the upload")):
         server.requests.clear()
         server.script.extend([DOWN, DOWN])
-        unlimited.call(lambda client, upload=upload: client.files.create(file=form(upload), purpose="batch"))
+        upload_file(unlimited, upload)
         bodies = [request.body for request in server.requests]
         assert len(bodies) == 3
         assert all(b"the upload" in body for body in bodies)
+        assert len({(len(body), b"not sent" in body) for body in bodies}) == 1
 
 
 def test_5_an_upload_that_cannot_be_rewound_is_not_sent_again(connect: Callable[..., Driver], server: Server) -> None:
@@ -103,7 +110,7 @@ def test_5_an_upload_that_cannot_be_rewound_is_not_sent_again(connect: Callable[
     if driver.is_async:
         pytest.skip("the async SDK takes no such file")
     with capture_logs() as logs, pytest.raises(openai.InternalServerError) as failure:
-        driver.call(lambda client: client.files.create(file=("name", Pipe(b"once")), purpose="batch"))
+        upload_file(driver, ("name", Pipe(b"once")))
     assert len(server.requests) == 1
     assert logs[-1]["stopped_by"] == "upload"
     assert any("rewound" in note for note in failure.value.__notes__)
@@ -131,6 +138,9 @@ def test_5_raw_contents_are_sent_again_where_they_can_be(unlimited: Driver, serv
     assert post(once_async() if unlimited.is_async else once()) == 1
     if not unlimited.is_async:
         assert post([b"con", b"tent"]) == 3
+        file = io.BytesIO(b"not sent|content")
+        file.seek(len(b"not sent|"))
+        assert post(file) == 3
 
 
 def test_6_with_options_keeps_the_policy(connect: Callable[..., Driver], server: Server) -> None:

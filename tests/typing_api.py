@@ -7,7 +7,7 @@ from typing import assert_type
 
 import openai
 from openai.types import Completion, CreateEmbeddingResponse
-from openai.types.chat import ChatCompletion, ChatCompletionChunk, ParsedChatCompletion
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessageParam, ParsedChatCompletion
 from pydantic import BaseModel
 
 import novita_openai
@@ -43,7 +43,7 @@ def check_client() -> None:
     sdk: openai.OpenAI = client
     answer = sdk.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
     assert_type(answer, ChatCompletion)
-    messages: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "x"}]
+    messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "x"}]
     stream = client.chat.completions.create(model="m", messages=messages, stream=True)
     assert_type(stream, openai.Stream[ChatCompletionChunk])
     assert_type(client.completions.create(model="m", prompt="p"), Completion)

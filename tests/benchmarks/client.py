@@ -12,7 +12,7 @@ import gc
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from statistics import median
 from typing import Any, Final

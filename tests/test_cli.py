@@ -1,0 +1,277 @@
+"""The command line, run as people run it: real processes, a scripted server, a real model."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from server import MODELS, Reply, Server, chunk, error, stream
+
+Result = subprocess.CompletedProcess[str]
+Run = Callable[..., Result]
+PROGRAM = [sys.executable, "-m", "novita_openai"]
+ONE_MODEL = {
+    "id": "meta-llama/llama-3.1-8b-instruct",
+    "object": "model",
+    "created": 1,
+    "context_size": 16384,
+    "input_token_price_per_m": 200,
+    "output_token_price_per_m": 2690,
+}
+
+
+def environment(**variables: str) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("NOVITA_", "OPENAI_"))}
+    return plain | variables
+
+
+def program(*arguments: str, text: str | None = None, **variables: str) -> Result:
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        input=text,
+        stdin=subprocess.DEVNULL if text is None else None,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def run(server: Server) -> Run:
+    """Run the program against the scripted server."""
+
+    def run(*arguments: str, text: str | None = None) -> Result:
+        return program(*arguments, text=text, NOVITA_API_KEY="sk_test", NOVITA_BASE_URL=server.base_url)
+
+    return run
+
+
+def one_line(result: Result) -> str:
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if line.startswith("novita-openai: ")]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def test_chat_prints_the_answer_as_it_streams(run: Run, server: Server) -> None:
+    usage = {**chunk(""), "choices": [], "usage": {"total_tokens": 1}}
+    server.always = stream(chunk("Boil "), chunk("water.", "stop"), usage)
+    result = run("chat", "How do I make pasta?", "--system", "You cook.", "--max-tokens", "9", "--temperature", "0")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "Boil water.\n", "")
+    sent = server.requests[0].json
+    assert sent["messages"] == [
+        {"role": "system", "content": "You cook."},
+        {"role": "user", "content": "How do I make pasta?"},
+    ]
+    expected = {"model": "meta-llama/llama-3.1-8b-instruct", "max_tokens": 9, "temperature": 0, "stream": True}
+    assert expected.items() <= sent.items()
+
+
+def test_complete_reads_standard_input(run: Run, server: Server) -> None:
+    server.always = stream(chunk("Boil "), chunk("water.", "stop"))
+    for arguments in ([], ["-"]):
+        result = run("complete", *arguments, "-m", "m", text="USER: Hi\nASSISTANT:")
+        assert (result.returncode, result.stdout) == (0, "Boil water.\n")
+        sent = server.requests[-1].json
+        assert (sent["prompt"], sent["model"], "temperature" in sent) == ("USER: Hi\nASSISTANT:", "m", False)
+
+
+@pytest.mark.parametrize("command", ["chat", "complete"])
+def test_json_is_the_whole_answer_in_one_line(command: str, run: Run, server: Server) -> None:
+    result = run(command, "Hi", "--json")
+    assert json.loads(result.stdout)["usage"]["total_tokens"] == 5
+    assert result.stdout.count("\n") == 1
+    assert not server.requests[0].json.get("stream")
+
+
+def test_models_are_lines_for_programs(run: Run, server: Server) -> None:
+    server.always = Reply(200, {"object": "list", "data": [ONE_MODEL, MODELS["data"][0]]})
+    result = run("models")
+    assert result.stdout == "meta-llama/llama-3.1-8b-instruct\t16384\t0.02\t0.269\nm\t4096\t\t\n"
+    assert json.loads(run("models", "--json").stdout)[0]["context_size"] == 16384
+
+
+def test_models_are_a_table_for_people(server: Server) -> None:
+    server.always = Reply(200, {"object": "list", "data": [ONE_MODEL]})
+    with terminal() as (reader, writer):
+        variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url, TERM="dumb", COLUMNS="100")
+        subprocess.run([*PROGRAM, "models"], stdout=writer, env=variables, timeout=60, check=True)
+        shown = os.read(reader, 100_000).decode()
+    assert "$ in / million" in shown
+    assert "0.269" in shown
+
+
+@contextlib.contextmanager
+def terminal() -> Iterator[tuple[int, int]]:
+    reader, writer = os.openpty()
+    try:
+        yield reader, writer
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_without_a_key_one_line_says_the_ways() -> None:
+    result = program("chat", "Hi")
+    assert result.returncode == 1
+    assert "set NOVITA_API_KEY" in one_line(result)
+
+
+PROBLEMS = [
+    (error(401, "INVALID_API_KEY"), "401 INVALID_API_KEY: The API key is invalid."),
+    (error(403, "NOT_ENOUGH_BALANCE"), "403 NOT_ENOUGH_BALANCE: "),
+    (error(404, "MODEL_NOT_FOUND"), "404 MODEL_NOT_FOUND: The service has no model of that name."),
+    (Reply(404, "404 page not found"), "The base URL is probably wrong"),
+]
+
+
+@pytest.mark.parametrize(("reply", "words"), PROBLEMS)
+@pytest.mark.parametrize("command", [["chat", "Hi"], ["complete", "Hi", "--json"], ["models"]])
+def test_a_problem_with_key_address_or_model_is_one_line(
+    reply: Reply, words: str, command: list[str], run: Run, server: Server
+) -> None:
+    server.always = reply
+    result = run(*command)
+    assert result.returncode == 1
+    assert words in one_line(result)
+    assert "Traceback" not in result.stderr
+    assert len(server.requests) == 1
+
+
+def test_an_address_that_is_none_or_plain_is_said(run: Run) -> None:
+    result = run("chat", "Hi", "--base-url", "api.novita.ai")
+    assert "base_url='api.novita.ai' is no address" in one_line(result)
+    refused = run("models", "--base-url", "http://127.0.0.1:1/v3/openai")
+    assert refused.returncode == 1
+    assert "connection_error: The connection failed" in refused.stderr
+
+
+def test_retries_are_told_on_stderr_alone(run: Run, server: Server) -> None:
+    server.script.append(error(429, "RATE_LIMIT_EXCEEDED", retry_after="0.01"))
+    server.always = stream(chunk("ok", "stop"))
+    result = run("chat", "Hi")
+    assert result.stdout == "ok\n"
+    assert "retry.scheduled" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "words"),
+    [
+        (["chat"], "", "the prompt is empty"),
+        (["chat", "  "], None, "the prompt is empty"),
+        (["complete", "x", "--temperature", "9"], None, "temperature"),
+        (["fly"], None, "fly"),
+    ],
+)
+def test_bad_usage_exits_2(arguments: list[str], text: str | None, words: str, run: Run) -> None:
+    result = run(*arguments, text=text)
+    assert result.returncode == 2
+    assert words in result.stderr
+
+
+def test_a_terminal_is_not_read_in_silence(server: Server) -> None:
+    with terminal() as (_, writer):
+        variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
+        result = subprocess.run(
+            [*PROGRAM, "chat"], stdin=writer, env=variables, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert result.returncode == 2
+    assert "no prompt" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["chat", "--help"], ["serve", "--help"]])
+def test_help_is_there(arguments: list[str]) -> None:
+    result = program(*arguments)
+    assert result.returncode == 0
+    assert "Usage: novita-openai" in result.stdout
+
+
+def test_an_interrupt_exits_130(server: Server) -> None:
+    server.always = Reply(fault="stall")
+    variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
+    process = subprocess.Popen([*PROGRAM, "chat", "Hi"], env=variables, stderr=subprocess.PIPE, text=True)
+    while not server.requests:
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+
+
+def test_a_reader_that_goes_away_is_no_crash(server: Server) -> None:
+    server.always = stream(*(chunk("word ") for _ in range(5000)), chunk("", "stop"))
+    variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
+    command, pipe = [*PROGRAM, "chat", "Hi"], subprocess.PIPE
+    with subprocess.Popen(command, env=variables, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_local_answers_with_a_real_model_and_no_key() -> None:
+    greedy = ["--local", "--temperature", "0", "--max-tokens", "20"]
+    answer = program("chat", "What is the capital of France?", *greedy)
+    assert (answer.returncode, "Paris" in answer.stdout) == (0, True), answer
+    assert "Rome" in program("complete", "The capital of France is Paris. The capital of Italy is", *greedy).stdout
+    assert program("models", "--local").stdout.startswith("gemma")
+
+
+def test_serve_serves_until_it_is_interrupted() -> None:
+    process = subprocess.Popen(
+        [*PROGRAM, "serve", "--port", "0"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    base_url = process.stdout.readline().strip()
+    result = program("chat", "Hi", "--max-tokens", "5", NOVITA_API_KEY="any", NOVITA_BASE_URL=base_url)
+    assert result.returncode == 0, result.stderr
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"NOVITA_BASE_URL={base_url}" in told
+    assert "Traceback" not in told
+
+
+def test_serve_says_what_is_wrong_with_a_file(tmp_path: Any) -> None:
+    result = program("serve", "--path", str(tmp_path / "none.gguf"))
+    assert result.returncode == 1
+    assert "none.gguf" in one_line(result)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "install"),
+    [("typer", ["models"], "novita-openai[cli]"), ("xllamacpp", ["chat", "Hi", "--local"], "novita-openai[local]")],
+)
+def test_a_missing_extra_is_named_with_its_install_line(module: str, arguments: list[str], install: str) -> None:
+    hidden = f"import sys; sys.modules[{module!r}] = None; sys.argv[1:] = {arguments!r}"
+    code = f"{hidden}\nfrom novita_openai.__main__ import main\nmain()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode in (1, 2)
+    assert f"pip install '{install}'" in one_line(result)
+
+
+def test_a_local_model_that_ends_while_it_serves_is_told() -> None:
+    process = subprocess.Popen(
+        [*PROGRAM, "serve", "--port", "0"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("http://127.0.0.1:")
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
+    )
+    for pid in children.stdout.split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "process has ended" in told
