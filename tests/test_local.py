@@ -23,7 +23,8 @@ from novita_openai import local
 from novita_openai.local import LocalModel, LocalModelError, MissingExtraError
 
 PROMPT = "The capital of France is"
-MESSAGES: Any = [{"role": "user", "content": "Say hello."}]
+QUESTION: Any = {"role": "user", "content": "What is the capital of France?"}
+MESSAGES: Any = [{"role": "user", "content": "How do I make pasta?"}]
 PATIENCE = 60
 
 
@@ -103,6 +104,18 @@ def test_chat_completions_are_streamed(client: openai.OpenAI) -> None:
     assert len(chunks) > 4
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert chunks[-1].choices[0].finish_reason == "length"
+
+
+def test_a_chat_ends_when_the_answer_does(client: openai.OpenAI) -> None:
+    messages: Any = [
+        {"role": "system", "content": "You are a helpful assistant."},
+        {"role": "user", "content": "What is the capital of Italy?"},
+        {"role": "assistant", "content": "The capital of Italy is Rome."},
+        QUESTION,
+    ]
+    answer = client.chat.completions.create(model="any", messages=messages, max_tokens=40, temperature=0)
+    assert "Paris" in str(answer.choices[0].message.content)
+    assert answer.choices[0].finish_reason == "stop"
 
 
 def test_completions_have_the_service_s_format(client: openai.OpenAI) -> None:
