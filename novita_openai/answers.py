@@ -24,10 +24,12 @@ class GuardedResponse(openai.APIResponse[_T]):
 
     def parse(self, *, to: Any = None) -> Any:
         """Parse the body as the SDK does; raise the SDK error that a body without an answer stands for."""
+        kind = to or self._cast_to
         try:
-            return _checked(super().parse(to=to), self.http_response, to or self._cast_to)
+            parsed = super().parse(to=to)
         except Exception as error:  # noqa: BLE001 - raised again, as itself or as the SDK error behind it
-            _raise(error, self.http_response, to or self._cast_to)
+            _raise(error, self.http_response, kind)
+        return parsed if _is_whole(parsed, kind) else _look_again(parsed, self.http_response, kind)
 
 
 class AsyncGuardedResponse(openai.AsyncAPIResponse[_T]):
@@ -35,10 +37,12 @@ class AsyncGuardedResponse(openai.AsyncAPIResponse[_T]):
 
     async def parse(self, *, to: Any = None) -> Any:
         """Parse the body as the SDK does; raise the SDK error that a body without an answer stands for."""
+        kind = to or self._cast_to
         try:
-            return _checked(await super().parse(to=to), self.http_response, to or self._cast_to)
+            parsed = await super().parse(to=to)
         except Exception as error:  # noqa: BLE001 - raised again, as itself or as the SDK error behind it
-            _raise(error, self.http_response, to or self._cast_to)
+            _raise(error, self.http_response, kind)
+        return parsed if _is_whole(parsed, kind) else _look_again(parsed, self.http_response, kind)
 
 
 @lru_cache(maxsize=256)
@@ -80,18 +84,18 @@ def status_error(response: Any, body: object) -> openai.APIStatusError | None:
     return error
 
 
-def _checked(parsed: _T, response: Any, kind: Any) -> _T:
-    if is_guardable(kind) and _is_doubtful(parsed, kind) and (problem := answer_problem(response, kind)):
+def _is_whole(parsed: Any, kind: Any) -> bool:
+    """Tell at a glance, as every answer passes here, that the body needs no second look."""
+    if wanted := _wanted_list(kind):
+        return _is_filled(getattr(parsed, wanted, None), wanted)
+    fields = parsed if isinstance(parsed, dict) else getattr(parsed, "model_extra", None)
+    return fields is not None and "reason" not in fields and "error" not in fields
+
+
+def _look_again(parsed: _T, response: Any, kind: Any) -> _T:
+    if is_guardable(kind) and (problem := answer_problem(response, kind)):
         raise problem
     return parsed
-
-
-def _is_doubtful(parsed: object, kind: Any) -> bool:
-    """Tell at a glance, on every answer, whether the body needs a second look."""
-    if wanted := _wanted_list(kind):
-        return not _is_filled(_read(parsed, wanted), wanted)
-    fields = parsed if isinstance(parsed, dict) else getattr(parsed, "model_extra", None)
-    return fields is None or "reason" in fields or "error" in fields
 
 
 def _raise(error: Exception, response: Any, kind: Any) -> NoReturn:
@@ -117,9 +121,13 @@ def _wanted_list(kind: Any) -> str | None:
 
 def _is_filled(items: Any, name: str) -> bool:
     """Tell whether a list of results is there; only a page may be empty."""
-    if not isinstance(items, list) or not (items or name == "data"):
-        return False
-    return all(item is not None and _read(item, "message", item) is not None for item in items)
+    if name == "data":
+        return isinstance(items, list)
+    return isinstance(items, list) and bool(items) and all(map(_is_choice, items))
+
+
+def _is_choice(item: Any) -> bool:
+    return item is not None and _read(item, "message", item) is not None
 
 
 def _read(holder: Any, name: str, default: Any = None) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -33,10 +33,14 @@ class Client(Protocol):
         ...
 
 
-class Request:
-    """What one call of ``request()`` sends, attempt by attempt, and what it makes of the answer; it does no I/O."""
+class Request(Call):
+    """What one call of ``request()`` sends, attempt by attempt, and what it makes of the answer; it does no I/O.
+
+    Most calls need one attempt, so that what only a failure asks for is worked out when it asks.
+    """
 
     def __init__(self, client: Client, cast_to: Any, options: Any, *, stream: bool, guard: Any) -> None:
+        super().__init__(client.policy)
         mode = options.headers.get(_RAW_RESPONSE) if options.headers else None
         guarded = not stream and is_guardable(cast_to)
         self.client, self.options, self.kind = client, options, cast_to
@@ -44,13 +48,8 @@ class Request:
         self.is_raw = guarded and mode == "true"
         # The SDK returns the response itself where a response type is asked for; with_raw_response has its own type.
         self.cast_to = guard[cast_to] if guarded and not self.is_raw else cast_to
-        self.call = Call(
-            client.policy,
-            client.policy.attempts or 1 + options.get_max_retries(client.max_retries),
-            repeatable=_rewinder(options),
-            hints=lambda error: _hints(error, options.json_data),
-            model=_field(options.json_data, "model"),
-        )
+        contents = _contents(options)
+        self.files = _Files(contents) if contents else None
 
     def options_for(self, made: int) -> Any:
         """Return the options of the attempt after ``made`` others: a copy, as the SDK writes into what it is given."""
@@ -58,9 +57,9 @@ class Request:
         options.max_retries = 0
         if made:
             options.headers = {_RETRY_COUNT: str(made), **(options.headers or {})}
-        if _is_elsewhere(options.url, self.client):
+        if "://" in options.url and _is_elsewhere(options.url, self.client):
             options.headers = {"Authorization": openai.Omit(), **(options.headers or {})}
-        if (remaining := self.call.remaining()) is not None:
+        if (remaining := self.remaining()) is not None:
             own = not isinstance(options.timeout, openai.NotGiven)
             options.timeout = _shrink(options.timeout if own else self.client.timeout, max(remaining, 0.001))
         return options
@@ -73,6 +72,61 @@ class Request:
             answer.retries_taken = made
         return answer
 
+    @property
+    def attempts(self) -> int:
+        """Return the policy's number, else what the SDK's ``max_retries`` comes to."""
+        return self.policy.attempts or 1 + self.options.get_max_retries(self.client.max_retries)
+
+    def rewind(self) -> bool:
+        """Take uploads back to where they stood."""
+        return self.files is None or self.files.rewind()
+
+    def details(self) -> dict[str, object]:
+        """Name the model."""
+        return {"model": _field(self.options.json_data, "model")}
+
+    def hints(self) -> list[str]:
+        """Return what to write instead of what OpenAI accepts and the service refuses."""
+        if status_of(self.error) not in (400, 422):
+            return []
+        body = self.options.json_data
+        roles = {_field(message, "role") for message in _field(body, "messages") or ()}
+        return [hint for used, hint in _UNSUPPORTED.items() if used in roles or _field(body, used) is not None]
+
+
+# https://novita.ai/docs/api-reference/model-apis-llm-create-chat-completion
+_UNSUPPORTED: Final = {
+    "max_completion_tokens": "Novita may refuse `max_completion_tokens`: use `max_tokens`.",
+    "developer": "Novita may refuse the role `developer`: use `system`.",
+}
+
+
+class _Files:
+    """The files of an upload and where they stand before the first attempt reads them."""
+
+    def __init__(self, contents: list[Any]) -> None:
+        files = [content for content in contents if not isinstance(content, _REPEATABLE)]
+        self.can_rewind = all(hasattr(file, "seekable") and file.seekable() for file in files)
+        self.places = [(file, file.tell()) for file in files] if self.can_rewind else []
+
+    def rewind(self) -> bool:
+        for file, place in self.places:
+            file.seek(place)
+        return self.can_rewind
+
+
+# What can be read again without further ado.
+_REPEATABLE: Final = (bytes, str, list, tuple)
+
+
+def _contents(options: Any) -> list[Any]:
+    """Return what an upload consists of: the files of a form, or the raw content (since SDK 2.0)."""
+    raw = getattr(options, "content", None)
+    if options.files is None:
+        return [] if raw is None else [raw]
+    parts = options.files.items() if isinstance(options.files, Mapping) else options.files
+    return [part[1] if isinstance(part, tuple) else part for _, part in parts]
+
 
 def _field(body: object, name: str) -> Any:
     return body.get(name) if isinstance(body, Mapping) else None
@@ -80,8 +134,6 @@ def _field(body: object, name: str) -> Any:
 
 def _is_elsewhere(url: str, client: Client) -> bool:
     """Tell whether a request leaves the base URL's origin, so that the key must stay behind."""
-    if "://" not in url:
-        return False
     target, base = urlsplit(url), client.base_url
     return (target.scheme, target.netloc) != (base.scheme, base.netloc.decode())
 
@@ -93,49 +145,3 @@ def _shrink(timeout: Any, remaining: float) -> openai.Timeout:
 
 
 _TIMEOUTS: Final = ("connect", "read", "write", "pool")
-
-
-def _rewinder(options: Any) -> Callable[[], bool]:
-    """Note where the upload's files stand; return a function that takes them back there and says whether it could."""
-    files = [content for content in _uploads(options) if not isinstance(content, _REPEATABLE)]
-    if not all(_is_seekable(file) for file in files):
-        return lambda: False
-    places = [(file, file.tell()) for file in files]
-
-    def rewind() -> bool:
-        for file, place in places:
-            file.seek(place)
-        return True
-
-    return rewind
-
-
-_REPEATABLE: Final = (bytes, str, list, tuple)
-
-
-def _uploads(options: Any) -> Iterator[Any]:
-    files = options.files or ()
-    for _, file in files.items() if isinstance(files, Mapping) else files:
-        yield file[1] if isinstance(file, tuple) else file
-    content = getattr(options, "content", None)  # since SDK 2.0
-    if content is not None:
-        yield content
-
-
-def _is_seekable(file: Any) -> bool:
-    return hasattr(file, "seekable") and file.seekable()
-
-
-def _hints(error: Exception, body: object) -> list[str]:
-    """Return what to write instead of what OpenAI accepts and the service refuses."""
-    if status_of(error) not in (400, 422):
-        return []
-    roles = {_field(message, "role") for message in _field(body, "messages") or ()}
-    return [hint for used, hint in _UNSUPPORTED.items() if used in roles or _field(body, used) is not None]
-
-
-# https://novita.ai/docs/api-reference/model-apis-llm-create-chat-completion
-_UNSUPPORTED: Final = {
-    "max_completion_tokens": "Novita may refuse `max_completion_tokens`: use `max_tokens`.",
-    "developer": "Novita may refuse the role `developer`: use `system`.",
-}

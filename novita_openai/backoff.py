@@ -52,8 +52,9 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """Count a call."""
-        with self._lock:
-            self._tokens = min(self.capacity, self._tokens + self.share)
+        if self._tokens < self.capacity:  # not so while all is well, when a lock would be for nothing
+            with self._lock:
+                self._tokens = min(self.capacity, self._tokens + self.share)
 
     def withdraw(self) -> bool:
         """Take a token for a retry; False where none is left."""

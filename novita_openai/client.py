@@ -115,7 +115,7 @@ class NovitaOpenAI(openai.OpenAI):
             answer = send(request.cast_to, request.options_for(made), stream=stream, stream_cls=stream_cls)
             return answer.parse() if request.is_parsed else request.raw(answer, made)
 
-        return request.call.run(attempt)
+        return request.run(attempt)
 
     if not TYPE_CHECKING:  # type checkers see the SDK's own overloads
         request = _request_retried
@@ -162,7 +162,7 @@ class AsyncNovitaOpenAI(openai.AsyncOpenAI):
             answer = await send(request.cast_to, request.options_for(made), stream=stream, stream_cls=stream_cls)
             return await answer.parse() if request.is_parsed else request.raw(answer, made)
 
-        return await request.call.run_async(attempt)
+        return await request.run_async(attempt)
 
     if not TYPE_CHECKING:  # type checkers see the SDK's own overloads
         request = _request_retried

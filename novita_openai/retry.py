@@ -126,20 +126,19 @@ class RetryPolicy:
         """
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"{function!r} is a generator: what it has yielded cannot be taken back")
-        attempts = self.attempts or DEFAULT_ATTEMPTS
         # functools.partial and objects with an async __call__ count as async functions too.
         if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
             send = cast("Callable[_P, Awaitable[Any]]", function)
 
             @functools.wraps(function)
             async def retried_async(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-                return await Call(self, attempts).run_async(lambda _: send(*args, **kwargs))
+                return await Call(self).run_async(lambda _: send(*args, **kwargs))
 
             return cast("Callable[_P, _R]", retried_async)
 
         @functools.wraps(function)
         def retried(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            return Call(self, attempts).run(lambda _: function(*args, **kwargs))
+            return Call(self).run(lambda _: function(*args, **kwargs))
 
         return retried
 
@@ -147,24 +146,16 @@ class RetryPolicy:
 class Call:
     """One call: sends the first attempt, and hands over to tenacity only when that has failed.
 
-    ``run`` and ``run_async`` take a function of the number of attempts made before. ``repeatable`` says whether the
-    same body can be sent again, ``hints`` gives further notes for the final error; ``details`` are keys for the log.
+    ``run`` and ``run_async`` take a function of the number of attempts made before. The methods below them are for
+    subclasses that know more of what is sent.
     """
 
     error: Exception
+    upcoming: float = 0.0
 
-    def __init__(
-        self,
-        policy: RetryPolicy,
-        attempts: int,
-        *,
-        repeatable: Callable[[], bool] = lambda: True,
-        hints: Callable[[Exception], list[str]] = lambda _: [],
-        **details: object,
-    ) -> None:
-        self.policy, self.attempts, self.details = policy, attempts, details
-        self.repeatable, self.hints = repeatable, hints
-        self.started, self.history, self.upcoming = time.monotonic(), list[str](), 0.0
+    def __init__(self, policy: RetryPolicy) -> None:
+        self.policy, self.started = policy, time.monotonic()
+        self.history: list[str] = []
         if policy.budget is not None:
             policy.budget.deposit()
 
@@ -190,6 +181,23 @@ class Call:
             return await self._resend(send)
 
         return await tenacity.AsyncRetrying(**self._controls())(resend)
+
+    @property
+    def attempts(self) -> int:
+        """Return the number of attempts that the call may take in all."""
+        return self.policy.attempts or DEFAULT_ATTEMPTS
+
+    def rewind(self) -> bool:
+        """Make ready to send the same again; return False where that cannot be done."""
+        return True
+
+    def hints(self) -> list[str]:
+        """Return further notes for the final error."""
+        return []
+
+    def details(self) -> dict[str, object]:
+        """Return further keys for the log."""
+        return {}
 
     def remaining(self) -> float | None:
         """Return the seconds left until the deadline, None without one."""
@@ -237,7 +245,7 @@ class Call:
             why = "attempts"
         elif left is not None and self.upcoming >= left:
             why = "deadline"
-        elif not self.repeatable():
+        elif not self.rewind():
             why = "upload"
         elif self.policy.budget is not None and not self.policy.budget.withdraw():
             why = "budget"
@@ -259,7 +267,7 @@ class Call:
         self._log("retry.gave_up", wait=asked, stopped_by=why)
         reason = _WHY_NOT_AGAIN.get(why, "").format(policy=self.policy, asked=asked)
         meaning = classify(self.error, self.policy.rules).meaning
-        for note in filter(None, (meaning, *self.hints(self.error), reason, *self.history)):
+        for note in filter(None, (meaning, *self.hints(), reason, *self.history)):
             self.error.add_note(note)
 
     def _log(self, event: str, **keys: object) -> None:
@@ -273,7 +281,7 @@ class Call:
             status=status_of(self.error),
             reason=reason_of(self.error),
             request_id=getattr(self.error, "request_id", None),
-            **self.details,
+            **self.details(),
             **keys,
         )
 
