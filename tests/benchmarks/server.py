@@ -22,7 +22,7 @@ CHUNKS: Final = 200
 """The pieces of text in the reply ``stream``."""
 
 _TEXT: Final = "Boil four litres of water with two spoons of salt, add the pasta, stir, taste after eight minutes. " * 2
-_CHAT: Final = {
+_CHAT: Final[dict[str, Any]] = {
     "id": "0123456789abcdef0123456789abcdef",
     "object": "chat.completion",
     "created": 1735689600,
@@ -44,8 +44,8 @@ def _streamed(count: int) -> bytes:
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, *({"content": " word"},) * count]
     choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
     choices.append({"index": 0, "delta": {}, "finish_reason": "stop"})
-    kind = {"object": "chat.completion.chunk", "usage": None}
-    events = [*(json.dumps(_CHAT | kind | {"choices": [choice]}) for choice in choices), "[DONE]"]
+    kind = _CHAT | {"object": "chat.completion.chunk", "usage": None}
+    events = [*(json.dumps(kind | {"choices": [choice]}) for choice in choices), "[DONE]"]
     parts = [f"data: {event}\n\n" for event in events]
     head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     return (head + "".join(f"{len(part):x}\r\n{part}\r\n" for part in (*parts, ""))).encode()
