@@ -7,14 +7,17 @@ retried like their proper form. Good answers are recognised by one look at the p
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, NoReturn, TypeVar, cast, get_origin
+from types import UnionType
+from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin
 
 import openai
 
 from novita_openai.errors import NO_WORD, NOT_JSON, RULES, SERVER_ERROR, is_named, reason_in
 
-__all__ = ["AsyncGuardedResponse", "GuardedResponse", "answer_problem", "is_guardable", "status_error"]
+__all__ = ["AsyncGuardedResponse", "GuardedResponse", "is_guardable", "refuse", "status_error"]
 
 _T = TypeVar("_T")
 
@@ -24,12 +27,14 @@ class GuardedResponse(openai.APIResponse[_T]):
 
     def parse(self, *, to: Any = None) -> Any:
         """Parse the body as the SDK does; raise the SDK error that a body without an answer stands for."""
-        kind = to or self._cast_to
         try:
             parsed = super().parse(to=to)
-        except Exception as error:  # noqa: BLE001 - raised again, as itself or as the SDK error behind it
-            _raise(error, self.http_response, kind)
-        return parsed if _is_whole(parsed, kind) else _look_again(parsed, self.http_response, kind)
+        except Exception as error:
+            _refuse_behind(error, self.http_response, to or self._cast_to)
+            raise
+        if not _is_whole(parsed, to or self._cast_to):
+            refuse(self.http_response, to or self._cast_to)
+        return parsed
 
 
 class AsyncGuardedResponse(openai.AsyncAPIResponse[_T]):
@@ -37,37 +42,90 @@ class AsyncGuardedResponse(openai.AsyncAPIResponse[_T]):
 
     async def parse(self, *, to: Any = None) -> Any:
         """Parse the body as the SDK does; raise the SDK error that a body without an answer stands for."""
-        kind = to or self._cast_to
         try:
             parsed = await super().parse(to=to)
-        except Exception as error:  # noqa: BLE001 - raised again, as itself or as the SDK error behind it
-            _raise(error, self.http_response, kind)
-        return parsed if _is_whole(parsed, kind) else _look_again(parsed, self.http_response, kind)
+        except Exception as error:
+            _refuse_behind(error, self.http_response, to or self._cast_to)
+            raise
+        if not _is_whole(parsed, to or self._cast_to):
+            refuse(self.http_response, to or self._cast_to)
+        return parsed
 
 
 @lru_cache(maxsize=256)
 def is_guardable(kind: Any) -> bool:
-    """Tell whether answers of this type are JSON, so that text, nothing or an error object is none."""
+    """Tell whether answers of this type are JSON, so that a web page, nothing or an error object is none."""
     origin = get_origin(kind) or kind
-    return isinstance(origin, type) and (origin in (object, dict) or issubclass(origin, openai.BaseModel))
+    if origin in _UNTYPED:
+        return True
+    return isinstance(origin, type) and issubclass(origin, openai.BaseModel)
 
 
-def answer_problem(response: Any, kind: Any) -> openai.APIError | None:
-    """Return the SDK error for a response that holds no answer of the wanted type, None where it holds one.
+_UNTYPED: Final = (object, dict, list, Union, UnionType)
+
+
+def refuse(response: Any, kind: Any, cause: Exception | None = None) -> None:
+    """Raise the SDK error that a response without an answer of the wanted type stands for, if it is one.
 
     ``response`` is the SDK's HTTP response, its body read.
     """
+    problem = _problem(response, kind) if is_guardable(kind) else None
+    try:
+        if problem is not None:
+            raise problem from cause
+    finally:
+        del problem, cause  # a frame that holds the error it raises would keep both alive
+
+
+def _refuse_behind(error: Exception, response: Any, kind: Any) -> None:
+    """Raise the SDK error that stands behind an exception met while parsing, if there is one."""
+    try:
+        if isinstance(error, openai.OpenAIError) or is_named(error, "ValidationError"):
+            return  # the SDK's own word, or the user's
+        if is_named(error, "TimeoutException"):
+            raise openai.APITimeoutError(request=response.request) from error
+        if is_named(error, "RequestError", "ClientError"):
+            raise openai.APIConnectionError(request=response.request) from error
+        if response.is_stream_consumed:
+            refuse(response, kind, error)
+            if _wanted(kind) is not None and isinstance(error, (TypeError, ValueError, AttributeError)):
+                raise openai.APIResponseValidationError(response, response.text, message=_UNREADABLE) from error
+    finally:
+        del error
+
+
+_UNREADABLE: Final = "The answer cannot be read: its parts are not what they should be."
+
+
+def _problem(response: Any, kind: Any) -> openai.APIError | None:
+    if response.status_code in _WITHOUT_BODY:
+        return None
     try:
         body: object = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         media_type, size = response.headers.get("content-type", "no content type"), len(response.content)
+        if kind in _UNTYPED and not ("json" in media_type or "html" in media_type):
+            return None  # the SDK gives text of other types as text
         message = f"Expected a JSON answer, got {size} bytes that are none ({media_type})."
         return openai.APIResponseValidationError(response, response.text, message=message)
-    wanted = _wanted_list(kind)
-    if (isinstance(body, dict) or kind is object) if wanted is None else _is_filled(_read(body, wanted), wanted):
-        return status_error(response, body) if wanted is None else None
-    message = f"The answer lacks what was asked for: {wanted or 'a JSON object'}."
-    return status_error(response, body) or openai.APIResponseValidationError(response, body, message=message)
+    if (wanted := _wanted(kind)) is None:
+        fits = isinstance(body, dict) or (get_origin(kind) or kind) in _UNTYPED
+        error = status_error(response, body) if not fits or _is_mere_error(body) else None
+    else:
+        fits = _is_filled(_read(body, wanted.name), wanted)
+        error = None if fits else status_error(response, body)
+    if error is not None or fits:
+        return error
+    message = f"The answer lacks what was asked for: {wanted.name if wanted else 'a JSON object'}."
+    return openai.APIResponseValidationError(response, body, message=message)
+
+
+_WITHOUT_BODY: Final = (204, 205)
+
+
+def _is_mere_error(body: object) -> bool:
+    """Tell an error object from an object that tells of an error among other things, as a failed job does."""
+    return isinstance(body, dict) and body.keys() <= {"code", "reason", "message", "metadata", "error"}
 
 
 def status_error(response: Any, body: object) -> openai.APIStatusError | None:
@@ -84,54 +142,51 @@ def status_error(response: Any, body: object) -> openai.APIStatusError | None:
     return error
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The list without which an answer is none: its name, what its items hold, and whether it may be empty."""
+
+    name: str
+    item: str | None
+    can_be_empty: bool
+
+
+@lru_cache(maxsize=256)
+def _wanted(kind: Any) -> _Wanted | None:
+    """Return the list that an answer of this type must hold: ``choices``, or ``data``."""
+    for name in ("choices", "data"):
+        annotation = _annotation(kind, name)
+        if get_origin(annotation) is list:
+            item = next((each for each in ("message", "text") if _annotation(get_args(annotation)[0], each)), None)
+            return _Wanted(name, item if name == "choices" else None, can_be_empty=hasattr(kind, "has_next_page"))
+    return None
+
+
+def _annotation(kind: Any, name: str) -> Any:
+    parents = getattr(get_origin(kind) or kind, "__mro__", ())
+    return next((found for parent in parents if (found := inspect.get_annotations(parent).get(name))), None)
+
+
 def _is_whole(parsed: Any, kind: Any) -> bool:
     """Tell at a glance, as every answer passes here, that the body needs no second look."""
-    if wanted := _wanted_list(kind):
-        return _is_filled(getattr(parsed, wanted, None), wanted)
+    if wanted := _wanted(kind):
+        return _is_filled(getattr(parsed, wanted.name, None), wanted)
     fields = parsed if isinstance(parsed, dict) else getattr(parsed, "model_extra", None)
     return fields is not None and "reason" not in fields and "error" not in fields
 
 
-def _look_again(parsed: _T, response: Any, kind: Any) -> _T:
-    if is_guardable(kind) and (problem := answer_problem(response, kind)):
-        raise problem
-    return parsed
+def _is_filled(items: Any, wanted: _Wanted) -> bool:
+    if not isinstance(items, list) or not (items or wanted.can_be_empty):
+        return False
+    for item in items:
+        part = item if wanted.item is None else _read(item, wanted.item)
+        if not isinstance(part, str if wanted.item == "text" else (dict, openai.BaseModel)):
+            return False
+    return True
 
 
-def _raise(error: Exception, response: Any, kind: Any) -> NoReturn:
-    """Raise the SDK error that stands behind an exception met while parsing; the exception where there is none."""
-    if isinstance(error, openai.OpenAIError):
-        raise error
-    if is_named(error, "TimeoutException"):
-        raise openai.APITimeoutError(request=response.request) from error
-    if is_named(error, "RequestError"):
-        raise openai.APIConnectionError(request=response.request) from error
-    if response.is_stream_consumed and is_guardable(kind) and (problem := answer_problem(response, kind)):
-        raise problem from error
-    raise error
-
-
-@lru_cache(maxsize=256)
-def _wanted_list(kind: Any) -> str | None:
-    """Return the name of the list without which an answer of this type is none: ``choices``, or ``data`` of a page."""
-    fields = getattr(get_origin(kind) or kind, "model_fields", {})
-    lists = (name for name in ("choices", "data") if name in fields and get_origin(fields[name].annotation) is list)
-    return next((name for name in lists if fields[name].is_required()), None)
-
-
-def _is_filled(items: Any, name: str) -> bool:
-    """Tell whether a list of results is there; only a page may be empty."""
-    if name == "data":
-        return isinstance(items, list)
-    return isinstance(items, list) and bool(items) and all(map(_is_choice, items))
-
-
-def _is_choice(item: Any) -> bool:
-    return item is not None and _read(item, "message", item) is not None
-
-
-def _read(holder: Any, name: str, default: Any = None) -> Any:
-    return holder.get(name, default) if isinstance(holder, dict) else getattr(holder, name, default)
+def _read(holder: Any, name: str) -> Any:
+    return holder.get(name) if isinstance(holder, dict) else getattr(holder, name, None)
 
 
 def _status_in(body: object) -> int | None:

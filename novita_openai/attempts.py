@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import openai
 
-from novita_openai.answers import answer_problem, is_guardable
-from novita_openai.errors import status_of
+from novita_openai.answers import is_guardable, refuse
+from novita_openai.errors import is_named, status_of
 from novita_openai.retry import Call, RetryPolicy
 
 __all__ = ["Request"]
@@ -26,6 +26,7 @@ class Client(Protocol):
     policy: RetryPolicy
     max_retries: int
     timeout: Any
+    _client: Any
 
     @property
     def base_url(self) -> Any:
@@ -66,11 +67,17 @@ class Request(Call):
 
     def raw(self, answer: Any, made: int) -> Any:
         """Return a raw response or a stream with the number of retries on it; raise where a raw body is no answer."""
-        if self.is_raw and (problem := answer_problem(answer.http_response, self.kind)):
-            raise problem
+        if self.is_raw:
+            refuse(answer.http_response, self.kind)
         if hasattr(answer, "retries_taken"):
             answer.retries_taken = made
         return answer
+
+    def refuse_foreign(self, error: Exception) -> None:
+        """Raise the SDK's error instead of one of aiohttp that slips through it, or that holds the headers sent."""
+        if is_named(error, "ClientError") or is_named(error.__cause__, "ClientResponseError"):
+            request = self.client._client.build_request(self.options.method, self.client.base_url)  # noqa: SLF001
+            raise openai.APIConnectionError(request=request) from None
 
     @property
     def attempts(self) -> int:
@@ -90,7 +97,8 @@ class Request(Call):
         if status_of(self.error) not in (400, 422):
             return []
         body = self.options.json_data
-        roles = {_field(message, "role") for message in _field(body, "messages") or ()}
+        messages = _field(body, "messages")
+        roles = [_field(message, "role") for message in messages] if isinstance(messages, list) else []
         return [hint for used, hint in _UNSUPPORTED.items() if used in roles or _field(body, used) is not None]
 
 
@@ -140,8 +148,11 @@ def _is_elsewhere(url: str, client: Client) -> bool:
 
 def _shrink(timeout: Any, remaining: float) -> openai.Timeout:
     """Return a timeout none of whose parts is longer than the seconds that remain."""
-    parts = timeout.as_dict() if isinstance(timeout, openai.Timeout) else dict.fromkeys(_TIMEOUTS, timeout)
-    return openai.Timeout(**{name: min(parts[name] or remaining, remaining) for name in _TIMEOUTS})
+    if hasattr(timeout, "as_dict"):  # the timeout object of whichever HTTP library
+        parts = timeout.as_dict()
+    else:
+        parts = dict(zip(_TIMEOUTS, timeout if isinstance(timeout, tuple) else (timeout,) * 4, strict=False))
+    return openai.Timeout(**{name: min(parts.get(name) or remaining, remaining) for name in _TIMEOUTS})
 
 
 _TIMEOUTS: Final = ("connect", "read", "write", "pool")

@@ -42,6 +42,9 @@ class RetryBudget:
         self.capacity, self.share = tokens, share
         self._tokens, self._lock = tokens, threading.Lock()
 
+    def __reduce__(self) -> tuple[type[RetryBudget], tuple[float, float]]:
+        return RetryBudget, (self.capacity, self.share)  # a lock cannot be copied; in another process it starts full
+
     def __repr__(self) -> str:
         return f"RetryBudget(tokens={self.capacity}, share={self.share})"
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -111,11 +112,25 @@ def serve(
 def run() -> None:
     """Run the program: logs and warnings to stderr before anything else."""
     structlog.configure(
-        processors=[structlog.processors.add_log_level, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())],
+        processors=[
+            _drop_the_end,
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     warnings.showwarning = lambda message, *_: _tell(str(message))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an answer may hold what the terminal cannot show
     app(prog_name="novita-openai")
+
+
+def _drop_the_end(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Leave out the last failure: it is what the command reports itself."""
+    if event["event"] == "retry.gave_up":
+        raise structlog.DropEvent
+    return event
 
 
 @contextmanager
@@ -126,15 +141,24 @@ def _reported() -> Iterator[None]:
     except (openai.OpenAIError, LocalModelError) as error:
         _tell(_explain(error))
         raise typer.Exit(FAILED) from error
+    except BrokenPipeError:
+        raise  # whoever read the output has enough; typer ends in silence
+    except OSError as error:
+        _tell(f"cannot write the output: {error.strerror}")
+        raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as interrupt:
         raise typer.Exit(INTERRUPTED) from interrupt
 
 
 def _explain(error: Exception) -> str:
+    """Return the reason, what the service says, and what it means, on one line."""
     rule = classify(error)
     if rule is UNKNOWN:
         return " ".join(str(error).split())
-    return " ".join(str(part) for part in (status_of(error), reason_of(error) + ":", rule.meaning) if part)
+    body = getattr(error, "body", None)
+    said = body.get("message") if isinstance(body, dict) else None
+    reason = f"{reason_of(error)}:"
+    return " ".join(" ".join(str(part).split()) for part in (status_of(error), reason, said, rule.meaning) if part)
 
 
 @contextmanager
@@ -159,9 +183,13 @@ def _options(**options: Any) -> dict[str, Any]:
 
 
 def _read(prompt: str | None) -> str:
-    if prompt is None and sys.stdin.isatty():
+    if prompt is None and (sys.stdin is None or sys.stdin.isatty()):
         raise typer.BadParameter("no prompt: give it as an argument or on standard input")
-    text = sys.stdin.read() if prompt in (None, "-") else prompt
+    try:
+        text = sys.stdin.buffer.read().decode() if prompt in (None, "-") else prompt
+        _ = (text or "").encode()
+    except UnicodeError as error:
+        raise typer.BadParameter("the prompt is not UTF-8") from error
     if not text or not text.strip():
         raise typer.BadParameter("the prompt is empty")
     return text
@@ -179,8 +207,8 @@ def _show(answer: Any, text_of: Callable[[Any], str | None]) -> None:
 
 def _describe(row: dict[str, Any]) -> tuple[str, ...]:
     prices = (row.get("input_token_price_per_m"), row.get("output_token_price_per_m"))
-    dollars = ("" if price is None else f"{price / UNITS_PER_DOLLAR:g}" for price in prices)
-    return (row["id"], str(row.get("context_size") or ""), *dollars)
+    dollars = (f"{price / UNITS_PER_DOLLAR:g}" if isinstance(price, int) else "" for price in prices)
+    return (str(row.get("id")), str(row.get("context_size") or ""), *dollars)
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:

@@ -7,6 +7,7 @@ where an answer that is none becomes an error. The two clients differ in ``await
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack, cast
 
 import openai
@@ -159,7 +160,11 @@ class AsyncNovitaOpenAI(openai.AsyncOpenAI):
         send, request = super().request, Request(self, cast_to, options, stream=stream, guard=AsyncGuardedResponse)
 
         async def attempt(made: int) -> Any:
-            answer = await send(request.cast_to, request.options_for(made), stream=stream, stream_cls=stream_cls)
+            try:
+                answer = await send(request.cast_to, request.options_for(made), stream=stream, stream_cls=stream_cls)
+            except Exception as error:
+                request.refuse_foreign(error)
+                raise
             return await answer.parse() if request.is_parsed else request.raw(answer, made)
 
         return await request.run_async(attempt)
@@ -197,7 +202,8 @@ def create_async_client(
     """Build an async client for a busy program: over aiohttp where ``novita-openai[fast]`` is installed.
 
     Arguments as for :class:`AsyncNovitaOpenAI`; an ``http_client`` of your own is used as it is. As many idle
-    connections are kept as may be open (1,000). Close it, or use it in ``async with``.
+    connections are kept as may be open (1,000). Close it, or use it in ``async with``. aiohttp needs asyncio; under
+    trio use :class:`AsyncNovitaOpenAI`.
     """
     options["http_client"] = options.get("http_client") or _async_transport()
     return AsyncNovitaOpenAI(api_key=api_key, base_url=base_url, policy=policy, **options)
@@ -211,7 +217,8 @@ class _ClosingClient(openai.DefaultHttpxClient):
     """Closes its connections when it is collected, as the client that the SDK makes for itself does."""
 
     def __del__(self) -> None:
-        self.close()
+        with suppress(AttributeError):  # half made, as where a proxy's address is wrong
+            self.close()
 
 
 def _async_transport() -> Any:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import email.utils
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from enum import Enum
 from typing import Any, Final, cast
 
@@ -133,7 +134,8 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, openai.APIResponseValidationError):
         return SCHEMA_MISMATCH if is_named(error.__cause__, "ValidationError") else INVALID_ANSWER
     if isinstance(error, (openai.APITimeoutError, TimeoutError)):
-        return TIMEOUT
+        lost = _lost_connection(error)
+        return TIMEOUT if lost is None or is_named(lost, "TimeoutError") else CONNECTION_ERROR
     if isinstance(error, (openai.APIConnectionError, ConnectionError)):
         return CONNECTION_ERROR if was_tried(error) else NOT_SENT
     return reason_in(error.body) if isinstance(error, openai.APIError) else type(error).__name__
@@ -184,7 +186,8 @@ def _seconds_in(text: str | None, unit: float) -> float | None:
 
 def _seconds_until(date: str) -> float | None:
     try:
-        return email.utils.parsedate_to_datetime(date).timestamp() - time.time()
+        moment = email.utils.parsedate_to_datetime(date)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time()
     except (ValueError, OverflowError):
         return None
 
@@ -200,14 +203,34 @@ def was_tried(error: BaseException) -> bool:
     cause = error.__cause__
     if cause is None:
         return True
-    return is_named(cause, "RequestError", "SSLError", "EndOfStream") and not is_named(cause, "LocalProtocolError")
+    return is_named(cause, *_NETWORK_ERRORS) and not is_named(cause, "LocalProtocolError")
 
 
 def is_ambiguous(error: BaseException) -> bool:
     """Tell whether the service may have answered, and charged, a request whose answer was lost."""
     if isinstance(error, openai.APIStatusError):
         return False
-    return error.__cause__ is None or not is_named(error.__cause__, "ConnectError", "ConnectTimeout", "PoolTimeout")
+    if (lost := _lost_connection(error)) is not None:
+        return not is_named(lost, "ClientConnectorError", "ConnectionTimeoutError")
+    return not any(is_named(each, *_NEVER_CONNECTED) for each in _causes(error))
+
+
+# Of httpx and httpx2, of aiohttp, and of the standard library.
+_NETWORK_ERRORS: Final = ("RequestError", "ClientError", "SSLError", "EndOfStream", "OSError")
+_NEVER_CONNECTED: Final = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ConnectionRefusedError", "gaierror")
+
+
+def _lost_connection(error: BaseException) -> BaseException | None:
+    """Return aiohttp's own error: the transport over it calls every lost connection a ``ConnectTimeout``."""
+    return next((each for each in _causes(error) if is_named(each, "ClientConnectionError")), None)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, what caused it, and so on."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 def is_named(error: BaseException | None, *names: str) -> bool:

@@ -126,21 +126,32 @@ class RetryPolicy:
         """
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"{function!r} is a generator: what it has yielded cannot be taken back")
-        # functools.partial and objects with an async __call__ count as async functions too.
-        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
-            send = cast("Callable[_P, Awaitable[Any]]", function)
+
+        if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
             async def retried_async(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-                return await Call(self).run_async(lambda _: send(*args, **kwargs))
+                return await Call(self).run_async(lambda _: cast("Any", function(*args, **kwargs)))
 
             return cast("Callable[_P, _R]", retried_async)
 
         @functools.wraps(function)
-        def retried(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            return Call(self).run(lambda _: function(*args, **kwargs))
+        def retried(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+            call = Call(self)
+            result = call.run(lambda _: function(*args, **kwargs))
+            if not inspect.isawaitable(result):
+                return result
+            # The SDK's async methods look like plain functions: that they are none shows in what they return.
+            return call.run_async(lambda made: cast("Any", function(*args, **kwargs)) if made else result)
 
-        return retried
+        return cast("Callable[_P, _R]", retried)
+
+
+class _Failed:
+    """The result of an attempt that ended in an error."""
+
+
+_FAILED: Final = _Failed()
 
 
 class Call:
@@ -163,24 +174,35 @@ class Call:
         """Send until an answer comes or the policy gives up."""
         try:
             return send(0)
-        except Exception as error:  # noqa: BLE001 - decided upon below
-            self.error = self._ours(error)
+        except Exception as error:  # noqa: BLE001 - raised at the end, unless an answer comes
+            self.error = error
         import tenacity
 
-        return tenacity.Retrying(**self._controls())(lambda: self._resend(send))
+        def resend() -> _R | _Failed:
+            try:
+                return send(len(self.history)) if self.history else _FAILED
+            except Exception as error:  # noqa: BLE001 - the same
+                self.error = error
+                return _FAILED
+
+        return self._conclude(tenacity.Retrying(**self._controls())(resend))
 
     async def run_async(self, send: Callable[[int], Awaitable[_R]]) -> _R:
         """Send until an answer comes or the policy gives up."""
         try:
             return await send(0)
-        except Exception as error:  # noqa: BLE001 - decided upon below
-            self.error = self._ours(error)
+        except Exception as error:  # noqa: BLE001 - raised at the end, unless an answer comes
+            self.error = error
         import tenacity
 
-        async def resend() -> _R:
-            return await self._resend(send)
+        async def resend() -> _R | _Failed:
+            try:
+                return await send(len(self.history)) if self.history else _FAILED
+            except Exception as error:  # noqa: BLE001 - the same
+                self.error = error
+                return _FAILED
 
-        return await tenacity.AsyncRetrying(**self._controls())(resend)
+        return self._conclude(await tenacity.AsyncRetrying(**self._controls())(resend))
 
     @property
     def attempts(self) -> int:
@@ -196,47 +218,52 @@ class Call:
         return []
 
     def details(self) -> dict[str, object]:
-        """Return further keys for the log."""
-        return {}
+        """Return further keys for the log: the name of the model."""
+        return {"model": None}
 
     def remaining(self) -> float | None:
         """Return the seconds left until the deadline, None without one."""
         return None if self.policy.deadline is None else self.policy.deadline - (time.monotonic() - self.started)
 
-    def _ours(self, error: Exception) -> Exception:
-        """Return an error of the service or of the table; raise any other as it came, free of notes."""
-        if isinstance(error, openai.APIError) or classify(error, self.policy.rules) is not UNKNOWN:
-            return error
-        raise error
-
-    def _resend(self, send: Callable[[int], _R]) -> _R:
-        """Fail as the first attempt did when tenacity makes its first, then send."""
-        if not self.history:
-            raise self.error
-        return send(len(self.history))
+    def _conclude(self, answer: _R | _Failed) -> _R:
+        """Return the answer; without one raise the last error, keeping no reference that would make a cycle of it."""
+        if not isinstance(answer, _Failed):
+            return answer
+        error = self.error
+        del self.error
+        try:
+            raise error
+        finally:
+            del error
 
     def _controls(self) -> dict[str, Any]:
-        """Return tenacity's arguments; it asks the retry predicate first, then for the wait, then whether to stop."""
+        """Return tenacity's arguments; it asks the retry predicate first, then for the wait, then whether to stop.
+
+        Failures are results to tenacity: the errors it raises itself would hold on to all that was sent.
+        """
         return {
             "retry": self._is_retryable,
             "wait": lambda _: 0.0 if _without_waiting else self.upcoming,
             "stop": lambda _: self._is_spent(),
             "before_sleep": lambda _: self._log("retry.scheduled", wait=round(self.upcoming, 3)),
-            "reraise": True,
+            "retry_error_callback": lambda _: _FAILED,
         }
 
     def _is_retryable(self, state: tenacity.RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        if not isinstance(error, Exception):  # an answer, an interrupt, a cancelled task
-            return False
-        self.error = error
-        self.history.append(f"attempt {len(self.history) + 1} of {self.attempts}: {_summary(error)}")
-        delay = self.policy.delay(error, len(self.history), random=random_numbers.random())  # noqa: S311 - jitter
+        outcome = state.outcome
+        if outcome is None or outcome.failed or outcome.result() is not _FAILED or not self._is_ours():
+            return False  # an answer, an interrupt, a cancelled task, an error that says nothing about the service
+        self.history.append(f"attempt {len(self.history) + 1} of {self.attempts}: {_summary(self.error)}")
+        delay = self.policy.delay(self.error, len(self.history), random=random_numbers.random())  # noqa: S311 - jitter
         if delay is None:
             self._give_up(self._refusal())
             return False
         self.upcoming = delay
         return True
+
+    def _is_ours(self) -> bool:
+        """Tell whether the error comes from the service or stands in the table; any other is raised as it came."""
+        return isinstance(self.error, openai.APIError) or classify(self.error, self.policy.rules) is not UNKNOWN
 
     def _is_spent(self) -> bool:
         """Say whether a retryable error is final all the same; the budget comes last, as asking it costs a token."""
@@ -267,8 +294,10 @@ class Call:
         self._log("retry.gave_up", wait=asked, stopped_by=why)
         reason = _WHY_NOT_AGAIN.get(why, "").format(policy=self.policy, asked=asked)
         meaning = classify(self.error, self.policy.rules).meaning
-        for note in filter(None, (meaning, *self.hints(), reason, *self.history)):
-            self.error.add_note(note)
+        known = getattr(self.error, "__notes__", ())  # by a client inside, or where one error is raised twice
+        for note in (meaning, *self.hints(), reason, *self.history):
+            if note and note not in known:
+                self.error.add_note(note)
 
     def _log(self, event: str, **keys: object) -> None:
         # structlog costs a program that meets no error more time to import than the rest of this package.
@@ -280,7 +309,7 @@ class Call:
             attempts=self.attempts,
             status=status_of(self.error),
             reason=reason_of(self.error),
-            request_id=getattr(self.error, "request_id", None),
+            request_id=header_of(self.error, "x-request-id"),
             **self.details(),
             **keys,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -53,14 +54,18 @@ def find_key() -> str:
 
 
 def _read_key(path: str) -> str:
+    if path.startswith("sk_") and not Path(path).exists():
+        raise MissingAPIKeyError("NOVITA_API_KEY_FILE holds a key, not the path of a file: set NOVITA_API_KEY instead.")
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise MissingAPIKeyError(f"NOVITA_API_KEY_FILE: cannot read {path}: {error}") from error
 
 
-def check_key(key: str, source: str) -> str:
+def check_key(key: object, source: str) -> str:
     """Return a key that an HTTP header can carry; the error names the source and never the key."""
+    if not isinstance(key, str):
+        raise MissingAPIKeyError(f"The API key from {source} is no text but {type(key).__name__}.")
     key = key.strip()
     if not key:
         raise MissingAPIKeyError(f"The API key from {source} is empty.")
@@ -73,12 +78,25 @@ def find_base_url(given: str | URL | None) -> str:
     """Return the address to send to; warn where it would carry the key unencrypted over a network."""
     source = "base_url" if given else "NOVITA_BASE_URL"
     url = str(given or os.environ.get("NOVITA_BASE_URL", "").strip() or BASE_URL)
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # worked out, and refused, when it is asked for
+    except ValueError as error:
+        raise BaseURLError(f"{source}={url!r} is no address: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BaseURLError(f"{source}={url!r} is no address: expected something like {BASE_URL}")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        warnings.warn(f"{source}={url!r}: the API key would travel unencrypted; use https", stacklevel=3)
+        message = f"{source}: the API key would travel unencrypted to {parts.hostname}; use https"
+        warnings.warn(message, stacklevel=_level_of_the_caller())
     return url
+
+
+def _level_of_the_caller() -> int:
+    """Count the frames from :func:`find_base_url` up to the first that is neither ours nor the SDK's."""
+    level, frame = 1, sys._getframe(1)  # noqa: SLF001 - warnings can skip files by themselves only since Python 3.12
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("novita_openai", "openai"):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _is_loopback(host: str) -> bool:

@@ -44,7 +44,7 @@ BASE_PATH = "/v3/openai"
 
 @dataclass(frozen=True)
 class Reply:
-    """One scripted reply. ``cut`` sends so many bytes of the body and hangs up; ``fault``: close, reset or stall."""
+    """One scripted reply; ``cut``: send so many bytes and hang up; ``fault``: close, reset, stall or garbage."""
 
     status: int = 200
     body: Any = None
@@ -140,6 +140,9 @@ class Server:
         if reply.fault == "reset":
             linger = struct.pack("ii", 1, 0)
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        if reply.fault == "garbage":
+            writer.write(b"no status line\r\n\r\n")
+            await writer.drain()
         if reply.fault is not None:
             return False
         content = _encode(reply.body)

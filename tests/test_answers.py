@@ -9,6 +9,8 @@ import openai
 import pydantic
 import pytest
 from conftest import Driver
+from openai.types import Completion
+from openai.types.chat import ChatCompletion
 from server import CHAT, COMPLETION, FILE, MODELS, Reply, Server
 
 from novita_openai import RetryPolicy
@@ -63,6 +65,8 @@ WITHOUT_CHOICES = {
     "null": CHAT | {"choices": None},
     "empty": CHAT | {"choices": []},
     "a list of null": CHAT | {"choices": [None]},
+    "a list of numbers": CHAT | {"choices": [1]},
+    "a list of nothing": CHAT | {"choices": [{}]},
     "text": CHAT | {"choices": "x"},
 }
 ERROR_OBJECTS = {
@@ -140,11 +144,61 @@ def test_each_error_object_has_its_class(body: Any, kind: type[Exception], drive
         driver.chat()
 
 
-def test_a_models_list_whose_data_is_null_is_an_sdk_error(patient: Driver, server: Server) -> None:
-    server.always = Reply(200, MODELS | {"data": None})
+@pytest.mark.parametrize("data", [None, "x", ["x"], [None]])
+def test_a_models_list_without_models_is_an_sdk_error(data: Any, patient: Driver, server: Server) -> None:
+    server.always = Reply(200, MODELS | {"data": data})
     with pytest.raises(openai.APIResponseValidationError, match="data"):
         listed(patient)
     assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("message", [None, "text", {"role": "assistant", "tool_calls": [None]}])
+def test_a_message_that_is_none_is_an_sdk_error(message: Any, driver: Driver, server: Server) -> None:
+    server.always = Reply(200, CHAT | {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    with pytest.raises(openai.APIResponseValidationError):
+        parsed(driver)
+
+
+@pytest.mark.parametrize("data", [None, [], [1], [{"embedding": "A"}], [{"embedding": "AA=="}]])
+def test_embeddings_that_are_none_are_an_sdk_error(data: Any, driver: Driver, server: Server) -> None:
+    server.always = Reply(200, {"object": "list", "data": data})
+    with pytest.raises(openai.APIResponseValidationError):
+        driver.call(lambda client: client.embeddings.create(model="m", input="x"))
+
+
+@pytest.mark.parametrize("kind", [object, list[ChatCompletion], ChatCompletion | Completion, dict[str, Any]])
+def test_cut_json_is_an_sdk_error_whatever_type_is_asked_for(kind: Any, driver: Driver, server: Server) -> None:
+    server.always = Reply(200, '[{"id": "1"')
+    with pytest.raises(openai.APIResponseValidationError, match="Expected a JSON answer"):
+        driver.call(lambda client: client.post("/x", cast_to=kind))
+
+
+def test_json_too_deep_to_read_is_an_sdk_error(driver: Driver, server: Server) -> None:
+    server.always = Reply(200, "[" * 200_000)
+    with pytest.raises(openai.APIResponseValidationError):
+        driver.chat()
+
+
+UNTYPED = [
+    (object, {"error": {"code": 400, "message": "a row failed"}, "id": "x", "status": "failed"}),
+    (object, {"error": "none", "code": 500, "data": [1]}),
+    (object, [1, 2]),
+    (dict[str, Any], {"error": None}),
+]
+
+
+@pytest.mark.parametrize(("kind", "body"), UNTYPED)
+def test_an_untyped_answer_may_tell_of_errors(kind: Any, body: Any, driver: Driver, server: Server) -> None:
+    server.always = Reply(200, body)
+    assert driver.call(lambda client: client.post("/x", cast_to=kind)) == body
+
+
+def test_what_the_sdk_gives_as_text_stays_text(driver: Driver, server: Server) -> None:
+    server.always = Reply(200, "pong", {"content-type": "text/plain"})
+    assert driver.call(lambda client: client.post("/x", cast_to=object)) == "pong"
+    server.always = Reply(204, "", {"content-type": "text/plain"})
+    assert not driver.call(lambda client: client.delete("/x", cast_to=object))
+    assert len(server.requests) == 2
 
 
 def test_an_error_object_where_no_list_is_due_is_found_too(driver: Driver, server: Server) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,8 +58,9 @@ def run(server: Server) -> Run:
 
 def one_line(result: Result) -> str:
     assert result.stdout == ""
-    lines = [line for line in result.stderr.splitlines() if line.startswith("novita-openai: ")]
+    lines = result.stderr.splitlines()
     assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("novita-openai: ")
     return lines[0]
 
 
@@ -127,9 +129,10 @@ def test_without_a_key_one_line_says_the_ways() -> None:
 
 
 PROBLEMS = [
-    (error(401, "INVALID_API_KEY"), "401 INVALID_API_KEY: The API key is invalid."),
-    (error(403, "NOT_ENOUGH_BALANCE"), "403 NOT_ENOUGH_BALANCE: "),
-    (error(404, "MODEL_NOT_FOUND"), "404 MODEL_NOT_FOUND: The service has no model of that name."),
+    (error(401, "INVALID_API_KEY"), "401 INVALID_API_KEY: the INVALID_API_KEY message The API key is invalid."),
+    (error(403, "NOT_ENOUGH_BALANCE"), "403 NOT_ENOUGH_BALANCE: the NOT_ENOUGH_BALANCE message"),
+    (error(404, "MODEL_NOT_FOUND"), "The service has no model of that name."),
+    (Reply(400, {"reason": "INVALID_REQUEST_BODY", "message": "max_tokens\nis too large"}), "max_tokens is too large"),
     (Reply(404, "404 page not found"), "The base URL is probably wrong"),
 ]
 
@@ -150,6 +153,7 @@ def test_a_problem_with_key_address_or_model_is_one_line(
 def test_an_address_that_is_none_or_plain_is_said(run: Run) -> None:
     result = run("chat", "Hi", "--base-url", "api.novita.ai")
     assert "base_url='api.novita.ai' is no address" in one_line(result)
+    assert "no address" in one_line(run("chat", "Hi", "--base-url", "http://localhost:abc"))
     refused = run("models", "--base-url", "http://127.0.0.1:1/v3/openai")
     assert refused.returncode == 1
     assert "connection_error: The connection failed" in refused.stderr
@@ -176,6 +180,40 @@ def test_bad_usage_exits_2(arguments: list[str], text: str | None, words: str, r
     result = run(*arguments, text=text)
     assert result.returncode == 2
     assert words in result.stderr
+
+
+def test_an_answer_that_the_terminal_cannot_show_is_shown_as_far_as_it_can(server: Server) -> None:
+    server.always = stream(chunk("Spätzle", "stop"))
+    variables = {"NOVITA_API_KEY": "k", "NOVITA_BASE_URL": server.base_url, "PYTHONIOENCODING": "ascii"}
+    assert program("chat", "Hi", **variables).stdout == "Sp?tzle\n"
+
+
+def test_a_prompt_that_is_not_utf_8_is_told(server: Server) -> None:
+    variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
+    for argument, data in (b"\xff", b""), (b"-", b"\xff"):
+        command = [part.encode() for part in PROGRAM] + [b"chat", argument]
+        result = subprocess.run(command, input=data, env=variables, capture_output=True, timeout=60, check=False)
+        assert result.returncode == 2
+        assert b"not UTF-8" in result.stderr
+
+
+def test_a_full_disk_is_told(server: Server) -> None:
+    server.always = stream(chunk("word", "stop"))
+    variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        pipe = subprocess.PIPE
+        result = subprocess.run(
+            [*PROGRAM, "chat", "Hi"], env=variables, stdout=full, stderr=pipe, text=True, timeout=60, check=False
+        )
+    assert result.returncode == 1
+    assert "cannot write the output: No space left" in result.stderr
+
+
+def test_a_closed_standard_input_is_no_prompt(server: Server) -> None:
+    command = " ".join([*PROGRAM, "chat", "<&-"])
+    variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
+    result = subprocess.run(["sh", "-c", command], env=variables, capture_output=True, text=True, check=False)
+    assert (result.returncode, "no prompt" in result.stderr) == (2, True)
 
 
 def test_a_terminal_is_not_read_in_silence(server: Server) -> None:

@@ -34,7 +34,7 @@ from novita_openai import (
     create_client,
 )
 
-BUILDERS = [OpenAI, AsyncOpenAI, create_client, create_async_client]
+BUILDERS: list[Any] = [OpenAI, AsyncOpenAI, create_client, create_async_client]
 KEY = "sk_SECRET-KEY"
 MESSAGES: Any = [{"role": "user", "content": "Hi"}]
 
@@ -131,6 +131,17 @@ def test_a_key_file_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch
     file.write_text("")
     with pytest.raises(MissingAPIKeyError, match="empty"):
         OpenAI()
+    monkeypatch.setenv("NOVITA_API_KEY_FILE", KEY)
+    with pytest.raises(MissingAPIKeyError, match="holds a key, not the path") as failure:
+        OpenAI()
+    assert KEY not in str(failure.value)
+
+
+def test_a_function_that_gives_no_text_is_told(connect: Callable[..., Driver], server: Server) -> None:
+    driver = connect(api_key=lambda: None)
+    with pytest.raises(MissingAPIKeyError, match="no text but NoneType"):
+        driver.chat()
+    assert server.requests == []
 
 
 def test_the_address_is_looked_up_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +153,18 @@ def test_the_address_is_looked_up_in_order(monkeypatch: pytest.MonkeyPatch) -> N
     assert other.with_options(base_url="https://copy.example/").base_url.host == "copy.example"
 
 
-@pytest.mark.parametrize("url", ["api.novita.ai/v3", "ftp://novita.ai", "http://", "localhost:8000", "https:///v3"])
+NO_ADDRESSES = [
+    "api.novita.ai/v3",
+    "ftp://x",
+    "http://",
+    "localhost:8000",
+    "https:///v3",
+    "http://x:abc",
+    "http://[::1",
+]
+
+
+@pytest.mark.parametrize("url", NO_ADDRESSES)
 def test_an_address_that_is_none_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="base_url=") as argument:
         OpenAI(api_key="k", base_url=url)
@@ -154,8 +176,10 @@ def test_an_address_that_is_none_is_refused(url: str, monkeypatch: pytest.Monkey
 
 def test_a_key_over_plain_http_to_a_network_is_warned_of() -> None:
     for build in BUILDERS:
-        with pytest.warns(UserWarning, match="unencrypted"):
-            build(api_key="k", base_url="http://models.example/v1")
+        with pytest.warns(UserWarning, match=r"unencrypted to models\.example; use https") as told:
+            build(api_key="k", base_url="http://user:password@models.example/v1").with_options(timeout=3)
+        assert {warning.filename for warning in told} == {__file__}
+        assert "password" not in str(told[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for host in ("localhost", "127.0.0.1:8000", "[::1]:8000", "api.localhost", "127.9.9.9"):
@@ -318,6 +342,26 @@ def test_the_key_is_in_no_repr_log_or_error(
             driver.chat()
         shown = [repr(driver.client), str(failure.value), repr(failure.value), str(failure.value.__notes__), str(logs)]
         assert KEY not in "".join([*shown, caplog.text])
+
+
+def test_a_broken_head_is_an_sdk_error_without_the_key_over_aiohttp(server: Server) -> None:
+    async def call() -> None:
+        async with create_async_client(api_key=KEY, base_url=server.base_url) as client:
+            await client.models.list()
+
+    server.always = Reply(fault="garbage")
+    with novita_openai.retry.no_wait(), capture_logs(), pytest.raises(openai.APIConnectionError) as failure:
+        asyncio.run(call())
+    assert len(server.requests) == 3
+    assert KEY not in repr(failure.value) + repr(failure.value.__cause__)
+
+
+def test_a_client_that_cannot_be_made_fails_without_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://[::1")
+    with pytest.raises(Exception, match=r".") as failure:
+        create_client(api_key="k")
+    del failure
+    gc.collect()
 
 
 def test_one_client_serves_many_threads(server: Server) -> None:

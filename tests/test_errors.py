@@ -181,3 +181,10 @@ def test_the_note_on_a_refused_request_says_what_to_use(
     with pytest.raises(openai.BadRequestError) as failure:
         driver.chat()
     assert not any("use `" in note for note in failure.value.__notes__)
+
+
+@pytest.mark.parametrize("messages", [5, None, [5], [{"role": ["x"]}], {"role": "developer"}])
+def test_a_request_of_any_shape_gets_the_services_error(messages: Any, driver: Driver, server: Server) -> None:
+    server.always = error(400, "INVALID_REQUEST_BODY")
+    with pytest.raises(openai.BadRequestError):
+        driver.call(lambda client: client.post("/chat/completions", body={"messages": messages}, cast_to=object))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import datetime as dt
 import functools
+import gc
 import math
+import pickle
 import time
+import weakref
 from collections.abc import Callable
 from email.utils import format_datetime
 from typing import Any
@@ -16,10 +20,21 @@ import pytest
 from conftest import Driver
 from hypothesis import given
 from hypothesis import strategies as st
-from server import Reply, Server, error
+from server import CHAT, MODELS, Reply, Server, error
 from structlog.testing import capture_logs
 
-from novita_openai import RULES, Action, AsyncOpenAI, Backoff, ErrorRule, RetryBudget, RetryPolicy, retry
+from novita_openai import (
+    RULES,
+    Action,
+    AsyncOpenAI,
+    Backoff,
+    ErrorRule,
+    RetryBudget,
+    RetryPolicy,
+    create_async_client,
+    retry,
+)
+from novita_openai.errors import is_ambiguous, reason_of, was_tried
 
 
 def unlimited(**options: Any) -> RetryPolicy:
@@ -83,6 +98,18 @@ def test_a_date_is_obeyed_and_a_past_one_is_none(failure_of: Callable[[Reply], o
     assert delay == pytest.approx(60, abs=5)
     assert RetryPolicy().delay(failure_of(Reply(429, "", {"retry-after": http_date(-60)})), 1) == 2
     assert RetryPolicy().delay(failure_of(Reply(429, "", {"retry-after": http_date(600)})), 1) is None
+
+
+def test_a_date_without_a_zone_is_utc(
+    failure_of: Callable[[Reply], openai.APIError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    date = http_date(60).replace("GMT", "-0000")
+    delay = RetryPolicy().delay(failure_of(Reply(429, "", {"retry-after": date})), 1)
+    monkeypatch.undo()
+    time.tzset()
+    assert delay == pytest.approx(60, abs=5)
 
 
 def test_milliseconds_come_before_seconds(failure_of: Callable[[Reply], openai.APIError]) -> None:
@@ -202,6 +229,44 @@ def test_ambiguous_failures_are_repeated_only_where_the_policy_says_so(
             assert len(server.requests) == requests
 
 
+def test_the_factorys_transport_knows_what_is_ambiguous_too(server: Server) -> None:
+    async def requests_after(fault: Reply) -> int:
+        server.requests.clear()
+        server.always = fault
+        policy = unlimited(retry_ambiguous=False)
+        async with create_async_client(api_key="k", base_url=server.base_url, policy=policy, timeout=0.5) as client:
+            with pytest.raises(openai.APIConnectionError) as failure:
+                await client.completions.create(model="m", prompt="p")
+            reasons.append(reason_of(failure.value))
+        return len(server.requests)
+
+    reasons: list[str] = []
+    with retry.no_wait(), capture_logs():
+        faults = [Reply(fault="close"), Reply(fault="reset"), Reply(200, "x", cut=0), Reply(fault="stall")]
+        assert [asyncio.run(requests_after(fault)) for fault in faults] == [1, 1, 1, 1]
+    assert reasons == ["connection_error"] * 3 + ["timeout"]
+
+
+def test_the_factorys_transport_tries_again_where_it_never_connected() -> None:
+    async def call() -> None:
+        policy = unlimited(retry_ambiguous=False)
+        async with create_async_client(api_key="k", base_url="http://127.0.0.1:1/v1", policy=policy) as client:
+            await client.models.list()
+
+    with retry.no_wait(), capture_logs() as logs, pytest.raises(openai.APIConnectionError):
+        asyncio.run(call())
+    assert [event["reason"] for event in logs] == ["connection_error"] * 3
+
+
+def test_what_the_system_says_of_a_connection_is_understood() -> None:
+    for raised in (OSError("x"), ConnectionResetError("x")):
+        failure = openai.APIConnectionError(request=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        failure.__cause__ = raised
+        assert was_tried(failure)
+    assert not is_ambiguous(ConnectionRefusedError())
+    assert is_ambiguous(ConnectionResetError())
+
+
 def test_a_connection_that_was_never_made_is_always_tried_again(connect: Callable[..., Driver]) -> None:
     policy = unlimited(retry_ambiguous=False)
     with capture_logs() as logs, pytest.raises(openai.APIConnectionError):
@@ -265,7 +330,7 @@ def test_a_delay_that_passes_the_deadline_is_not_begun(connect: Callable[..., Dr
 def test_the_deadline_shrinks_the_timeout_of_each_attempt(connect: Callable[..., Driver], server: Server) -> None:
     server.always = Reply(fault="stall")
     started = time.monotonic()
-    for timeout in (openai.Timeout(600, connect=5), 600.0, None):
+    for timeout in (openai.Timeout(600, connect=5), 600.0, None, (5, 600, 600, 5)):
         with pytest.raises(openai.APITimeoutError):
             connect(policy=RetryPolicy(deadline=0.3), timeout=timeout).chat()
     assert time.monotonic() - started < 20
@@ -371,6 +436,22 @@ def test_wraps_retries_async_functions_of_every_kind() -> None:
         assert flaky.calls == 3
 
 
+def test_wraps_retries_what_only_looks_like_a_plain_function(server: Server) -> None:
+    """The SDK's async methods are no ``async def``, and neither is a lambda around one."""
+
+    async def call() -> list[str]:
+        async with openai.AsyncOpenAI(api_key="k", base_url=server.base_url, max_retries=0) as client:
+            models: Any = await RetryPolicy().wraps(client.models.list)()
+            chat = await RetryPolicy().wraps(client.chat.completions.create)(model="m", messages=[])
+            flaky = Flaky()
+            return [models.data[0].id, chat.model, await RetryPolicy().wraps(lambda: flaky.answer_async("ok"))()]
+
+    server.script.extend([error(500), error(500), Reply(200, MODELS), error(429), Reply(200, CHAT)])
+    with retry.no_wait(), capture_logs():
+        assert asyncio.run(call()) == ["m", "m", "ok!"]
+    assert len(server.requests) == 5
+
+
 def test_wraps_refuses_generators() -> None:
     def generator() -> Any:
         yield 1
@@ -394,6 +475,71 @@ def test_foreign_errors_pass_as_they_came() -> None:
         assert failure.value is raised
         assert logs == []
         assert not hasattr(raised, "__notes__")
+
+
+def test_a_foreign_error_after_a_retry_passes_as_it_came() -> None:
+    steps = iter([ConnectionResetError(), ValueError("mine")])
+
+    @RetryPolicy().wraps
+    def fail() -> None:
+        raise next(steps)
+
+    with retry.no_wait(), capture_logs() as logs, pytest.raises(ValueError, match="mine") as failure:
+        fail()
+    assert [event["event"] for event in logs] == ["retry.scheduled"]
+    assert not hasattr(failure.value, "__notes__")
+
+
+def test_an_error_raised_twice_has_its_notes_once() -> None:
+    same = TimeoutError()
+
+    @RetryPolicy(attempts=1).wraps
+    def fail() -> None:
+        raise same
+
+    for _ in range(2):
+        with capture_logs(), pytest.raises(TimeoutError):
+            fail()
+    assert len(same.__notes__) == 2
+
+
+@pytest.mark.parametrize("reply", [error(401), error(500), Reply(fault="close"), Reply(200, ""), Reply(200, "{}")])
+def test_an_error_that_is_dropped_is_gone_at_once(reply: Reply, connect: Callable[..., Driver], server: Server) -> None:
+    server.always = reply
+    driver = connect(policy=unlimited())
+    raised: list[weakref.ref[BaseException]] = []
+
+    async def call_async(client: Any) -> None:  # asyncio itself makes a cycle of an error that leaves its runner
+        try:
+            await client.completions.create(model="m", prompt="p")
+        except openai.APIError as failure:
+            raised.append(weakref.ref(failure))
+
+    def call() -> None:
+        if driver.is_async:
+            driver.call(call_async)
+            return
+        try:
+            driver.complete()
+        except openai.APIError as failure:
+            raised.append(weakref.ref(failure))
+
+    with capture_logs():
+        call()
+        gc.collect()
+        gc.disable()
+        try:
+            raised.clear()
+            call()
+            assert [each() for each in raised] == [None]
+        finally:
+            gc.enable()
+
+
+def test_a_policy_can_be_copied_and_sent_to_another_process() -> None:
+    policy = RetryPolicy(attempts=4, budget=RetryBudget(tokens=7, share=0.5))
+    for copied in (copy.deepcopy(policy), pickle.loads(pickle.dumps(policy))):  # noqa: S301 - our own bytes
+        assert (copied.attempts, repr(copied.budget)) == (4, "RetryBudget(tokens=7, share=0.5)")
 
 
 def test_an_interrupt_between_attempts_is_not_taken_for_a_failure() -> None:

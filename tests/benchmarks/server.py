@@ -42,7 +42,7 @@ def _whole(status: str, body: object, *headers: str) -> bytes:
 
 def _streamed(count: int) -> bytes:
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, *({"content": " word"},) * count]
-    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices: list[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
     choices.append({"index": 0, "delta": {}, "finish_reason": "stop"})
     kind = _CHAT | {"object": "chat.completion.chunk", "usage": None}
     events = [*(json.dumps(kind | {"choices": [choice]}) for choice in choices), "[DONE]"]
