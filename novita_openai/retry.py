@@ -64,7 +64,8 @@ class RetryPolicy:
     ``deadline``: seconds over the whole call, waits included. It shrinks each attempt's timeout; as that bounds the
     silence on the line and not the sum, an answer that trickles in can still take longer.
     ``retry_after_cap``: seconds; when the service asks for a longer wait, the call fails at once and says so.
-    ``budget``: see :class:`RetryBudget`; None: no limit.
+    ``budget``: see :class:`RetryBudget`; None: no limit. A policy made anew starts with a full one of its own;
+    ``dataclasses.replace(client.policy, deadline=60)`` keeps the client's.
     ``retry_ambiguous``: whether to repeat what may have been answered (and charged) already: timeouts and
     disconnects after sending.
     """

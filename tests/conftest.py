@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,12 @@ from server import Server
 import novita_openai
 from novita_openai import AsyncNovitaOpenAI, NovitaOpenAI
 from novita_openai.local import LocalModel
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> None:
+    """Undo what a shell does to its background jobs, or the programs that tests start would never see an interrupt."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 CHUNKS: Final = 200
 """The pieces of text in the reply ``stream``."""
@@ -90,7 +90,7 @@ class Server:
 
     port: int
 
-    def url(self, reply: str) -> str:
+    def url(self, reply: Literal["whole", "stream", "outage"]) -> str:
         """Return the base URL under which every request gets the named reply."""
         return f"http://127.0.0.1:{self.port}/{reply}"
 
