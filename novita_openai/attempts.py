@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ import openai
 from novita_openai.answers import is_guardable, refuse
 from novita_openai.errors import is_named, status_of
 from novita_openai.retry import Call, RetryPolicy
+from novita_openai.streams import is_guardable_stream
 
 __all__ = ["Request"]
 
@@ -34,21 +36,35 @@ class Client(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """The guarding classes of the sync or of the async client, and the stream that the SDK would give."""
+
+    response: Any
+    stream: Any
+    sdk_stream: type
+
+
 class Request(Call):
     """What one call of ``request()`` sends, attempt by attempt, and what it makes of the answer; it does no I/O.
 
     Most calls need one attempt, so that what only a failure asks for is worked out when it asks.
     """
 
-    def __init__(self, client: Client, cast_to: Any, options: Any, *, stream: bool, guard: Any) -> None:
+    def __init__(  # noqa: PLR0913 - the arguments of the SDK's request()
+        self, client: Client, cast_to: Any, options: Any, *, stream: bool, stream_cls: Any, guards: Guards
+    ) -> None:
         super().__init__(client.policy)
         mode = options.headers.get(_RAW_RESPONSE) if options.headers else None
         guarded = not stream and is_guardable(cast_to)
+        guarded_stream = stream and is_guardable_stream(stream_cls, guards.sdk_stream)
         self.client, self.options, self.kind = client, options, cast_to
         self.is_parsed = guarded and mode is None
         self.is_raw = guarded and mode == "true"
         # The SDK returns the response itself where a response type is asked for; with_raw_response has its own type.
-        self.cast_to = guard[cast_to] if guarded and not self.is_raw else cast_to
+        self.cast_to = guards.response[cast_to] if guarded and not self.is_raw else cast_to
+        self.is_started = guarded_stream and mode is None
+        self.stream_cls = guards.stream[stream_cls.__args__] if guarded_stream else stream_cls
         contents = _contents(options)
         self.files = _Files(contents) if contents else None
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack, cast
 import openai
 
 from novita_openai.answers import AsyncGuardedResponse, GuardedResponse
-from novita_openai.attempts import Request
+from novita_openai.attempts import Guards, Request
 from novita_openai.retry import RetryPolicy
 from novita_openai.settings import (
     URL,
@@ -24,6 +24,7 @@ from novita_openai.settings import (
     find_base_url,
     find_key,
 )
+from novita_openai.streams import AsyncGuardedStream, GuardedStream
 
 __all__ = [
     "AsyncNovitaOpenAI",
@@ -34,6 +35,10 @@ __all__ = [
     "create_async_client",
     "create_client",
 ]
+
+
+_GUARDS: Final = Guards(GuardedResponse, GuardedStream, openai.Stream)
+_ASYNC_GUARDS: Final = Guards(AsyncGuardedResponse, AsyncGuardedStream, openai.AsyncStream)
 
 
 class _SharedOptions(TypedDict, total=False):
@@ -110,10 +115,13 @@ class NovitaOpenAI(openai.OpenAI):
     with_options = copy
 
     def _request_retried(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        send, request = super().request, Request(self, cast_to, options, stream=stream, guard=GuardedResponse)
+        send = super().request
+        request = Request(self, cast_to, options, stream=stream, stream_cls=stream_cls, guards=_GUARDS)
 
         def attempt(made: int) -> Any:
-            answer = send(request.cast_to, request.options_for(made), stream=stream, stream_cls=stream_cls)
+            answer = send(request.cast_to, request.options_for(made), stream=stream, stream_cls=request.stream_cls)
+            if request.is_started:
+                answer.start()
             return answer.parse() if request.is_parsed else request.raw(answer, made)
 
         return request.run(attempt)
@@ -157,14 +165,18 @@ class AsyncNovitaOpenAI(openai.AsyncOpenAI):
     async def _request_retried(
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        send, request = super().request, Request(self, cast_to, options, stream=stream, guard=AsyncGuardedResponse)
+        send = super().request
+        request = Request(self, cast_to, options, stream=stream, stream_cls=stream_cls, guards=_ASYNC_GUARDS)
 
         async def attempt(made: int) -> Any:
+            sent = request.options_for(made)
             try:
-                answer = await send(request.cast_to, request.options_for(made), stream=stream, stream_cls=stream_cls)
+                answer = await send(request.cast_to, sent, stream=stream, stream_cls=request.stream_cls)
             except Exception as error:
                 request.refuse_foreign(error)
                 raise
+            if request.is_started:
+                await answer.start()
             return await answer.parse() if request.is_parsed else request.raw(answer, made)
 
         return await request.run_async(attempt)

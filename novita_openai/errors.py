@@ -201,7 +201,7 @@ def header_of(error: BaseException, name: str) -> str | None:
 def was_tried(error: BaseException) -> bool:
     """Tell whether the network failed, as against a request that can never be sent: its header, its closed client."""
     cause = error.__cause__
-    if cause is None:
+    if cause is None or hasattr(error, "partial_text"):  # which only streams that have begun carry
         return True
     return is_named(cause, *_NETWORK_ERRORS) and not is_named(cause, "LocalProtocolError")
 

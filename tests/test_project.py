@@ -14,7 +14,19 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "novita_openai"
 
 # A module imports only from rows above it.
-LAYERS = ["errors", "backoff", "retry", "settings", "answers", "attempts", "client", "local", "cli", "__main__"]
+LAYERS = [
+    "errors",
+    "backoff",
+    "retry",
+    "settings",
+    "answers",
+    "streams",
+    "attempts",
+    "client",
+    "local",
+    "cli",
+    "__main__",
+]
 # What each may import besides the standard library and the core packages.
 EXTRAS = {"cli": {"rich", "typer"}, "local": {"xllamacpp"}}
 CORE = {"openai", "structlog", "tenacity"}
