@@ -233,14 +233,30 @@ def test_help_is_there(arguments: list[str]) -> None:
     assert "Usage: novita-openai" in result.stdout
 
 
+@contextlib.contextmanager
+def started(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """Start the program, and end it where the test does not."""
+    pipe = subprocess.PIPE
+    command = [*PROGRAM, *arguments]
+    with subprocess.Popen(command, env=environment(**variables), stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
 def test_an_interrupt_exits_130(server: Server) -> None:
     server.always = Reply(fault="stall")
-    variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
-    process = subprocess.Popen([*PROGRAM, "chat", "Hi"], env=variables, stderr=subprocess.PIPE, text=True)
-    while not server.requests:
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+    with started("chat", "Hi", NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url) as process:
+        while not server.requests:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in told
 
@@ -266,15 +282,12 @@ def test_local_answers_with_a_real_model_and_no_key() -> None:
 
 
 def test_serve_serves_until_it_is_interrupted() -> None:
-    process = subprocess.Popen(
-        [*PROGRAM, "serve", "--port", "0"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    base_url = process.stdout.readline().strip()
-    result = program("chat", "Hi", "--max-tokens", "5", NOVITA_API_KEY="any", NOVITA_BASE_URL=base_url)
-    assert result.returncode == 0, result.stderr
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+    with started("serve", "--port", "0") as process:
+        base_url = read_line(process)
+        result = program("chat", "Hi", "--max-tokens", "5", NOVITA_API_KEY="any", NOVITA_BASE_URL=base_url)
+        assert result.returncode == 0, result.stderr
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
     assert process.returncode == 130
     assert f"NOVITA_BASE_URL={base_url}" in told
     assert "Traceback" not in told
@@ -299,17 +312,11 @@ def test_a_missing_extra_is_named_with_its_install_line(module: str, arguments: 
 
 
 def test_a_local_model_that_ends_while_it_serves_is_told() -> None:
-    process = subprocess.Popen(
-        [*PROGRAM, "serve", "--port", "0"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("http://127.0.0.1:")
-    children = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
-    )
-    for pid in children.stdout.split():
-        with contextlib.suppress(ProcessLookupError):
+    with started("serve", "--port", "0") as process:
+        assert read_line(process).startswith("http://127.0.0.1:")
+        listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, check=True)
+        for pid in listed.stdout.split():
             os.kill(int(pid), signal.SIGKILL)
-    _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "process has ended" in told
