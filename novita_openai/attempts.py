@@ -51,22 +51,26 @@ class Request(Call):
     Most calls need one attempt, so that what only a failure asks for is worked out when it asks.
     """
 
+    is_parsed = is_raw = is_started = False
+    files: _Files | None = None
+
     def __init__(  # noqa: PLR0913 - the arguments of the SDK's request()
         self, client: Client, cast_to: Any, options: Any, *, stream: bool, stream_cls: Any, guards: Guards
     ) -> None:
         super().__init__(client.policy)
-        mode = options.headers.get(_RAW_RESPONSE) if options.headers else None
-        guarded = not stream and is_guardable(cast_to)
-        guarded_stream = stream and is_guardable_stream(stream_cls, guards.sdk_stream)
         self.client, self.options, self.kind = client, options, cast_to
-        self.is_parsed = guarded and mode is None
-        self.is_raw = guarded and mode == "true"
-        # The SDK returns the response itself where a response type is asked for; with_raw_response has its own type.
-        self.cast_to = guards.response[cast_to] if guarded and not self.is_raw else cast_to
-        self.is_started = guarded_stream and mode is None
-        self.stream_cls = guards.stream[stream_cls.__args__] if guarded_stream else stream_cls
-        contents = _contents(options)
-        self.files = _Files(contents) if contents else None
+        self.cast_to, self.stream_cls = cast_to, stream_cls
+        mode = options.headers.get(_RAW_RESPONSE) if options.headers else None
+        if stream:
+            if is_guardable_stream(stream_cls, guards.sdk_stream):
+                self.is_started = mode is None
+                self.stream_cls = guards.stream[stream_cls.__args__]
+        elif is_guardable(cast_to):
+            self.is_parsed, self.is_raw = mode is None, mode == "true"
+            # The SDK returns a response where its type is asked for; but with_raw_response has a type of its own.
+            self.cast_to = cast_to if self.is_raw else guards.response[cast_to]
+        if contents := _contents(options):
+            self.files = _Files(contents)
 
     def options_for(self, made: int) -> Any:
         """Return the options of the attempt after ``made`` others: a copy, as the SDK writes into what it is given."""
@@ -76,9 +80,9 @@ class Request(Call):
             options.headers = {_RETRY_COUNT: str(made), **(options.headers or {})}
         if "://" in options.url and _is_elsewhere(options.url, self.client):
             options.headers = {"Authorization": openai.Omit(), **(options.headers or {})}
-        if (remaining := self.remaining()) is not None:
+        if self.policy.deadline is not None:
             own = not isinstance(options.timeout, openai.NotGiven)
-            options.timeout = _shrink(options.timeout if own else self.client.timeout, max(remaining, 0.001))
+            options.timeout = _shrink(options.timeout if own else self.client.timeout, max(self.remaining(), 0.001))
         return options
 
     def raw(self, answer: Any, made: int) -> Any:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import random as random_numbers
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -222,9 +223,9 @@ class Call:
         """Return further keys for the log: the name of the model."""
         return {"model": None}
 
-    def remaining(self) -> float | None:
-        """Return the seconds left until the deadline, None without one."""
-        return None if self.policy.deadline is None else self.policy.deadline - (time.monotonic() - self.started)
+    def remaining(self) -> float:
+        """Return the seconds left until the deadline, infinity without one."""
+        return (self.policy.deadline or math.inf) - (time.monotonic() - self.started)
 
     def _conclude(self, answer: _R | _Failed) -> _R:
         """Return the answer; without one raise the last error, keeping no reference that would make a cycle of it."""
@@ -268,10 +269,9 @@ class Call:
 
     def _is_spent(self) -> bool:
         """Say whether a retryable error is final all the same; the budget comes last, as asking it costs a token."""
-        left = self.remaining()
         if len(self.history) >= self.attempts:
             why = "attempts"
-        elif left is not None and self.upcoming >= left:
+        elif self.upcoming >= self.remaining():
             why = "deadline"
         elif not self.rewind():
             why = "upload"
