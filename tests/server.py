@@ -44,12 +44,16 @@ BASE_PATH = "/v3/openai"
 
 @dataclass(frozen=True)
 class Reply:
-    """One scripted reply; ``cut``: send so many bytes and hang up; ``fault``: close, reset, stall or garbage."""
+    """One scripted reply; ``cut``: send so many bytes and hang up; ``fault``: close, reset, stall or garbage.
+
+    ``trickle`` sends the first bytes one by one.
+    """
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
+    trickle: bool = False
     fault: str | None = None
 
 
@@ -150,7 +154,11 @@ class Server:
         content = _encode(reply.body)
         headers = {"content-type": "application/json", "content-length": str(len(content)), **reply.headers}
         lines = [f"HTTP/1.1 {reply.status} X", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-        writer.write("\r\n".join(lines).encode("latin-1") + content[: reply.cut])
+        writer.write("\r\n".join(lines).encode("latin-1"))
+        for byte in content[:5] if reply.trickle else b"":
+            await asyncio.sleep(0.01)
+            writer.write(bytes([byte]))
+        writer.write(content[5 if reply.trickle else 0 : reply.cut])
         await writer.drain()
         return reply.cut is None
 

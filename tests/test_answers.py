@@ -271,6 +271,22 @@ def test_a_streamed_response_can_be_parsed_to_another_type(driver: Driver, serve
     assert len(server.requests) == 1
 
 
+def test_what_users_ask_wrong_stays_the_sdks_error(driver: Driver, server: Server) -> None:
+    kept: list[Any] = []
+
+    def ask_for_a_tuple(response: Any) -> Any:
+        kept.append(response)
+        return response.parse(to=tuple)
+
+    request: Any = {"model": "m", "messages": MESSAGES}
+    with pytest.raises(RuntimeError, match="Unsupported type"):
+        driver.within(lambda client: client.chat.completions.with_streaming_response.create(**request), ask_for_a_tuple)
+    driver.within(lambda client: client.chat.completions.with_streaming_response.create(**request), kept.append)
+    with pytest.raises(RuntimeError, match="closed"):
+        driver.call(lambda _: kept[-1].parse())
+    assert len(server.requests) == 2
+
+
 def test_what_strict_validation_refuses_is_not_paid_twice(connect: Callable[..., Driver], server: Server) -> None:
     server.always = Reply(200, CHAT | {"created": "yesterday"})
     with pytest.raises(openai.APIResponseValidationError) as failure:

@@ -216,6 +216,21 @@ def test_a_closed_standard_input_is_no_prompt(server: Server) -> None:
     assert (result.returncode, "no prompt" in result.stderr) == (2, True)
 
 
+def test_a_closed_standard_output_is_no_crash(server: Server) -> None:
+    server.always = stream(chunk("word", "stop"))
+    variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
+    command = " ".join([*PROGRAM, "chat", "Hi", ">&-"])
+    result = subprocess.run(["sh", "-c", command], env=variables, capture_output=True, text=True, check=False)
+    assert "Traceback" not in result.stderr
+
+
+def test_a_broken_installation_is_not_taken_for_a_missing_extra() -> None:
+    code = "import sys; sys.modules['structlog'] = None; from novita_openai.__main__ import main; main()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1
+    assert "structlog" in result.stderr.splitlines()[-1]
+
+
 def test_a_terminal_is_not_read_in_silence(server: Server) -> None:
     with terminal() as (_, writer):
         variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)

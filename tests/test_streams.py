@@ -89,7 +89,8 @@ FINE = {
     "comments": Reply(body=f": ping\n\n: ping\n\n{stream(*TWO).body}", headers=SSE),
     "CRLF": events(*TWO, "[DONE]", end="\r\n\r\n"),
     "byte order mark": Reply(body="\ufeff" + stream(*TWO).body, headers=SSE),
-    "no content type": Reply(body=stream(*TWO).body, headers={"content-type": "text/event-stream; charset=utf-8"}),
+    "byte order mark in pieces": Reply(body="\ufeff" + stream(*TWO).body, headers=SSE, trickle=True),
+    "a character set": Reply(body=stream(*TWO).body, headers={"content-type": "text/event-stream; charset=utf-8"}),
 }
 # What arrives, the class it must end in, and the text that has come by then.
 BROKEN = {
