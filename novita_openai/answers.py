@@ -8,8 +8,9 @@ retried like their proper form. Good answers are recognised by one look at the p
 from __future__ import annotations
 
 import inspect
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import UnionType
 from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin
 
@@ -17,39 +18,57 @@ import openai
 
 from novita_openai.errors import NO_WORD, NOT_JSON, RULES, SERVER_ERROR, is_named, reason_in
 
-__all__ = ["AsyncGuardedResponse", "GuardedResponse", "is_guardable", "refuse", "status_error"]
+__all__ = [
+    "AsyncGuardedResponse",
+    "GuardedResponse",
+    "guarded",
+    "guarded_async",
+    "is_guardable",
+    "refuse",
+    "status_error",
+]
 
 _T = TypeVar("_T")
 
 
+def guarded(parse: Callable[[], Any], response: Any, kind: Any) -> Any:
+    """Parse a response as the SDK does; raise the SDK error that a body without an answer stands for."""
+    try:
+        parsed = parse()
+    except Exception as error:
+        _refuse_behind(error, response, kind)
+        raise
+    if not _is_whole(parsed, kind):
+        refuse(response, kind)
+    return parsed
+
+
+async def guarded_async(parse: Callable[[], Awaitable[Any]], response: Any, kind: Any) -> Any:
+    """Do the same for the async client."""
+    try:
+        parsed = await parse()
+    except Exception as error:
+        _refuse_behind(error, response, kind)
+        raise
+    if not _is_whole(parsed, kind):
+        refuse(response, kind)
+    return parsed
+
+
 class GuardedResponse(openai.APIResponse[_T]):
-    """The SDK's response whose ``parse`` gives a whole answer or raises an SDK error."""
+    """The SDK's response, for ``with_streaming_response``: ``parse`` gives a whole answer or raises an SDK error."""
 
     def parse(self, *, to: Any = None) -> Any:
-        """Parse the body as the SDK does; raise the SDK error that a body without an answer stands for."""
-        try:
-            parsed = super().parse(to=to)
-        except Exception as error:
-            _refuse_behind(error, self.http_response, to or self._cast_to)
-            raise
-        if not _is_whole(parsed, to or self._cast_to):
-            refuse(self.http_response, to or self._cast_to)
-        return parsed
+        """Parse the body as the SDK does."""
+        return guarded(partial(super().parse, to=to), self.http_response, to or self._cast_to)
 
 
 class AsyncGuardedResponse(openai.AsyncAPIResponse[_T]):
     """The async twin of :class:`GuardedResponse`."""
 
     async def parse(self, *, to: Any = None) -> Any:
-        """Parse the body as the SDK does; raise the SDK error that a body without an answer stands for."""
-        try:
-            parsed = await super().parse(to=to)
-        except Exception as error:
-            _refuse_behind(error, self.http_response, to or self._cast_to)
-            raise
-        if not _is_whole(parsed, to or self._cast_to):
-            refuse(self.http_response, to or self._cast_to)
-        return parsed
+        """Parse the body as the SDK does."""
+        return await guarded_async(partial(super().parse, to=to), self.http_response, to or self._cast_to)
 
 
 @lru_cache(maxsize=256)

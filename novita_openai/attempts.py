@@ -38,10 +38,11 @@ class Client(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """The guarding classes of the sync or of the async client, and the stream that the SDK would give."""
+    """The classes of the sync or of the async client: the guarding ones, and the SDK's."""
 
     response: Any
     stream: Any
+    sdk_response: Any
     sdk_stream: type
 
 
@@ -68,7 +69,8 @@ class Request(Call):
         elif is_guardable(cast_to):
             self.is_parsed, self.is_raw = mode is None, mode == "true"
             # The SDK returns a response where its type is asked for; but with_raw_response has a type of its own.
-            self.cast_to = cast_to if self.is_raw else guards.response[cast_to]
+            if not self.is_raw:
+                self.cast_to = (guards.sdk_response if self.is_parsed else guards.response)[cast_to]
         if contents := _contents(options):
             self.files = _Files(contents)
 
@@ -149,7 +151,7 @@ _REPEATABLE: Final = (bytes, str, list, tuple)
 
 def _contents(options: Any) -> list[Any]:
     """Return what an upload consists of: the files of a form, or the raw content (since SDK 2.0)."""
-    raw = getattr(options, "content", None)
+    raw = vars(options).get("content")
     if options.files is None:
         return [] if raw is None else [raw]
     parts = options.files.items() if isinstance(options.files, Mapping) else options.files

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack, cast
 
 import openai
 
-from novita_openai.answers import AsyncGuardedResponse, GuardedResponse
+from novita_openai.answers import AsyncGuardedResponse, GuardedResponse, guarded, guarded_async
 from novita_openai.attempts import Guards, Request
 from novita_openai.retry import RetryPolicy
 from novita_openai.settings import (
@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 
-_GUARDS: Final = Guards(GuardedResponse, GuardedStream, openai.Stream)
-_ASYNC_GUARDS: Final = Guards(AsyncGuardedResponse, AsyncGuardedStream, openai.AsyncStream)
+_GUARDS: Final = Guards(GuardedResponse, GuardedStream, openai.APIResponse, openai.Stream)
+_ASYNC_GUARDS: Final = Guards(AsyncGuardedResponse, AsyncGuardedStream, openai.AsyncAPIResponse, openai.AsyncStream)
 
 
 class _SharedOptions(TypedDict, total=False):
@@ -122,7 +122,9 @@ class NovitaOpenAI(openai.OpenAI):
             answer = send(request.cast_to, request.options_for(made), stream=stream, stream_cls=request.stream_cls)
             if request.is_started:
                 answer.start()
-            return answer.parse() if request.is_parsed else request.raw(answer, made)
+            if request.is_parsed:
+                return guarded(answer.parse, answer.http_response, request.kind)
+            return request.raw(answer, made)
 
         return request.run(attempt)
 
@@ -177,7 +179,9 @@ class AsyncNovitaOpenAI(openai.AsyncOpenAI):
                 raise
             if request.is_started:
                 await answer.start()
-            return await answer.parse() if request.is_parsed else request.raw(answer, made)
+            if request.is_parsed:
+                return await guarded_async(answer.parse, answer.http_response, request.kind)
+            return request.raw(answer, made)
 
         return await request.run_async(attempt)
 
