@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from novita_openai import local, retry
+    from novita_openai import batch, emulator, local, prompts, retry
+    from novita_openai.batch_report import BatchReport, BatchStopped
     from novita_openai.client import (
         AsyncNovitaOpenAI,
         AsyncOpenAI,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         create_client,
     )
     from novita_openai.errors import RULES, Action, ErrorRule, classify
+    from novita_openai.prompts import PromptError, PromptFormat
     from novita_openai.retry import Backoff, RetryBudget, RetryPolicy
     from novita_openai.settings import MissingAPIKeyError
 
@@ -28,22 +30,31 @@ __all__ = [
     "AsyncNovitaOpenAI",
     "AsyncOpenAI",
     "Backoff",
+    "BatchReport",
+    "BatchStopped",
     "ErrorRule",
     "MissingAPIKeyError",
     "NovitaOpenAI",
     "OpenAI",
+    "PromptError",
+    "PromptFormat",
     "RetryBudget",
     "RetryPolicy",
+    "batch",
     "classify",
     "create_async_client",
     "create_client",
+    "emulator",
     "local",
+    "prompts",
     "retry",
 ]
 
 _MODULES = {
+    "batch_report": ("BatchReport", "BatchStopped"),
     "client": ("AsyncNovitaOpenAI", "AsyncOpenAI", "NovitaOpenAI", "OpenAI", "create_async_client", "create_client"),
     "errors": ("RULES", "Action", "ErrorRule", "classify"),
+    "prompts": ("PromptError", "PromptFormat"),
     "retry": ("Backoff", "RetryBudget", "RetryPolicy"),
     "settings": ("MissingAPIKeyError",),
 }

@@ -24,6 +24,7 @@ __all__ = [
     "guarded",
     "guarded_async",
     "is_guardable",
+    "is_whole_body",
     "refuse",
     "status_error",
 ]
@@ -192,6 +193,12 @@ def _is_whole(parsed: Any, kind: Any) -> bool:
         return _is_filled(getattr(parsed, wanted.name, None), wanted)
     fields = parsed if isinstance(parsed, dict) else getattr(parsed, "model_extra", None)
     return fields is not None and "reason" not in fields and "error" not in fields
+
+
+def is_whole_body(body: object, kind: Any) -> bool:
+    """Tell the same of a decoded body, of the types that hold a list."""
+    wanted = _wanted(kind)
+    return wanted is None or _is_filled(_read(body, wanted.name), wanted)
 
 
 def _is_filled(items: Any, wanted: _Wanted) -> bool:

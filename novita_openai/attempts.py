@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
 import openai
 
 from novita_openai.answers import is_guardable, refuse
 from novita_openai.errors import is_named, status_of
+from novita_openai.resumption import RESUMPTION, Resumption, resumption_of
 from novita_openai.retry import Call, RetryPolicy
 from novita_openai.streams import is_guardable_stream
 
@@ -26,6 +27,7 @@ class Client(Protocol):
     """What a request needs to know of its client."""
 
     policy: RetryPolicy
+    resume_streams: bool
     max_retries: int
     timeout: Any
     _client: Any
@@ -52,20 +54,22 @@ class Request(Call):
     Most calls need one attempt, so that what only a failure asks for is worked out when it asks.
     """
 
-    is_parsed = is_raw = is_started = False
+    is_parsed = is_raw = is_started = is_resumed = False
     files: _Files | None = None
 
     def __init__(  # noqa: PLR0913 - the arguments of the SDK's request()
         self, client: Client, cast_to: Any, options: Any, *, stream: bool, stream_cls: Any, guards: Guards
     ) -> None:
         super().__init__(client.policy)
-        self.client, self.options, self.kind = client, options, cast_to
+        self.client, self.options, self.kind, self.guards = client, options, cast_to, guards
+        self.is_stream = stream
         self.cast_to, self.stream_cls = cast_to, stream_cls
         mode = options.headers.get(_RAW_RESPONSE) if options.headers else None
         if stream:
             if is_guardable_stream(stream_cls, guards.sdk_stream):
                 self.is_started = mode is None
                 self.stream_cls = guards.stream[stream_cls.__args__]
+                self.is_resumed = client.resume_streams
         elif is_guardable(cast_to):
             self.is_parsed, self.is_raw = mode is None, mode == "true"
             # The SDK returns a response where its type is asked for; but with_raw_response has a type of its own.
@@ -86,6 +90,14 @@ class Request(Call):
             own = not isinstance(options.timeout, openai.NotGiven)
             options.timeout = _shrink(options.timeout if own else self.client.timeout, max(self.remaining(), 0.001))
         return options
+
+    def make_resumable(self, answer: Any, run: Callable[[Request], Any]) -> None:
+        """Lay into a response how its stream goes on: by what ``run`` makes of a further request."""
+        resumption = resumption_of(self.options.url, self.options.json_data, self.options.extra_json or {})
+        if resumption is not None:
+            resumption.send = lambda failure: run(Continuation(self, resumption, failure))
+            response = answer.response if self.is_started else answer.http_response
+            response.extensions[RESUMPTION] = resumption
 
     def raw(self, answer: Any, made: int) -> Any:
         """Return a raw response or a stream with the number of retries on it; raise where a raw body is no answer."""
@@ -122,6 +134,48 @@ class Request(Call):
         messages = _field(body, "messages")
         roles = [_field(message, "role") for message in messages] if isinstance(messages, list) else []
         return [hint for used, hint in _UNSUPPORTED.items() if used in roles or _field(body, used) is not None]
+
+
+class Continuation(Request):
+    """The request that goes on with a stream; what broke the stream counts as its first attempt.
+
+    The service does no work twice for it, so that this costs no token of the retry budget; its own failures do.
+    """
+
+    def __init__(self, request: Request, resumption: Resumption, failure: Exception) -> None:
+        options = copy.copy(request.options)
+        options.url, options.json_data, options.extra_json = resumption.path, resumption.body, None
+        headers = options.headers or {}
+        options.headers = {name: value for name, value in headers.items() if name != _RAW_RESPONSE}
+        kind, chunk = request.kind, request.stream_cls.__args__[0]
+        if resumption.path != request.options.url:
+            kind = chunk = openai.types.Completion
+        stream_cls = cast("Any", request.guards.sdk_stream)[chunk]
+        super().__init__(request.client, kind, options, stream=True, stream_cls=stream_cls, guards=request.guards)
+        self.is_resumed, self.failure, self.tokens = False, failure, resumption.tokens
+
+    def options_for(self, made: int) -> Any:
+        """Return the options of an attempt; the first is the broken stream."""
+        if not made:
+            raise self.failure
+        return super().options_for(made)
+
+    @property
+    def attempts(self) -> int:
+        """Return the number of attempts, of which the broken stream is one."""
+        return max(super().attempts, 2)
+
+    def withdraw(self) -> bool:
+        """Take a token from the budget, but for the first request."""
+        return len(self.history) == 1 or super().withdraw()
+
+    def details(self) -> dict[str, object]:
+        """Name the model and the tokens so far."""
+        return {**super().details(), "tokens": self.tokens}
+
+    def _log(self, event: str, **keys: object) -> None:
+        is_first = event == "retry.scheduled" and len(self.history) == 1
+        super()._log("stream.resumed" if is_first else event, **keys)
 
 
 # https://novita.ai/docs/api-reference/model-apis-llm-create-chat-completion

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
-import warnings
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from threading import Event
 from typing import Annotated, Any, Final
 
 import openai
-import structlog
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from novita_openai.cli_batch import run_batch
+from novita_openai.cli_prompt import prompt_app
 from novita_openai.client import NovitaOpenAI, create_client
-from novita_openai.errors import UNKNOWN, classify, reason_of, status_of
 from novita_openai.local import LocalModel, LocalModelError
+from novita_openai.terminal import prepare, print_table, read_text, reported, show, tell
 
 DEFAULT_MODEL: Final = "meta-llama/llama-3.1-8b-instruct"
 """The model of the service's own example."""
@@ -27,15 +25,15 @@ DEFAULT_MODEL: Final = "meta-llama/llama-3.1-8b-instruct"
 UNITS_PER_DOLLAR: Final = 10_000
 """The models list gives prices in units of 0.0001 dollars a million tokens."""
 
-FAILED: Final = 1
-INTERRUPTED: Final = 130
-
 app = typer.Typer(
     help="Talk to open models on Novita AI, or to a small one on this machine. The key comes from NOVITA_API_KEY.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.command("batch")(run_batch)
+app.add_typer(prompt_app, name="prompt")
 
 Prompt = Annotated[str | None, typer.Argument(help="The prompt; standard input where it is missing or '-'.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="The model's id; see the command 'models'.")]
@@ -52,9 +50,9 @@ def models(*, local: Local = False, base_url: BaseURL = None, as_json: AsJSON = 
     with _client(local=local, base_url=base_url) as client:
         rows = [model.model_dump() for model in client.models.list()]
     if as_json:
-        _print(json.dumps(rows))
+        show(json.dumps(rows))
     else:
-        _print_table([_describe(row) for row in rows])
+        print_table([_describe(row) for row in rows], "model", "context", "$ in / million", "$ out / million")
 
 
 @app.command()
@@ -70,7 +68,7 @@ def chat(
     as_json: AsJSON = False,
 ) -> None:
     """Answer a chat message, as it is written."""
-    turns = [("system", system), ("user", _read(prompt))]
+    turns = [("system", system), ("user", read_text(prompt))]
     messages: Any = [{"role": role, "content": content} for role, content in turns if content is not None]
     options = _options(model=model, max_tokens=max_tokens, temperature=temperature, stream=not as_json)
     with _client(local=local, base_url=base_url) as client:
@@ -89,7 +87,7 @@ def complete(
     as_json: AsJSON = False,
 ) -> None:
     """Continue a prompt, as it is written."""
-    text = _read(prompt)
+    text = read_text(prompt)
     options = _options(model=model, max_tokens=max_tokens, temperature=temperature, stream=not as_json)
     with _client(local=local, base_url=base_url) as client:
         _show(client.completions.create(prompt=text, **options), lambda choice: choice.text)
@@ -102,68 +100,16 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
 ) -> None:
     """Serve a small model on this machine until Ctrl-C; print its base URL."""
-    with _reported(), _local_model(path, port) as server:
-        _print(server.base_url)
-        _tell(f"Serving until Ctrl-C. To use it: export NOVITA_API_KEY=local NOVITA_BASE_URL={server.base_url}")
+    with reported(), _local_model(path, port) as server:
+        show(server.base_url)
+        tell(f"Serving until Ctrl-C. To use it: export NOVITA_API_KEY=local NOVITA_BASE_URL={server.base_url}")
         server.process.wait()
         raise LocalModelError("the local model's process has ended")
 
 
-def run() -> None:
-    """Run the program: logs and warnings to stderr before anything else."""
-    structlog.configure(
-        processors=[
-            _drop_the_end,
-            structlog.processors.add_log_level,
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    warnings.showwarning = lambda message, *_: _tell(str(message))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an answer may hold what the terminal cannot show
-    app(prog_name="novita-openai")
-
-
-def _drop_the_end(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Leave out the last failure: it is what the command reports itself."""
-    if event["event"] == "retry.gave_up":
-        raise structlog.DropEvent
-    return event
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Turn errors into one line on stderr and an exit code."""
-    try:
-        yield
-    except (openai.OpenAIError, LocalModelError) as error:
-        _tell(_explain(error))
-        raise typer.Exit(FAILED) from error
-    except BrokenPipeError:
-        raise  # whoever read the output has enough; typer ends in silence
-    except OSError as error:
-        _tell(f"cannot write the output: {error.strerror}")
-        raise typer.Exit(FAILED) from error
-    except KeyboardInterrupt as interrupt:
-        raise typer.Exit(INTERRUPTED) from interrupt
-
-
-def _explain(error: Exception) -> str:
-    """Return the reason, what the service says, and what it means, on one line."""
-    rule = classify(error)
-    if rule is UNKNOWN:
-        return " ".join(str(error).split())
-    body = getattr(error, "body", None)
-    said = body.get("message") if isinstance(body, dict) else None
-    reason = f"{reason_of(error)}:"
-    return " ".join(" ".join(str(part).split()) for part in (status_of(error), reason, said, rule.meaning) if part)
-
-
 @contextmanager
 def _client(*, local: bool, base_url: str | None) -> Iterator[NovitaOpenAI]:
-    with _reported(), _local_model() if local else nullcontext() as server:
+    with reported(), _local_model() if local else nullcontext() as server:
         api_key, base_url = ("local", server.base_url) if server else (None, base_url)
         with create_client(api_key=api_key, base_url=base_url) as client:
             yield client
@@ -182,27 +128,14 @@ def _options(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _read(prompt: str | None) -> str:
-    if prompt is None and (sys.stdin is None or sys.stdin.isatty()):
-        raise typer.BadParameter("no prompt: give it as an argument or on standard input")
-    try:
-        text = sys.stdin.buffer.read().decode() if prompt in (None, "-") else prompt
-        _ = (text or "").encode()
-    except UnicodeError as error:
-        raise typer.BadParameter("the prompt is not UTF-8") from error
-    if not text or not text.strip():
-        raise typer.BadParameter("the prompt is empty")
-    return text
-
-
 def _show(answer: Any, text_of: Callable[[Any], str | None]) -> None:
     """Print a stream of chunks as they come, or a whole answer as JSON."""
     if isinstance(answer, openai.BaseModel):
-        _print(answer.model_dump_json())
+        show(answer.model_dump_json())
         return
     for chunk in answer:
-        _print("".join(text_of(choice) or "" for choice in chunk.choices), end="")
-    _print("")
+        show("".join(text_of(choice) or "" for choice in chunk.choices), end="")
+    show("")
 
 
 def _describe(row: dict[str, Any]) -> tuple[str, ...]:
@@ -211,20 +144,67 @@ def _describe(row: dict[str, Any]) -> tuple[str, ...]:
     return (str(row.get("id")), str(row.get("context_size") or ""), *dollars)
 
 
-def _print_table(rows: list[tuple[str, ...]]) -> None:
-    """Print a table for a person, tab-separated lines for a program."""
-    if not sys.stdout.isatty():
-        _print("\n".join("\t".join(row) for row in rows))
-        return
-    table = Table("model", "context", "$ in / million", "$ out / million")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+@app.command()
+def emulate(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    model: Annotated[list[str] | None, typer.Option(help="A model it has, again for more [default: a few].")] = None,
+    key: Annotated[list[str] | None, typer.Option(help="KEY or KEY=DOLLARS of credit, again for more.")] = None,
+    rpm: Annotated[float | None, typer.Option(help="Requests a minute, for each model.")] = None,
+    tpm: Annotated[float | None, typer.Option(help="Tokens a minute, for each model.")] = None,
+    burst: Annotated[float | None, typer.Option(help="Requests at once [default: a minute's worth].")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Requests in flight, for each model.")] = None,
+    retry_after: Annotated[bool, typer.Option(help="Say in a 429 how long to wait.")] = False,
+    latency: Annotated[float, typer.Option(help="Seconds before each answer.")] = 0.0,
+    chunk_interval: Annotated[float, typer.Option(help="Seconds between the events of a stream.")] = 0.0,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="KIND=SHARE of requests, or KIND for all; again for more.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the faults and latencies.")] = 0,
+    list_faults: Annotated[bool, typer.Option("--list-faults", help="List the kinds of faults and exit.")] = False,
+) -> None:
+    """Emulate the service on this machine until Ctrl-C: its answers, errors, limits and faults. Print its base URL."""
+    with reported():
+        from novita_openai.emulator import FAULTS, MODELS, Emulator
+    if list_faults:
+        print_table([(kind, row.meaning) for kind, row in FAULTS.items()], "fault", "meaning")
+        raise typer.Exit
+    shares = _numbers(fault or [], "--fault KIND or KIND=SHARE")
+    try:
+        server = Emulator(
+            port=port,
+            models=model or MODELS,
+            keys=_numbers(key, "--key KEY or KEY=DOLLARS") if key else None,
+            rpm=rpm,
+            tpm=tpm,
+            burst=burst,
+            concurrency=concurrency,
+            retry_after=retry_after,
+            latency=latency,
+            chunk_interval=chunk_interval,
+            faults={kind: 1.0 if share is None else share for kind, share in shares.items()},
+            seed=seed,
+        )
+        server.start()
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error)) from error
+    with reported(), closing(server):
+        show(server.base_url)
+        own = "any" if key is None else "<one of the keys>"
+        tell(f"Emulating until Ctrl-C. To use it: export NOVITA_API_KEY={own} NOVITA_BASE_URL={server.base_url}")
+        Event().wait()
 
 
-def _print(text: str, end: str = "\n") -> None:
-    print(text, end=end, flush=True)  # noqa: T201 - results belong on stdout
+def _numbers(options: list[str], wanted: str) -> dict[str, float | None]:
+    """Read options of the form NAME or NAME=NUMBER; what is wrong with one is told without it, as it may be a key."""
+    pairs = [option.partition("=") for option in options]
+    try:
+        return {name: float(number) if sign else None for name, sign, number in pairs}
+    except ValueError as error:
+        raise typer.BadParameter(f"{wanted} is asked for, and what follows a '=' is no number") from error
 
 
-def _tell(text: str) -> None:
-    print(f"novita-openai: {text}", file=sys.stderr)  # noqa: T201 - all else belongs on stderr
+def run() -> None:
+    """Run the program."""
+    prepare()
+    app(prog_name="novita-openai")

@@ -86,6 +86,7 @@ class NovitaOpenAI(openai.OpenAI):
     """
 
     policy: RetryPolicy
+    resume_streams: bool
 
     def __init__(
         self,
@@ -93,6 +94,7 @@ class NovitaOpenAI(openai.OpenAI):
         api_key: str | Callable[[], str] | None = None,
         base_url: str | URL | None = None,
         policy: RetryPolicy | None = None,
+        resume_streams: bool = False,
         **options: Unpack[ClientOptions],
     ) -> None:
         key = find_key() if api_key is None else api_key
@@ -100,26 +102,33 @@ class NovitaOpenAI(openai.OpenAI):
         super().__init__(api_key=key, base_url=find_base_url(base_url), **options)
         _isolate(self, options)
         self.policy = policy or RetryPolicy()
+        self.resume_streams = resume_streams
 
     def copy(
         self,
         *,
         api_key: str | Callable[[], str] | None = None,
         policy: RetryPolicy | None = None,
+        resume_streams: bool | None = None,
         **options: Unpack[CopyOptions],
     ) -> Self:
-        """Return a client with some options changed, on the same connections; without ``policy``, with its own."""
-        extra = {"policy": policy or self.policy, **options.pop("_extra_kwargs", {})}
+        """Return a client with some options changed, on the same connections; what is None stays as it is."""
+        resumes = self.resume_streams if resume_streams is None else resume_streams
+        extra = {"policy": policy or self.policy, "resume_streams": resumes, **options.pop("_extra_kwargs", {})}
         return super().copy(api_key=api_key, **cast("Any", options), _extra_kwargs=extra)
 
     with_options = copy
 
     def _request_retried(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        send = super().request
-        request = Request(self, cast_to, options, stream=stream, stream_cls=stream_cls, guards=_GUARDS)
+        return self._run(Request(self, cast_to, options, stream=stream, stream_cls=stream_cls, guards=_GUARDS))
+
+    def _run(self, request: Request) -> Any:
+        send, stream = super().request, request.is_stream
 
         def attempt(made: int) -> Any:
             answer = send(request.cast_to, request.options_for(made), stream=stream, stream_cls=request.stream_cls)
+            if request.is_resumed:
+                request.make_resumable(answer, self._run)
             if request.is_started:
                 answer.start()
             if request.is_parsed:
@@ -136,6 +145,7 @@ class AsyncNovitaOpenAI(openai.AsyncOpenAI):
     """``openai.AsyncOpenAI`` for Novita AI; see :class:`NovitaOpenAI`. A function for the key may be async or not."""
 
     policy: RetryPolicy
+    resume_streams: bool
 
     def __init__(
         self,
@@ -143,6 +153,7 @@ class AsyncNovitaOpenAI(openai.AsyncOpenAI):
         api_key: str | Callable[[], str] | Callable[[], Awaitable[str]] | None = None,
         base_url: str | URL | None = None,
         policy: RetryPolicy | None = None,
+        resume_streams: bool = False,
         **options: Unpack[ClientOptions],
     ) -> None:
         key = find_key() if api_key is None else api_key
@@ -150,16 +161,19 @@ class AsyncNovitaOpenAI(openai.AsyncOpenAI):
         super().__init__(api_key=key, base_url=find_base_url(base_url), **options)
         _isolate(self, options)
         self.policy = policy or RetryPolicy()
+        self.resume_streams = resume_streams
 
     def copy(
         self,
         *,
         api_key: str | Callable[[], str] | Callable[[], Awaitable[str]] | None = None,
         policy: RetryPolicy | None = None,
+        resume_streams: bool | None = None,
         **options: Unpack[CopyOptions],
     ) -> Self:
-        """Return a client with some options changed, on the same connections; without ``policy``, with its own."""
-        extra = {"policy": policy or self.policy, **options.pop("_extra_kwargs", {})}
+        """Return a client with some options changed, on the same connections; what is None stays as it is."""
+        resumes = self.resume_streams if resume_streams is None else resume_streams
+        extra = {"policy": policy or self.policy, "resume_streams": resumes, **options.pop("_extra_kwargs", {})}
         return super().copy(api_key=cast("Any", api_key), **cast("Any", options), _extra_kwargs=extra)
 
     with_options = copy
@@ -167,8 +181,11 @@ class AsyncNovitaOpenAI(openai.AsyncOpenAI):
     async def _request_retried(
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        send = super().request
         request = Request(self, cast_to, options, stream=stream, stream_cls=stream_cls, guards=_ASYNC_GUARDS)
+        return await self._run(request)
+
+    async def _run(self, request: Request) -> Any:
+        send, stream = super().request, request.is_stream
 
         async def attempt(made: int) -> Any:
             sent = request.options_for(made)
@@ -177,6 +194,8 @@ class AsyncNovitaOpenAI(openai.AsyncOpenAI):
             except Exception as error:
                 request.refuse_foreign(error)
                 raise
+            if request.is_resumed:
+                request.make_resumable(answer, self._run)
             if request.is_started:
                 await answer.start()
             if request.is_parsed:
@@ -198,6 +217,7 @@ def create_client(
     api_key: str | Callable[[], str] | None = None,
     base_url: str | URL | None = None,
     policy: RetryPolicy | None = None,
+    resume_streams: bool = False,
     **options: Unpack[ClientOptions],
 ) -> NovitaOpenAI:
     """Build a client for a busy program: as many idle connections are kept as may be open (1,000).
@@ -205,7 +225,7 @@ def create_client(
     Arguments as for :class:`NovitaOpenAI`; an ``http_client`` of your own is used as it is.
     """
     options["http_client"] = options.get("http_client") or _ClosingClient(limits=_LIMITS)
-    return NovitaOpenAI(api_key=api_key, base_url=base_url, policy=policy, **options)
+    return NovitaOpenAI(api_key=api_key, base_url=base_url, policy=policy, resume_streams=resume_streams, **options)
 
 
 def create_async_client(
@@ -213,6 +233,7 @@ def create_async_client(
     api_key: str | Callable[[], str] | Callable[[], Awaitable[str]] | None = None,
     base_url: str | URL | None = None,
     policy: RetryPolicy | None = None,
+    resume_streams: bool = False,
     **options: Unpack[ClientOptions],
 ) -> AsyncNovitaOpenAI:
     """Build an async client for a busy program: over aiohttp where ``novita-openai[fast]`` is installed.
@@ -222,7 +243,9 @@ def create_async_client(
     trio use :class:`AsyncNovitaOpenAI`.
     """
     options["http_client"] = options.get("http_client") or _async_transport()
-    return AsyncNovitaOpenAI(api_key=api_key, base_url=base_url, policy=policy, **options)
+    return AsyncNovitaOpenAI(
+        api_key=api_key, base_url=base_url, policy=policy, resume_streams=resume_streams, **options
+    )
 
 
 # The type is taken from the SDK's own limits, as its HTTP library is not the same in every release.

@@ -215,6 +215,10 @@ class Call:
         """Make ready to send the same again; return False where that cannot be done."""
         return True
 
+    def withdraw(self) -> bool:
+        """Take a token from the budget; return False where none is left."""
+        return self.policy.budget is None or self.policy.budget.withdraw()
+
     def hints(self) -> list[str]:
         """Return further notes for the final error."""
         return []
@@ -275,7 +279,7 @@ class Call:
             why = "deadline"
         elif not self.rewind():
             why = "upload"
-        elif self.policy.budget is not None and not self.policy.budget.withdraw():
+        elif not self.withdraw():
             why = "budget"
         else:
             self.history[-1] += f"; waited {self.upcoming:.2f} s"

@@ -3,18 +3,20 @@
 A stream is complete when every choice it has shown has a finish reason; ``[DONE]`` alone proves nothing. Whatever else
 ends it becomes the status error that its word names, else ``APIConnectionError`` (``APITimeoutError`` for a silence),
 with the text so far in ``.partial_text``. The first chunk is read before ``create`` returns, so that a failure up to
-then is retried like that of any other call; after it nothing is sent twice.
+then is retried like that of any other call; after it nothing is sent twice, but where the client resumes streams: then
+a stream that breaks goes on with what a further request adds (:mod:`novita_openai.resumption`).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import openai
 
 from novita_openai.answers import status_error
 from novita_openai.errors import is_named
+from novita_openai.resumption import RESUMPTION, Resumption
 
 __all__ = ["AsyncGuardedStream", "GuardedStream", "is_guardable_stream"]
 
@@ -37,8 +39,11 @@ _CHUNKS: Final = (_CHAT_CHUNK, "Completion")
 class _Progress:
     """What a stream has shown so far: pure, fed chunk by chunk."""
 
-    def __init__(self, kind: Any) -> None:
-        self.text_of = _text_of_chat if getattr(kind, "__name__", "") == _CHAT_CHUNK else _text_of_completion
+    def __init__(self, kind: Any, response: Any) -> None:
+        self.resumption: Any = response.extensions.get(RESUMPTION)
+        is_chat = getattr(kind, "__name__", "") == _CHAT_CHUNK
+        self.text_of = _text_of_chat if is_chat else _text_of_completion
+        self.is_sound = _is_sound_in_chat if is_chat else _is_sound_in_completion
         self.text = ""
         self.unfinished: dict[int, bool] = {}
 
@@ -49,9 +54,13 @@ class _Progress:
             body = chunk.to_dict() if isinstance(chunk, openai.BaseModel) else chunk
             raise status_error(response, body) or _broken(response, "an event is no part of an answer")
         for choice in choices:
+            if not (type(choice.index) is int and _is_text(choice.finish_reason) and self.is_sound(choice)):
+                raise _broken(response, "a choice has not the fields of one")
             if choice.index == 0:
                 self.text += self.text_of(choice) or ""
             self.unfinished[choice.index] = self.unfinished.get(choice.index, True) and not choice.finish_reason
+        if self.resumption is not None:
+            self.resumption.see(chunk)
 
     def end(self, response: Any) -> None:
         """Raise where the end of the events is not the end of the answer."""
@@ -60,13 +69,43 @@ class _Progress:
         if any(self.unfinished.values()):
             raise _broken(response, "it ended without a finish_reason")
 
+    def survive(self, error: Exception, response: Any) -> Exception:
+        """Return an error as the SDK's, with the text so far, where the stream can go on; raise it where not."""
+        failure = _translate(error, response)
+        failure.partial_text = self.text  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        if failure is not error:
+            failure.__cause__ = error
+        try:
+            if self.resumption is not None and self.resumption.can_go_on():
+                return failure
+            raise failure
+        finally:
+            del failure, error  # a frame that holds the error it raises would keep both alive
+
 
 def _text_of_chat(choice: Any) -> Any:
-    return None if choice.delta is None else choice.delta.content
+    return choice.delta.content
 
 
 def _text_of_completion(choice: Any) -> Any:
     return choice.text
+
+
+def _is_sound_in_chat(choice: Any) -> bool:
+    delta = choice.delta
+    return _is_object(delta) and _is_text(delta.content) and (delta.tool_calls is None or _are_calls(delta.tool_calls))
+
+
+def _are_calls(calls: Any) -> bool:
+    return isinstance(calls, list) and all(_is_object(call) and type(call.index) is int for call in calls)
+
+
+def _is_sound_in_completion(choice: Any) -> bool:
+    return isinstance(choice.text, str) or (choice.text is None and getattr(choice, "delta", None) is None)
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
 
 
 def _is_object(choice: object) -> bool:
@@ -92,19 +131,16 @@ def _json(response: Any) -> object:
 
 
 def _is_event_stream(response: Any) -> bool:
-    return "text/event-stream" in response.headers.get("content-type", "text/event-stream")
+    return "text/event-stream" in response.headers.get("content-type", "text/event-stream").lower()
 
 
-def _raise(error: Exception, response: Any, progress: _Progress) -> NoReturn:
-    """Raise an error of a stream as the SDK's, with the text so far."""
-    failure = _translate(error, response)
-    failure.partial_text = progress.text  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        if failure is error:
-            raise failure
-        raise failure from error
-    finally:
-        del failure, error  # a frame that holds the error it raises would keep both alive
+def _speaks(event: Any) -> bool:
+    """Tell whether an event is more than a sign of life, which the SDK would take for a broken one."""
+    return event.event != "ping" and bool(event.data.strip())
+
+
+def _is_last(event: Any) -> bool:
+    return bool(event.data.startswith("[DONE]"))
 
 
 def _translate(error: Exception, response: Any) -> openai.APIError:
@@ -130,20 +166,49 @@ class GuardedStream(openai.Stream[_T]):
 
     def __stream__(self) -> Iterator[_T]:
         """Yield the chunks; raise at an end that is none."""
-        progress, response = _Progress(self._cast_to), cast("Any", self.response)
-        try:
-            if not _is_event_stream(response):
-                _refuse_other_media(response, response.read())
-            chunks_of_bytes = response.iter_bytes
-            response.iter_bytes = lambda: _without_mark(chunks_of_bytes())
-            for chunk in super().__stream__():
-                progress.see(chunk, response)
-                yield chunk
-            progress.end(response)
-        except Exception as error:  # noqa: BLE001 - raised again as the SDK's
-            _raise(error, response, progress)
-        finally:
-            response.close()
+        progress, chunks = _Progress(self._cast_to, self.response), None
+        while True:
+            try:
+                for chunk in self._begin() if chunks is None else chunks:
+                    progress.see(chunk, self.response)
+                    yield chunk
+                progress.end(self.response)
+            except Exception as error:  # noqa: BLE001 - raised again as the SDK's
+                chunks = self._go_on(progress.resumption, progress.survive(error, self.response))
+            else:
+                return
+            finally:
+                self.response.close()
+
+    def _begin(self) -> Iterator[_T]:
+        response = cast("Any", self.response)
+        if not _is_event_stream(response):
+            _refuse_other_media(response, response.read())
+        chunks_of_bytes = response.iter_bytes
+        response.iter_bytes = lambda: _without_mark(chunks_of_bytes())
+        return super().__stream__()
+
+    def _go_on(self, resumption: Resumption, failure: Exception) -> Iterator[_T]:
+        """Yield what a further request adds."""
+        yield from resumption.end()
+        if resumption.needs_request():
+            rest = resumption.send(failure)
+            resumption.begin()
+            # Who holds the broken response, as a context manager around it does, closes the new one by it.
+            self.response.close = rest.response.close  # type: ignore[method-assign]
+            self.response = rest.response
+            for chunk in rest:
+                yield from resumption.take(chunk)
+                if resumption.is_stopped:
+                    return
+
+    def _iter_events(self) -> Iterator[Any]:
+        """Yield what the SDK is to read; nothing that comes after the end can spoil it."""
+        for event in super()._iter_events():
+            if _speaks(event):
+                yield event
+            if _is_last(event):
+                return
 
     def start(self) -> None:
         """Read the first chunk, to be given out first."""
@@ -172,20 +237,50 @@ class AsyncGuardedStream(openai.AsyncStream[_T]):
 
     async def __stream__(self) -> AsyncIterator[_T]:
         """Yield the chunks; raise at an end that is none."""
-        progress, response = _Progress(self._cast_to), cast("Any", self.response)
-        try:
-            if not _is_event_stream(response):
-                _refuse_other_media(response, await response.aread())
-            chunks_of_bytes = response.aiter_bytes
-            response.aiter_bytes = lambda: _without_mark_async(chunks_of_bytes())
-            async for chunk in super().__stream__():
-                progress.see(chunk, response)
-                yield chunk
-            progress.end(response)
-        except Exception as error:  # noqa: BLE001 - raised again as the SDK's
-            _raise(error, response, progress)
-        finally:
-            await response.aclose()
+        progress, chunks = _Progress(self._cast_to, self.response), None
+        while True:
+            try:
+                async for chunk in await self._begin() if chunks is None else chunks:
+                    progress.see(chunk, self.response)
+                    yield chunk
+                progress.end(self.response)
+            except Exception as error:  # noqa: BLE001 - raised again as the SDK's
+                chunks = self._go_on(progress.resumption, progress.survive(error, self.response))
+            else:
+                return
+            finally:
+                await self.response.aclose()
+
+    async def _begin(self) -> AsyncIterator[_T]:
+        response = cast("Any", self.response)
+        if not _is_event_stream(response):
+            _refuse_other_media(response, await response.aread())
+        chunks_of_bytes = response.aiter_bytes
+        response.aiter_bytes = lambda: _without_mark_async(chunks_of_bytes())
+        return super().__stream__()
+
+    async def _go_on(self, resumption: Resumption, failure: Exception) -> AsyncIterator[_T]:
+        """Yield what a further request adds."""
+        for chunk in resumption.end():
+            yield chunk
+        if resumption.needs_request():
+            rest = await resumption.send(failure)
+            resumption.begin()
+            self.response.aclose = rest.response.aclose  # type: ignore[method-assign]
+            self.response = rest.response
+            async for given in rest:
+                for chunk in resumption.take(given):
+                    yield chunk
+                if resumption.is_stopped:
+                    return
+
+    async def _iter_events(self) -> AsyncIterator[Any]:
+        """Yield what the SDK is to read; nothing that comes after the end can spoil it."""
+        async for event in super()._iter_events():
+            if _speaks(event):
+                yield event
+            if _is_last(event):
+                return
 
     async def start(self) -> None:
         """Read the first chunk, to be given out first."""

@@ -314,9 +314,71 @@ def test_serve_says_what_is_wrong_with_a_file(tmp_path: Any) -> None:
     assert "none.gguf" in one_line(result)
 
 
+def test_emulate_emulates_until_it_is_interrupted() -> None:
+    limits = ["--rpm", "60", "--burst", "2", "--retry-after", "--key", "sk_good", "--key", "sk_poor=0"]
+    with started("emulate", "--port", "0", "--model", "my/model", *limits) as process:
+        base_url = read_line(process)
+        answers = [
+            program("chat", "Hi", "--model", model, NOVITA_API_KEY=key, NOVITA_BASE_URL=base_url)
+            for model, key in (
+                ("my/model", "sk_good"),
+                ("my/model", "sk_bad"),
+                ("my/model", "sk_poor"),
+                ("m", "sk_good"),
+            )
+        ]
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"NOVITA_BASE_URL={base_url}" in told
+    assert len(answers[0].stdout.split()) > 2
+    words = ("INVALID_API_KEY", "NOT_ENOUGH_BALANCE", "MODEL_NOT_FOUND")
+    assert [word in one_line(answer) for word, answer in zip(words, answers[1:], strict=True)] == [True] * 3
+
+
+def test_emulate_meets_every_request_with_the_fault_it_is_told() -> None:
+    with started("emulate", "--port", "0", "--fault", "MODEL_NOT_FOUND") as process:
+        result = program("chat", "Hi", NOVITA_API_KEY="any", NOVITA_BASE_URL=read_line(process))
+        assert "MODEL_NOT_FOUND" in one_line(result)
+
+
+def test_emulate_lists_its_faults() -> None:
+    lines = program("emulate", "--list-faults").stdout.splitlines()
+    assert "reset\tthe connection is reset" in lines
+    assert any(line.startswith("RATE_LIMIT_EXCEEDED\t429") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--fault", "rest=0.1"], "near it: reset"),
+        (["--fault", "reset=often"], "--fault KIND or KIND=SHARE is asked for"),
+        (["--key", "sk_secret=xyz"], "--key KEY or KEY=DOLLARS is asked for"),
+        (["--key", ""], "keys must be"),
+        (["--fault", "reset=2"], "faults must be shares"),
+        (["--rpm", "0"], "rpm must be above 0"),
+    ],
+)
+def test_emulate_refuses_settings_that_cannot_be(arguments: list[str], told: str) -> None:
+    result = program("emulate", "--port", "0", *arguments)
+    assert result.returncode == 2
+    assert told in " ".join(result.stderr.replace("│", " ").split())
+    assert "secret" not in result.stderr
+
+
+def test_emulate_says_that_a_port_is_taken(server: Server) -> None:
+    result = program("emulate", "--port", str(server.port))
+    assert result.returncode == 2
+    assert "in use" in " ".join(result.stderr.replace("│", " ").split())
+
+
 @pytest.mark.parametrize(
     ("module", "arguments", "install"),
-    [("typer", ["models"], "novita-openai[cli]"), ("xllamacpp", ["chat", "Hi", "--local"], "novita-openai[local]")],
+    [
+        ("typer", ["models"], "novita-openai[cli]"),
+        ("xllamacpp", ["chat", "Hi", "--local"], "novita-openai[local]"),
+        ("aiohttp", ["emulate"], "novita-openai[emulator]"),
+    ],
 )
 def test_a_missing_extra_is_named_with_its_install_line(module: str, arguments: list[str], install: str) -> None:
     hidden = f"import sys; sys.modules[{module!r}] = None; sys.argv[1:] = {arguments!r}"

@@ -15,7 +15,8 @@ from novita_openai import local
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = ["guide_chat.py", "guide_completion.py"]
-OTHERS = sorted({path.name for path in (ROOT / "examples").glob("*.py")} - set(GUIDE))
+TESTS = sorted(path.name for path in (ROOT / "examples").glob("test_*.py"))
+OTHERS = sorted({path.name for path in (ROOT / "examples").glob("*.py")} - {*GUIDE, *TESTS})
 URL, KEY = "https://api.novita.ai/v3/openai", "<YOUR Novita AI API Key>"
 
 
@@ -52,6 +53,20 @@ def test_an_example_runs_and_prints(name: str, local_model: local.LocalModel) ->
     assert run(example(name), local_model).strip()
 
 
+@pytest.mark.parametrize("name", TESTS)
+def test_an_example_of_tests_passes(name: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"examples/{name}"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_broken_stream_example_goes_on(local_model: local.LocalModel) -> None:
+    printed = run(example("broken_stream.py"), local_model)
+    assert "First, boil water. Then, add the pasta.  (2 requests)" in printed
+    assert "APIConnectionError: " in printed
+    assert "Gone on with: " in printed
+
+
 def test_the_errors_example_shows_notes(local_model: local.LocalModel) -> None:
     printed = run(example("errors.py"), local_model)
     assert "AuthenticationError, to FAIL: The API key" in printed
@@ -64,7 +79,8 @@ def test_the_readmes_python_runs(code: str, local_model: local.LocalModel) -> No
 
 
 def test_the_readmes_curl_is_answered(local_model: local.LocalModel) -> None:
-    command = next(block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if block.startswith("curl"))
+    block = next(block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "curl" in block)
+    command = block[block.index("curl") :]
     command = command.replace(URL, local_model.base_url).replace('"model"', '"max_tokens": 8, "model"')
     environment = os.environ | {"NOVITA_API_KEY": "local"}
     result = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=True)

@@ -16,35 +16,108 @@ PACKAGE = ROOT / "novita_openai"
 
 # A module imports only from rows above it.
 LAYERS = [
+    "prompts.separators",
+    "prompts.cores",
+    "prompts.table",
+    "prompts.messages",
+    "prompts.losses",
+    "prompts.calls",
+    "prompts.dates",
+    "prompts.reasoning",
+    "prompts.description",
+    "prompts.folding",
+    "prompts.dialect",
+    "prompts.tools",
+    "prompts.conversion",
+    "prompts.format",
+    "prompts.meter",
+    "prompts.suspects",
+    "prompts.sandbox",
+    "prompts.jinja",
+    "prompts.draft",
+    "prompts.probe",
+    "prompts.proof",
+    "prompts.template",
+    "prompts.catalog",
+    "prompts.deltas",
+    "prompts.completions",
+    "prompts.asking",
+    "prompts.checking",
     "errors",
+    "jsonl",
     "backoff",
     "retry",
     "settings",
     "answers",
+    "seam",
+    "resumption",
     "streams",
     "attempts",
     "client",
+    "pacing",
+    "batch_requests",
+    "batch_files",
+    "batch_plan",
+    "batch_report",
+    "batch_rows",
+    "batch_verdicts",
+    "batch_lanes",
+    "batch_transport",
+    "batch_session",
+    "batch_engine",
+    "interrupts",
+    "batch_job",
+    "batch_estimate",
+    "batch_stream",
+    "batch",
+    "emulated_faults",
+    "emulated_requests",
+    "emulated_settings",
+    "emulated_limits",
+    "emulated_samples",
+    "emulated_answers",
+    "emulated_wire",
+    "emulator",
     "local",
+    "testing",
+    "terminal",
+    "cli_batch",
+    "cli_prompt",
     "cli",
     "__main__",
 ]
+TEMPLATES = ("prompts.jinja", "prompts.sandbox", "prompts.suspects")
 # What each may import besides the standard library and the core packages.
-EXTRAS = {"cli": {"rich", "typer"}, "local": {"xllamacpp"}}
+EXTRAS = {
+    "cli": {"rich", "typer"},
+    "cli_batch": {"rich", "typer"},
+    "cli_prompt": {"typer"},
+    "emulated_requests": {"pydantic"},
+    "emulated_wire": {"aiohttp"},
+    "local": {"xllamacpp"},
+    "terminal": {"rich", "typer"},
+    "testing": {"pytest"},
+    **{name: {"jinja2"} for name in TEMPLATES},
+}
 CORE = {"openai", "structlog", "tenacity"}
 
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    for path in PACKAGE.rglob("*.py")
+    if path.stem != "__init__"
+)
 
 
 def imports_of(module: str) -> set[str]:
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.module is not None
-            package = node.module == "novita_openai"
-            found |= {f"novita_openai.{name.name}" for name in node.names} if package else {node.module}
+            package = (PACKAGE.parent / node.module.replace(".", "/")).is_dir()
+            found |= {f"{node.module}.{name.name}" for name in node.names} if package else {node.module}
     return found
 
 

@@ -87,11 +87,29 @@ FINE = {
     "usage": stream(*TWO, USAGE),
     "empty finish_reason": stream(chunk("Boil ", ""), chunk("water.", "stop")),
     "comments": Reply(body=f": ping\n\n: ping\n\n{stream(*TWO).body}", headers=SSE),
+    "pings": Reply(
+        body="event: ping\ndata: {}\n\nevent: ping\n\n"
+        + stream(TWO[0]).body.replace("data: [DONE]", "data:")
+        + 'retry: 3000\n\nid: 1\n\n: ping\n\nevent: ping\ndata: {"type": "ping"}\n\n'
+        + stream(TWO[1]).body,
+        headers=SSE,
+    ),
+    "not UTF-8 after the end": Reply(body=stream(*TWO).body.encode() + b"data: \xff\n\n", headers=SSE),
+    "a cut after the end": Reply(body=stream(*TWO).body, headers=SSE | {"content-length": "9999"}, cut=9998),
+    "a silence after the end": Reply(body=stream(*TWO).body, headers=SSE | {"content-length": "9999"}),
+    "a media type in capitals": Reply(body=stream(*TWO).body, headers={"content-type": "Text/Event-Stream"}),
     "CRLF": events(*TWO, "[DONE]", end="\r\n\r\n"),
     "byte order mark": Reply(body="\ufeff" + stream(*TWO).body, headers=SSE),
     "byte order mark in pieces": Reply(body="\ufeff" + stream(*TWO).body, headers=SSE, trickle=True),
     "a character set": Reply(body=stream(*TWO).body, headers={"content-type": "text/event-stream; charset=utf-8"}),
 }
+
+
+def with_choice(**fields: Any) -> dict[str, Any]:
+    """Return the last chunk with some fields of its choice changed."""
+    return TWO[1] | {"choices": [TWO[1]["choices"][0] | fields]}
+
+
 # What arrives, the class it must end in, and the text that has come by then.
 BROKEN = {
     "nothing": (Reply(headers=SSE, body=""), openai.APIConnectionError, ""),
@@ -118,6 +136,11 @@ BROKEN = {
     "null midway": (events(TWO[0], "null"), openai.APIConnectionError, "Boil "),
     "choices of null": (events(TWO[0], TWO[0] | {"choices": None}), openai.APIConnectionError, "Boil "),
     "a choice of null": (events(TWO[0], TWO[0] | {"choices": [None]}), openai.APIConnectionError, "Boil "),
+    "no delta": (events(TWO[0], with_choice(delta=None, text=5)), openai.APIConnectionError, "Boil "),
+    "no index": (events(TWO[0], with_choice(index=None)), openai.APIConnectionError, "Boil "),
+    "an index of text": (events(TWO[0], with_choice(index="x")), openai.APIConnectionError, "Boil "),
+    "a finish_reason of 5": (events(TWO[0], with_choice(finish_reason=5)), openai.APIConnectionError, "Boil "),
+    "content of 5": (events(TWO[0], with_choice(delta={"content": 5}, text=5)), openai.APIConnectionError, "Boil "),
     "not UTF-8 midway": (
         Reply(body=events(TWO[0]).body.encode() + b'data: {"\xff"}\n\n', headers=SSE),
         openai.APIConnectionError,
@@ -171,6 +194,21 @@ def test_a_stream_that_breaks_is_an_sdk_error_with_the_text_so_far(
     assert failure.value.partial_text == text  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     begun = text != ""
     assert len(server.requests) == (3 if reader in RETRIED and not begun else 1)
+
+
+@pytest.mark.parametrize("calls", ["x", [None], [{"id": "1"}], [{"index": "x"}]])
+def test_tool_calls_that_are_none_are_a_broken_stream(calls: Any, driver: Driver, server: Server) -> None:
+    server.always = events(TWO[0], with_choice(delta={"tool_calls": calls}))
+    for read in (chat, helper):
+        with pytest.raises(openai.APIConnectionError, match="a choice has not the fields of one"):
+            read(driver)
+
+
+def test_a_chat_chunk_is_no_completion(driver: Driver, server: Server) -> None:
+    only_chat = TWO[1] | {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}]}
+    server.always = events(TWO[0], only_chat)
+    with pytest.raises(openai.APIConnectionError, match="a choice has not the fields of one"):
+        complete(driver)
 
 
 def test_a_failure_before_the_first_chunk_is_retried_and_after_it_never(driver: Driver, server: Server) -> None:

@@ -1,7 +1,7 @@
-"""What our clients cost against the raw SDK's: a call, the import, an outage. Exits with 1 where a bound is missed.
+"""What our clients cost against the raw SDK's: a call, a streamed chunk, the import, an outage.
 
 Ours and theirs take turns, call by call, so that the noise of the machine meets both; the figures are medians, and
-the ratio that counts is the median over the rounds.
+the ratio that counts is the median over the rounds. Exits with 1 where a bound is missed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from statistics import median
 from typing import Any, Final
@@ -24,13 +24,16 @@ from structlog.testing import capture_logs
 import novita_openai
 
 from .report import Comparison, table
-from .server import Server, serving
+from .server import CHUNKS, Server, serving
 
 CALL_BOUND: Final = 1.02
+CHUNK_BOUND: Final = 1.10
 IMPORT_BOUND: Final = 1.10
 OUTAGE_BOUND: Final = 0.40
 OUTAGE_CALLS: Final = 200
 WARM_UP_CALLS: Final = 200
+CALLS_OF_A_STREAM: Final = 20
+"""Calls that take as long as a streamed one, so that rounds are alike."""
 
 _PEER: Final = f"openai {openai.__version__}"
 _CHAT: Final[Any] = {
@@ -66,6 +69,33 @@ async def compare_async_calls(server: Server, rounds: int, calls: int) -> Compar
     return Comparison("async call", _PEER, "ms", times, CALL_BOUND)
 
 
+def compare_streams(server: Server, rounds: int, calls: int, *, resume: bool = False) -> Comparison:
+    """Time whole streams of the sync clients, per chunk; with ``resume``, of one that would go on where they broke."""
+    ours = novita_openai.OpenAI(api_key="sk_test", base_url=server.url("stream"), resume_streams=resume)
+    theirs = openai.OpenAI(api_key="sk_test", base_url=server.url("stream"))
+    with ours, theirs:
+        _alternate(ours, theirs, 2, _stream)
+        times = [_alternate(ours, theirs, calls // CALLS_OF_A_STREAM, _stream) for _ in range(rounds)]
+    return Comparison(
+        "resumable chunk" if resume else "streamed chunk",
+        _PEER,
+        "us",
+        [_per_chunk(pair) for pair in times],
+        CHUNK_BOUND,
+    )
+
+
+async def compare_async_streams(server: Server, rounds: int, calls: int) -> Comparison:
+    """Time whole streams of the async clients, per chunk."""
+    ours = novita_openai.AsyncOpenAI(api_key="sk_test", base_url=server.url("stream"))
+    theirs = openai.AsyncOpenAI(api_key="sk_test", base_url=server.url("stream"))
+    async with ours, theirs:
+        await _alternate_async(ours, theirs, 2, _stream_async)
+        counts = calls // CALLS_OF_A_STREAM
+        times = [await _alternate_async(ours, theirs, counts, _stream_async) for _ in range(rounds)]
+    return Comparison("async chunk", _PEER, "us", [_per_chunk(pair) for pair in times], CHUNK_BOUND)
+
+
 def compare_imports(rounds: int, imports: int) -> Comparison:
     """Time ``from ... import OpenAI`` in fresh interpreters; the first, which may have to compile, do not count."""
     _alternate_imports(1)
@@ -85,20 +115,50 @@ def compare_outages(server: Server) -> Comparison:
     return Comparison("outage", _PEER, "requests", [(counts[0], counts[1])], OUTAGE_BOUND)
 
 
-def _alternate(ours: openai.OpenAI, theirs: openai.OpenAI, calls: int) -> Pair:
+def _call(client: openai.OpenAI) -> None:
+    client.chat.completions.create(**_CHAT)
+
+
+def _stream(client: openai.OpenAI) -> None:
+    for _ in client.chat.completions.create(**_CHAT, stream=True):
+        pass
+
+
+async def _call_async(client: openai.AsyncOpenAI) -> None:
+    await client.chat.completions.create(**_CHAT)
+
+
+async def _stream_async(client: openai.AsyncOpenAI) -> None:
+    async for _ in await client.chat.completions.create(**_CHAT, stream=True):
+        pass
+
+
+def _per_chunk(milliseconds: Pair) -> Pair:
+    ours, theirs = (1000 * each / CHUNKS for each in milliseconds)
+    return ours, theirs
+
+
+def _alternate(
+    ours: openai.OpenAI, theirs: openai.OpenAI, calls: int, work: Callable[[openai.OpenAI], None] = _call
+) -> Pair:
     def milliseconds(client: openai.OpenAI) -> float:
         start = time.perf_counter()
-        client.chat.completions.create(**_CHAT)
+        work(client)
         return 1000 * (time.perf_counter() - start)
 
     with _without_gc():
         return _medians([(milliseconds(ours), milliseconds(theirs)) for _ in range(calls)])
 
 
-async def _alternate_async(ours: openai.AsyncOpenAI, theirs: openai.AsyncOpenAI, calls: int) -> Pair:
+async def _alternate_async(
+    ours: openai.AsyncOpenAI,
+    theirs: openai.AsyncOpenAI,
+    calls: int,
+    work: Callable[[openai.AsyncOpenAI], Awaitable[None]] = _call_async,
+) -> Pair:
     async def milliseconds(client: openai.AsyncOpenAI) -> float:
         start = time.perf_counter()
-        await client.chat.completions.create(**_CHAT)
+        await work(client)
         return 1000 * (time.perf_counter() - start)
 
     with _without_gc():
@@ -142,6 +202,9 @@ def main() -> int:
         comparisons = [
             compare_calls(server, options.rounds, options.calls),
             asyncio.run(compare_async_calls(server, options.rounds, options.calls)),
+            compare_streams(server, options.rounds, options.calls),
+            compare_streams(server, options.rounds, options.calls, resume=True),
+            asyncio.run(compare_async_streams(server, options.rounds, options.calls)),
             compare_imports(options.rounds, options.imports),
             compare_outages(server),
         ]

@@ -1,0 +1,73 @@
+"""Batch jobs that can be killed and started again: ``run`` and ``arun`` over files, ``stream`` over rows of a program.
+
+What happens to a row that fails is told in :mod:`novita_openai.batch_verdicts`, how fast rows are sent in
+:mod:`novita_openai.pacing`. The form of the files is that of OpenAI's Batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Unpack
+
+from novita_openai.batch_estimate import BatchEstimate, aestimate
+from novita_openai.batch_files import ResultFiles, StandardOutput
+from novita_openai.batch_job import Job, RunOptions, reader_for
+from novita_openai.batch_report import BatchProgress, BatchReport, BatchStopped
+from novita_openai.batch_requests import BatchInputError, Source
+from novita_openai.batch_session import Session
+from novita_openai.batch_stream import stream
+from novita_openai.interrupts import Interrupts
+
+__all__ = [
+    "BatchEstimate",
+    "BatchInputError",
+    "BatchProgress",
+    "BatchReport",
+    "BatchStopped",
+    "RunOptions",
+    "arun",
+    "estimate",
+    "run",
+    "stream",
+]
+
+
+def run(requests: str | Path, results: str | Path, **options: Unpack[RunOptions]) -> BatchReport:
+    """Run the requests of a file and append their results to another; go on where an earlier run has ended.
+
+    ``requests``: JSON lines, gzip by the suffix ``.gz``; ``-`` reads standard input. ``results``: answers; rows that
+    failed for good go to ``<name>.errors<suffix>`` beside it; ``-`` prints both, and cannot be gone on with. Options:
+    :class:`RunOptions`.
+
+    Raises :class:`BatchInputError` (a ``ValueError``) before anything is sent, :class:`BatchStopped` where going on
+    cannot help, ``OSError`` where files cannot be used. A signal ends it early, with a report that says so.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(arun(requests, results, **options))
+    raise RuntimeError("batch.run() inside a running event loop: use `await batch.arun(...)`")
+
+
+async def arun(requests: str | Path, results: str | Path, **options: Unpack[RunOptions]) -> BatchReport:
+    """Do the same inside an event loop."""
+    interrupts = Interrupts()
+    async with AsyncExitStack() as stack:
+        source = stack.enter_context(Source(requests))
+        stack.enter_context(interrupts.watched())
+        job = Job(source, reader_for(source, options), options)
+        session = await stack.enter_async_context(Session(options))
+        if str(results) == "-":
+            return await job.run(session, StandardOutput(), None, interrupts)
+        files = stack.enter_context(ResultFiles(Path(results), source))
+        return await job.run(session, files, files, interrupts)
+
+
+def estimate(requests: str | Path, **options: Unpack[RunOptions]) -> BatchEstimate:
+    """Check the requests of a file, send none of them, and estimate what they would come to.
+
+    Raises :class:`BatchInputError` with all that is wrong. Without a key or a models list the cost stays unknown.
+    """
+    return asyncio.run(aestimate(requests, options))

@@ -1,0 +1,318 @@
+"""The running of a batch: takes rows, starts them as their models' pacers allow, and writes what comes back.
+
+One dispatcher, run once a turn of the event loop at most; a task for each request in flight; rows that wait to be sent
+again hold neither. Rows of a model that has to pause are set aside, up to a bound, so that other models go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from random import random
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+import openai
+
+from novita_openai.batch_lanes import Lane
+from novita_openai.batch_report import Spending
+from novita_openai.batch_rows import Answer, answer_row, error_row, read_answer, unsent_row
+from novita_openai.batch_verdicts import Again, Fail, Stop, Wait, decide
+from novita_openai.errors import reason_of
+from novita_openai.pacing import Pacer, Ticket
+
+if TYPE_CHECKING:
+    from novita_openai.batch_requests import BatchRequest
+    from novita_openai.batch_session import Session
+
+__all__ = ["Engine", "Sink"]
+
+DRAIN: Final = 30.0
+"""Seconds that requests in flight have to end once no more are started."""
+NO_PROGRESS: Final = 1_800.0
+"""Seconds of failures without one answer that stop a batch."""
+TICK: Final = 0.5
+MOST_ASIDE: Final = 1_000
+MOST_BYTES_ASIDE: Final = 32 * 1024 * 1024
+ROWS_A_TURN: Final = 1_000
+"""Rows read in one turn of the event loop, so that answers do not wait for long."""
+
+
+class Sink(Protocol):
+    """Where results go."""
+
+    def write(self, row: bytes, *, succeeded: bool) -> None:
+        """Take a row; raise ``OSError`` where it cannot be kept."""
+        ...
+
+    def is_full(self) -> bool:
+        """Tell whether nothing more should be started for now."""
+        ...
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one run has done so far."""
+
+    sent: int = 0
+    retries: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    spending: Spending = field(default_factory=Spending)
+
+
+class Engine:
+    """Runs rows to their end; use it once. ``run`` returns when all is done, stopped or interrupted.
+
+    ``stopped`` then holds the reason for an early end, ``interrupted`` tells of a signal.
+    """
+
+    def __init__(
+        self,
+        rows: Iterator[BatchRequest],
+        sink: Sink,
+        session: Session,
+        on_tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.rows, self.sink, self.session, self.limits = rows, sink, session, session.limits
+        self._on_tick = on_tick
+        self.tally = Tally()
+        self.stopped: str | None = None
+        self.interrupted = False
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._lanes: dict[str, Lane] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._aside = self._bytes_aside = 0
+        self._exhausted = self._is_scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._progressed = self._loop.time()
+
+    async def run(self) -> None:
+        """Run; raise what neither the service nor the disk is to blame for."""
+        self.schedule()
+        self._tick()
+        try:
+            await self._done
+        finally:
+            self._end()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def in_flight(self) -> int:
+        """Return the number of requests that are under way."""
+        return len(self._tasks)
+
+    def stop(self, reason: str) -> None:
+        """Start no more; end when what is in flight has ended, or after ``DRAIN`` seconds."""
+        if self.stopped is None and not self.interrupted:
+            self.stopped = reason
+            self._drain()
+
+    def interrupt(self) -> None:
+        """Do the same for a signal; the second time end at once."""
+        if self.interrupted:
+            self._finish()
+        elif self.stopped is None:
+            self.interrupted = True
+            self._drain()
+
+    def schedule(self) -> None:
+        """Have the dispatcher run in this turn of the event loop."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._dispatch)
+
+    @property
+    def _is_ending(self) -> bool:
+        return self.interrupted or self.stopped is not None
+
+    def _drain(self) -> None:
+        self._loop.call_later(DRAIN, self._finish)
+        self.schedule()
+
+    def _finish(self, error: BaseException | None = None) -> None:
+        if not self._done.done():
+            if error is None:
+                self._done.set_result(None)
+            else:
+                self._done.set_exception(error)
+
+    def _tick(self) -> None:
+        self._ticker = self._loop.call_later(TICK, self._tick)
+        try:
+            self._on_tick()
+        except OSError as error:
+            self.stop(f"cannot write: {error.strerror}")
+        except BaseException as error:  # noqa: BLE001 - raised by run()
+            self._finish(error)
+
+    def _end(self) -> None:
+        self._ticker.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    def _dispatch(self) -> None:
+        self._is_scheduled = False
+        if self._done.done():
+            return
+        try:
+            wait = math.inf if self._is_ending else self._start_all()
+        except BaseException as error:  # noqa: BLE001 - raised by run()
+            self._finish(error)
+            return
+        if not self._tasks and (self._is_ending or self._is_complete()):
+            self._finish()
+        self._wake_after(wait)
+
+    def _is_complete(self) -> bool:
+        return self._exhausted and not any(lane.waiting for lane in self._lanes.values())
+
+    def _wake_after(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if seconds <= 0:
+            self.schedule()
+        elif seconds < math.inf:
+            self._timer = self._loop.call_later(seconds, self.schedule)
+
+    def _start_all(self) -> float:
+        """Start what may be started; return the seconds until more may be."""
+        now = self._loop.time()
+        for lane in self._lanes.values():
+            if lane.waiting:
+                self._start_from(lane, now)
+        if self._read(now):
+            return 0.0
+        return min((lane.wait(now) for lane in self._lanes.values() if lane.waiting), default=math.inf)
+
+    def _read(self, now: float) -> bool:
+        """Take rows from the input, and start or set aside each; tell whether there may be more to take at once."""
+        for _ in range(ROWS_A_TURN):
+            if self._exhausted or self._is_ending or not self._has_room():
+                return False
+            request = next(self.rows, None)
+            if request is None:
+                self._exhausted = True
+                return False
+            lane = self._lane(request.model, now)
+            lane.add(request)
+            self._count_aside(1, request)
+            self._start_from(lane, now)
+        return True
+
+    def _has_room(self) -> bool:
+        is_room = self._aside < MOST_ASIDE and self._bytes_aside < MOST_BYTES_ASIDE
+        return is_room and len(self._tasks) < self.limits.connections and not self.sink.is_full()
+
+    def _count_aside(self, change: int, request: BatchRequest) -> None:
+        self._aside += change
+        self._bytes_aside += change * len(request.content)
+
+    def _lane(self, model: str, now: float) -> Lane:
+        lane = self._lanes.get(model)
+        if lane is None:
+            limits = self.limits
+            pacer = Pacer(now, concurrency=limits.concurrency, most=limits.connections, rpm=limits.rpm, tpm=limits.tpm)
+            lane = self._lanes[model] = Lane(pacer)
+        return lane
+
+    def _start_from(self, lane: Lane, now: float) -> None:
+        while not self._is_ending and len(self._tasks) < self.limits.connections and not self.sink.is_full():
+            if lane.refusal is None and lane.wait(now) > 0:
+                return
+            request = lane.take(now)
+            if request is None:
+                return
+            self._count_aside(-1, request)
+            if lane.refusal is not None:
+                self._keep(unsent_row(request, lane.refusal, self.session.transport.key), succeeded=False)
+                continue
+            ticket = lane.pacer.start(now, lane.tokens_of(request))
+            self.tally.sent += 1
+            self.tally.retries += request.started is not None
+            if request.started is None:
+                request.started = now
+            self._tasks.add(self._loop.create_task(self._send(lane, request, ticket)))
+
+    async def _send(self, lane: Lane, request: BatchRequest, ticket: Ticket) -> None:
+        try:
+            await self._attempt(lane, request, ticket)
+        except Exception as error:  # noqa: BLE001 - no answer of the service: run() raises it
+            self._finish(error)
+        finally:
+            self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self.schedule()
+
+    async def _attempt(self, lane: Lane, request: BatchRequest, ticket: Ticket) -> None:
+        try:
+            answer = read_answer(request, await self.session.transport.send(request))
+        except openai.APIError as error:
+            self._failed(lane, request, ticket, error)
+        else:
+            self._answered(lane, request, ticket, answer)
+
+    def _answered(self, lane: Lane, request: BatchRequest, ticket: Ticket, answer: Answer) -> None:
+        tokens = self.tally.spending.add(request.model, answer.usage)
+        self._progressed = self._loop.time()
+        lane.answered(request, ticket, self._progressed, tokens)
+        self._keep(answer_row(request, answer), succeeded=True)
+        self._check_cost()
+
+    def _failed(self, lane: Lane, request: BatchRequest, ticket: Ticket, error: openai.APIError) -> None:
+        now = self._loop.time()
+        self.tally.errors[reason_of(error)] += 1
+        age = now - (request.started or now)
+        verdict = decide(error, self.session.policy, request.attempts + 1, age, random=random())  # noqa: S311 - jitter
+        if isinstance(verdict, Wait):
+            lane.pacer.refused(ticket, now, verdict.asked, random=random())  # noqa: S311 - jitter
+            self._again(lane, request, now)
+        elif isinstance(verdict, Again):
+            request.attempts += 1
+            lane.pacer.failed(ticket, now, verdict.delay, verdict.asked)
+            self._again(lane, request, now + verdict.delay)
+        elif isinstance(verdict, Stop):
+            lane.pacer.ended(ticket)
+            self.stop(verdict.reason)
+        else:
+            request.attempts += 1
+            lane.pacer.ended(ticket)
+            self._fail(lane, request, error, verdict)
+        if now - self._progressed > NO_PROGRESS:
+            self.stop(f"no answer for {NO_PROGRESS / 60:g} minutes; the last error: {reason_of(error)}")
+
+    def _again(self, lane: Lane, request: BatchRequest, due: float) -> None:
+        lane.add_again(request, due)
+        self._count_aside(1, request)
+
+    def _fail(self, lane: Lane, request: BatchRequest, error: openai.APIError, verdict: Fail) -> None:
+        if verdict.of_model:
+            lane.refusal = error
+        self._keep(error_row(request, error, self.session.transport.key), succeeded=False)
+
+    def _keep(self, row: bytes, *, succeeded: bool) -> None:
+        """Write a row and count it; stop where it cannot be written."""
+        try:
+            self.sink.write(row, succeeded=succeeded)
+        except OSError as error:
+            self.stop(f"cannot write {error.filename}: {error.strerror}")
+            return
+        self.tally.succeeded += succeeded
+        self.tally.failed += not succeeded
+        if self.limits.max_errors is not None and self.tally.failed > self.limits.max_errors:
+            self.stop(f"more rows failed than max_errors={self.limits.max_errors} allows")
+
+    def _check_cost(self) -> None:
+        """Stop in time: those in flight will cost about what the others did."""
+        most, count = self.limits.max_cost, self.tally.succeeded
+        if most is None or not count:
+            return
+        cost = self.tally.spending.cost(self.session.prices) or 0.0
+        if cost * (1 + (len(self._tasks) - 1) / count) >= most and not (self._is_complete() and len(self._tasks) == 1):
+            self.stop(f"the answers have cost ${cost:.4f}, and max_cost is ${most:g}")

@@ -1,0 +1,46 @@
+"""SIGINT and SIGTERM as requests to come to an end, while a job runs in the main thread."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+__all__ = ["Interrupts"]
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """Counts the signals that came, and passes them on to ``then`` once that is set."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.then: Callable[[], None] | None = None
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Take the signals while inside, in the main thread alone; leave the handlers as they were."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop, previous = asyncio.get_running_loop(), {number: signal.getsignal(number) for number in SIGNALS}
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._came)
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+    def _came(self) -> None:
+        self.count += 1
+        if self.then is not None:
+            self.then()

@@ -1,0 +1,166 @@
+r"""Files of one JSON row a line, that survive being killed: whole rows only, one writer, a torn end mended.
+
+Lines end in ``\n`` alone: answers may hold other line separators, such as U+2028, as they are.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Self
+
+__all__ = ["Journal", "LockedError", "numbered_lines", "replace_rows", "write_whole"]
+
+BLOCK: Final = 65_536
+
+
+class LockedError(OSError):
+    """Another process is writing the file."""
+
+
+def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that hold anything, stripped, with their numbers from 1."""
+    for number, line in enumerate(file, start=1):
+        if stripped := line.strip():
+            yield number, stripped
+
+
+class Journal:
+    """A file that rows are appended to: locked against a second writer while it is open, its torn end mended.
+
+    A last line without its line break is kept where it is a whole row, and cut off where it is none. Raises
+    :class:`LockedError` where another process holds the file, ``OSError`` where it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _open_locked(path)
+        self._is_regular = path.is_file()
+        self.length = _mend(self._file) if self._is_regular else 0
+        self._is_synced = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def append(self, row: bytes) -> None:
+        """Write a row and its line break in one piece; on an error nothing of it stays in the file."""
+        line = row + b"\n"
+        try:
+            write_whole(self._file, line)
+        except OSError:
+            if self._is_regular:
+                os.ftruncate(self._file, self.length)
+            raise
+        self.length += len(line)
+        self._is_synced = False
+
+    def sync(self) -> None:
+        """Wait until what was appended is on the disk, so that it outlives a power cut too."""
+        if not self._is_synced and self._is_regular:
+            self._is_synced = True
+            os.fdatasync(self._file)
+
+    def rows(self) -> Iterator[tuple[int, bytes]]:
+        """Yield what the file holds: line numbers from 1, and lines. Of a device, nothing."""
+        if self._is_regular:
+            with self.path.open("rb") as file:
+                yield from numbered_lines(file)
+
+    def replace(self, rows: Iterable[bytes]) -> None:
+        """Put other rows in the place of all, at once: a reader sees the old file or the new one, never less."""
+        replace_rows(self.path, rows)
+        previous, self._file = self._file, _open_locked(self.path)
+        os.close(previous)
+        self.length = os.fstat(self._file).st_size
+
+    def close(self) -> None:
+        """Bring all to the disk and let go of the lock; a second call does nothing."""
+        if self._file >= 0:
+            try:
+                self.sync()
+            finally:
+                os.close(self._file)
+                self._file = -1
+
+
+write = os.write
+"""How bytes reach a file: tests put a full disk here."""
+
+
+def write_whole(file: int, line: bytes) -> None:
+    """Write all of a line, in one piece where the file takes it so."""
+    written = write(file, line)
+    while written < len(line):  # where it is full the rest meets the error that says so
+        written += write(file, line[written:])
+
+
+def replace_rows(path: Path, rows: Iterable[bytes]) -> None:
+    """Write rows to a new file beside ``path`` and rename it to that; on an error the old file stays as it was."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with beside.open("xb") as file:
+            file.writelines(row + b"\n" for row in rows)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.chmod(path.stat().st_mode & 0o7777)
+        beside.rename(path)
+    finally:
+        with suppress(FileNotFoundError):
+            beside.unlink()
+
+
+def _open_locked(path: Path) -> int:
+    """Open a file for appending and lock it; once more where it was replaced between the two."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+                return file
+        except BlockingIOError:
+            os.close(file)
+            raise LockedError(errno.EWOULDBLOCK, "another process is writing this file", str(path)) from None
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+
+
+def _mend(file: int) -> int:
+    """Cut off a torn last line, or end a whole one; return the length of what stays."""
+    length = os.fstat(file).st_size
+    start = _end_of_last_line(file, length)
+    if start == length:
+        return length
+    if _is_row(os.pread(file, length - start, start)):
+        os.write(file, b"\n")
+        return length + 1
+    os.ftruncate(file, start)
+    return start
+
+
+def _end_of_last_line(file: int, length: int) -> int:
+    """Return the position behind the last line break, looking backwards."""
+    while length > 0:
+        start = max(0, length - BLOCK)
+        found = os.pread(file, length - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        length = start
+    return 0
+
+
+def _is_row(line: bytes) -> bool:
+    try:
+        row: Any = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(row, dict)

@@ -1,0 +1,68 @@
+"""Chat histories as the prompts of completion models, and back, exactly.
+
+The law is that what renders, parses back, up to what a format's ``normalize`` does; everything else is refused. Text
+cannot tell a control token from the same characters in a message: with completions a message that would read as other
+turns is refused, never escaped; a server's chat endpoint is the way out.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from novita_openai.prompts.asking import AsyncChatStream, ChatStream, achat, chat
+    from novita_openai.prompts.catalog import detect, format_for_model, format_names, get_format
+    from novita_openai.prompts.checking import Check, check
+    from novita_openai.prompts.completions import chat_to_completion, completion_to_chat, completions_to_chunks
+    from novita_openai.prompts.format import PromptFormat
+    from novita_openai.prompts.messages import History, PromptError
+    from novita_openai.prompts.reasoning import Thought
+    from novita_openai.prompts.template import TemplateError, from_pretrained_config, from_template
+
+__all__ = [
+    "AsyncChatStream",
+    "ChatStream",
+    "Check",
+    "History",
+    "PromptError",
+    "PromptFormat",
+    "TemplateError",
+    "Thought",
+    "achat",
+    "chat",
+    "chat_to_completion",
+    "check",
+    "completion_to_chat",
+    "completions_to_chunks",
+    "detect",
+    "format_for_model",
+    "format_names",
+    "from_pretrained_config",
+    "from_template",
+    "get_format",
+]
+
+_MODULES = {
+    "asking": ("AsyncChatStream", "ChatStream", "achat", "chat"),
+    "catalog": ("detect", "format_for_model", "format_names", "get_format"),
+    "checking": ("Check", "check"),
+    "completions": ("chat_to_completion", "completion_to_chat", "completions_to_chunks"),
+    "format": ("PromptFormat",),
+    "messages": ("History", "PromptError"),
+    "reasoning": ("Thought",),
+    "template": ("TemplateError", "from_pretrained_config", "from_template"),
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        home = next((module for module, names in _MODULES.items() if name in names), None)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

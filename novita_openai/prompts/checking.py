@@ -1,0 +1,139 @@
+"""Which format a live server writes chats in, told by how many tokens it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from novita_openai.prompts.catalog import format_for_model, format_names, get_format
+from novita_openai.prompts.messages import PromptError
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+    from novita_openai.prompts.format import PromptFormat
+
+__all__ = ["Check", "check"]
+
+# Of lengths that tell separators, system turns and the folding of turns apart.
+_HISTORIES: Final[Sequence[Sequence[Mapping[str, str]]]] = (
+    ({"role": "user", "content": "Hi"},),
+    (
+        {"role": "user", "content": "Name a colour."},
+        {"role": "assistant", "content": "Red."},
+        {"role": "user", "content": "Another?"},
+    ),
+    ({"role": "system", "content": "You cook."}, {"role": "user", "content": "Hi"}),
+)
+
+RIGHT: Final = "right format"
+DOUBLE_BOS: Final = "double BOS"
+MISSING_BOS: Final = "missing BOS"
+ANOTHER: Final = "another format"
+
+_VERDICTS: Final[Mapping[int | None, str]] = {0: RIGHT, 1: DOUBLE_BOS, -1: MISSING_BOS}
+"""By how many tokens more the server counts of the rendered prompt than of the chat, for all histories alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a server counts: ``verdict`` on the ``format``, and which ``formats`` fit, up to the BOS.
+
+    ``counts`` are the tokens of each history as a chat and as the format's prompt, None where it was refused.
+    """
+
+    model: str
+    format: str | None
+    verdict: str
+    formats: tuple[str, ...]
+    counts: tuple[tuple[int | None, int | None], ...]
+
+
+def check(client: OpenAI, model: str, *, format: PromptFormat | str | None = None) -> Check:
+    """Compare what a server counts of chats with what it counts of their rendered prompts.
+
+    ``format`` is the one to judge, None the model's. The verdict is "right format", "double BOS" (the prompt has one
+    token more than the chat), "missing BOS" (one less: render with ``bos=True``) or "another format"; then every other
+    format is tried. Each request makes one token: 6 of them where the format is right, up to 100 where it is not.
+    """
+    counts = _Counts(client, model)
+    fmt = _judged(model, format)
+    verdict = ANOTHER if fmt is None else _VERDICTS.get(counts.difference(fmt), ANOTHER)
+    known = [get_format(name) for name in format_names()]
+    tried = known if verdict == ANOTHER else [other for other in known if fmt and _is_alike(other, fmt)]
+    fits = tuple(other.name for other in tried if counts.difference(other) in _VERDICTS)
+    prompts = [None if fmt is None else counts.of_prompt(fmt, place) for place in range(len(_HISTORIES))]
+    pairs = tuple(zip(counts.chats, prompts, strict=True))
+    return Check(model, None if fmt is None else fmt.name, verdict, fits, pairs)
+
+
+def _judged(model: str, given: PromptFormat | str | None) -> PromptFormat | None:
+    if given is not None:
+        return get_format(given) if isinstance(given, str) else given
+    try:
+        return format_for_model(model)
+    except PromptError:
+        return None
+
+
+def _is_alike(fmt: PromptFormat, other: PromptFormat) -> bool:
+    """Tell whether two formats write all histories alike."""
+    return [*_rendered(fmt)] == [*_rendered(other)]
+
+
+def _rendered(fmt: PromptFormat) -> Iterator[str | None]:
+    for history in _HISTORIES:
+        try:
+            yield fmt.render(history)
+        except PromptError:
+            yield None
+
+
+class _Counts:
+    """What the server counts, asked once for each prompt."""
+
+    def __init__(self, client: OpenAI, model: str) -> None:
+        self._client, self._model = client, model
+        self._known: dict[str, int] = {}
+        self.chats = [self._of_chat(history) for history in _HISTORIES]
+
+    def _of_chat(self, history: Iterable[Any]) -> int | None:
+        from openai import BadRequestError
+
+        try:
+            answer = self._client.chat.completions.create(model=self._model, messages=[*history], max_tokens=1)
+        except BadRequestError:  # as of a system message, which some models' templates refuse
+            return None
+        return _prompt_tokens(answer)
+
+    def of_prompt(self, fmt: PromptFormat, place: int) -> int | None:
+        """Return the tokens of a history's prompt, None where the format or the server has none."""
+        prompt = [*_rendered(fmt)][place]
+        if prompt is None or self.chats[place] is None:
+            return None
+        if prompt not in self._known:
+            answer = self._client.completions.create(model=self._model, prompt=prompt, max_tokens=1)
+            self._known[prompt] = _prompt_tokens(answer)
+        return self._known[prompt]
+
+    def difference(self, fmt: PromptFormat) -> int | None:
+        """Return by how much prompts are longer than chats, None where it is not the same for all."""
+        differences: set[int] = set()
+        for place, chat in enumerate(self.chats):
+            if chat is None:
+                continue
+            prompt = self.of_prompt(fmt, place)
+            if prompt is None:
+                return None
+            differences.add(prompt - chat)
+            if len(differences) > 1 or prompt - chat not in _VERDICTS:
+                return None
+        return next(iter(differences), None)
+
+
+def _prompt_tokens(answer: Any) -> int:
+    if answer.usage is None:
+        raise PromptError("the server reports no usage, so that nothing can be compared")
+    tokens: int = answer.usage.prompt_tokens
+    return tokens

@@ -1,0 +1,119 @@
+"""What a chat template may take of time and memory, and the errors that say so."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, Final
+
+__all__ = ["Meter", "Refused", "TemplateError", "format_extent", "weight"]
+
+MOST_WORK: Final = 2_000_000
+"""What one rendering may be charged: characters, items and steps."""
+
+MOST_PRODUCT: Final = 16_000_000
+"""How much the two heaviest operands of one step in Python may weigh, multiplied."""
+
+MOST_SECONDS: Final = 5.0
+"""How long all the renderings of a derivation may take; a well-meant one takes 0.0001."""
+
+_LIGHT: Final = frozenset({bool, type(None)})
+
+
+class TemplateError(ValueError):
+    """A chat template that cannot be used; ``property`` names what does not hold, in one of a few fixed words."""
+
+    def __init__(self, property: str, problem: str) -> None:
+        super().__init__(f"{property}: {problem}")
+        self.property, self.problem = property, problem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.property, self.problem)
+
+
+class Refused(Exception):  # noqa: N818 - it never leaves the package
+    """Ends a rendering for a reason that is ours to tell."""
+
+    def __init__(self, property: str, problem: str) -> None:
+        super().__init__(problem)
+        self.property, self.problem = property, problem
+
+
+class Meter:
+    """Counts what renderings take; raises ``Refused`` where it is too much."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Start anew, for a derivation."""
+        self.until = time.monotonic() + MOST_SECONDS
+        self.refill()
+
+    def refill(self) -> None:
+        """Allow the next rendering its work."""
+        self.left = MOST_WORK
+
+    def charge(self, amount: int) -> None:
+        """Count so many steps, items or characters."""
+        self.left -= amount
+        if self.left < 0:
+            raise Refused("unbounded", f"a rendering takes more than {MOST_WORK} steps, items and characters")
+        if time.monotonic() > self.until:
+            raise Refused("unbounded", f"its renderings take more than {MOST_SECONDS} seconds")
+
+    def weigh(self, value: Any) -> Any:
+        """Charge for a value with all that it holds and return it; the items of a generator, as they come."""
+        if type(value) is str:
+            self.charge(len(value))
+            return value
+        if type(value) in _LIGHT:
+            self.charge(1)
+            return value
+        if isinstance(value, Iterator) and not hasattr(value, "__len__"):
+            return map(self.weigh, value)
+        self.charge(weight(value, MOST_WORK))
+        return value
+
+    def foresee(self, operands: Iterable[Any]) -> None:
+        """Refuse a step in Python whose result could be too large to be made before it is weighed."""
+        first = second = 1
+        for operand in operands:
+            extent = len(operand) if type(operand) is str else _extent(operand)
+            if extent > first:
+                first, second = extent, first
+            elif extent > second:
+                second = extent
+        if first * second > MOST_PRODUCT:
+            raise Refused("unbounded", f"one step works on {first} times {second} characters or items")
+
+
+def weight(value: Any, most: int) -> int:
+    """Return how many items and characters a value holds, each as often as it holds it; no more than about ``most``."""
+    weight, rest = 0, [value]
+    while rest and weight <= most:
+        value = rest.pop()
+        weight += 1
+        if isinstance(value, str):
+            weight += len(value)
+        elif isinstance(value, int):
+            weight += value.bit_length() // 8
+        elif isinstance(value, (list, tuple)):
+            weight += len(value)
+            rest += value
+        elif isinstance(value, dict):
+            weight += len(value)
+            rest += chain(value, value.values())
+    return weight
+
+
+def _extent(value: Any) -> int:
+    """Return how large a step can grow by an operand: a number counts as that many times."""
+    return abs(value) if isinstance(value, int) else weight(value, MOST_PRODUCT)
+
+
+def format_extent(text: str) -> int:
+    """Return how much a format string can ask for: its widths count as that many times."""
+    return (1 + len(text)) * max(1, *(int(number[:10]) for number in re.findall(r"\d+", text)), 1)

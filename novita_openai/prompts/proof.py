@@ -1,0 +1,194 @@
+"""The proof that a draft writes what its template writes, on chats that it was not taken from.
+
+Each check writes a chat with both. Where they differ, the draft loses what the check was about: the system message, an
+ending, or some texts, which its format then refuses. What it must not lose are plain chats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Final
+
+from novita_openai.prompts.draft import Draft, Turn
+from novita_openai.prompts.jinja import TemplateError
+from novita_openai.prompts.table import Ending
+
+if TYPE_CHECKING:
+    from novita_openai.prompts.probe import Probe
+
+__all__ = ["prove"]
+
+Chat = tuple[Turn, ...]
+Text = Callable[[int], str]
+"""A text by its place in a chat."""
+
+_ROLES: Final = ("system", "user", "assistant")
+_PLAIN: Final = (
+    "Wie heißt die Hauptstadt?\n\nBitte kurz: 東京 oder Kyōto? 🙂",
+    '```python\ndef answer():\n    return {"a": [1, 2]}\n```\n\n1. Yes.\n2. "No" & <b>maybe</b>.',
+    "x < y && y > z; see https://example.org/?q=1#top, 100 % sure\n- one\n\n- two",
+    "# Title\n\nText with \\n a backslash, a tab\there and {braces}, {{ more }}, {% such %}.",
+    "I said: e\u0301, \u200d, \U0001f469\u200d\U0001f4bb and 'quotes' done",
+)
+_EDGES: Final = (" ", "\n", "\t", "\n", " ", "\n\n", " \n ")
+_WORD: Final = "Qw0xZ"
+
+
+@dataclass
+class _Proof:
+    """A template, the draft of it, and what the template wrote so far."""
+
+    probe: Probe
+    draft: Draft
+    written: dict[tuple[Chat, bool], str | None] = field(default_factory=dict)
+
+    def holds(self, chat: Chat, ending: str = Ending.REPLY, *, refused: bool = True) -> bool:
+        """Tell whether the draft writes a chat as the template does, ``refused`` where the draft refuses it."""
+        ours = self.draft.write(chat, ending)
+        return refused if ours is None else ours == self._theirs(chat, reply=ending == Ending.REPLY)
+
+    def _theirs(self, chat: Chat, *, reply: bool) -> str | None:
+        """Return what the template writes, None where it refuses the chat."""
+        if (chat, reply) not in self.written:
+            self.written[chat, reply] = self._ask(chat, reply=reply)
+        return self.written[chat, reply]
+
+    def _ask(self, chat: Chat, *, reply: bool) -> str | None:
+        try:
+            return self.probe.prompt(chat, reply=reply)
+        except TemplateError as error:
+            if error.property == "unbounded":
+                raise
+            return None
+
+    def holds_open(self, roles: Sequence[str], text: Text, *, refused: bool = True) -> bool:
+        """Tell whether texts of these roles are kept in every place of a history that asks for a reply."""
+        shape = (*("system",) * self.draft.has_system, "user", "assistant", "user")
+        return self.holds(_texts(shape, roles, text), refused=refused)
+
+    def holds_closed(self, roles: Sequence[str], text: Text, *, refused: bool = True) -> bool:
+        """Tell whether texts of these roles are kept in one without a system message, closed where it can be."""
+        if Ending.CLOSED in self.draft.lost_endings:
+            return self.holds(_texts(("user", "assistant", "user"), roles, text), refused=refused)
+        return self.holds(
+            _texts(("user", "assistant", "user", "assistant"), roles, text), Ending.CLOSED, refused=refused
+        )
+
+    def failing(self, text: Text, roles: Sequence[str] = _ROLES) -> list[str]:
+        """Return those of the roles whose texts are not kept: all are tried together first, unless one refuses them."""
+        checks = [holds for holds in (self.holds_open, self.holds_closed) if not holds(roles, text, refused=False)]
+        return [role for role in roles if not all(holds([role], text) for holds in checks)]
+
+
+def prove(probe: Probe, draft: Draft) -> None:
+    """Take from a draft what does not hold; raise TemplateError where plain chats do not."""
+    proof = _Proof(probe, draft)
+    _prove_chats(proof)
+    for shift in (0, 1):
+        _prove_edges(proof, partial(_edged, shift))
+    draft.blanks |= {*proof.failing(_always(""))}
+    draft.blanks |= {*proof.failing(_always(" "), [role for role in _ROLES if role not in draft.blanks | draft.edges])}
+    for marker, content in _suspicious(proof):
+        for role in proof.failing(_always(content)):
+            _lose(proof, role, marker)
+    searched = [marker for marker in probe.template.suspects.searched if marker.strip()]
+    for markers in (searched, searched[::-1]):
+        for kept, roles in _kept_by(draft, markers).items():
+            for role in proof.failing(_row(kept), roles):
+                _lose_together(proof, role, [*kept])
+
+
+def _always(content: str) -> Text:
+    return lambda _: content
+
+
+def _edged(shift: int, place: int) -> str:
+    return f"{_EDGES[place + shift]}{_WORD}{place}{_EDGES[place + shift]}"
+
+
+def _lose(proof: _Proof, role: str, marker: str) -> None:
+    """Refuse a marker in texts of a role; only at their ends where it is kept inside."""
+    inside = _row(["", marker, marker, ""])
+    if proof.failing(inside, [role]):
+        proof.draft.lose_marker(role, marker)
+    else:
+        proof.draft.lose_end(role, marker)
+
+
+def _texts(shape: Sequence[str], roles: Sequence[str], text: Text) -> Chat:
+    """Return a chat of this shape with the texts in messages of some roles, and a word in the others."""
+    return tuple((role, text(place) if role in roles else f"{_WORD}{place}") for place, role in enumerate(shape))
+
+
+def _prove_chats(proof: _Proof) -> None:
+    """Check chats of ordinary texts, longer than those that were observed."""
+
+    def holds(count: int, ending: str = Ending.REPLY, *, system: bool = False) -> bool:
+        roles = ("system",) * system + ("user", "assistant") * (count // 2) + ("user",) * (count % 2)
+        return proof.holds(_texts(roles, roles, lambda place: f"{_PLAIN[place % len(_PLAIN)]} {place}"), ending)
+
+    if not holds(9):
+        raise TemplateError("content altered", "plain texts are not written as they are")
+    if not holds(5, system=True):
+        proof.draft.drop_system()
+    if not (holds(10, Ending.CLOSED) and holds(2, Ending.CLOSED, system=True) and holds(3, Ending.CLOSED, system=True)):
+        proof.draft.lose_endings()
+
+
+def _prove_edges(proof: _Proof, text: Text) -> None:
+    """Find the roles whose texts lose some white space at their ends, in another way than was seen."""
+    for role in proof.failing(text, [role for role in _ROLES if role not in proof.draft.edges]):
+        proof.draft.edges.add("final" if proof.holds_open([role], text) else role)
+
+
+def _kept_by(draft: Draft, markers: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
+    """Return the markers that roles keep one by one, if there are several, and the roles that do."""
+    kept: dict[tuple[str, ...], list[str]] = {}
+    for role in _ROLES:
+        mine = tuple(marker for marker in markers if not draft.loses(role, marker))
+        if len(mine) > 1:
+            kept.setdefault(mine, []).append(role)
+    return kept
+
+
+def _lose_together(proof: _Proof, role: str, markers: list[str]) -> None:
+    """Refuse markers until the others are kept together."""
+    while proof.failing(_row(markers), [role]):
+        lost = max(_fewest(proof, role, markers), key=len)
+        proof.draft.lose_marker(role, lost)
+        markers.remove(lost)
+
+
+def _row(markers: Sequence[str]) -> Text:
+    return _always(_WORD.join(markers))
+
+
+def _fewest(proof: _Proof, role: str, markers: Sequence[str]) -> list[str]:
+    """Return few of the markers that are still not kept together."""
+    fewest = [*markers]
+    for marker in markers:
+        rest = [other for other in fewest if other != marker]
+        if rest and proof.failing(_row(rest), [role]):
+            fewest = rest
+    return fewest
+
+
+def _suspicious(proof: _Proof) -> Iterator[tuple[str, str]]:
+    """Yield the texts that the template may look for, and contents in which it would find them.
+
+    Words are mostly looked for in other things than texts, so they are tried together first.
+    """
+    found = proof.probe.template.suspects
+    words = [text for text in found.searched if text.isidentifier()]
+    if words and proof.failing(_always(" ".join(words))):
+        yield from ((word, f"{word} {_WORD} {word}") for word in words)
+    for text in found.searched:
+        if text.strip() and not text.isidentifier():
+            yield text, text + _WORD + text + _WORD + text
+    for start, end in product(found.starts, found.ends):
+        yield max(start, end, key=len), start + _WORD + end
+    for text in found.compared:
+        yield text, text

@@ -1,0 +1,110 @@
+"""What rendering and parsing cost against compiled Jinja and a hand-written join. Exits with 1 where a bound is missed.
+
+All are timed in one run, in turns, on a 10-message history of 200 characters each; the figures are medians, and the
+ratio that counts is the median over the rounds. Jinja is set up as Transformers does it, and compiled once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any, Final
+
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from novita_openai.prompts import get_format
+
+from .report import Comparison, table
+
+JINJA_BOUND: Final = 1 / 3
+RENDER_BOUND: Final = 1 / 0.25
+PARSE_BOUND: Final = 1 / 0.065
+IMPORT_BOUND: Final = 60  # ms more than bare Python
+
+CHATML: Final = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
+    "'\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+ROLES: Final = ["system", *["user", "assistant"] * 4, "user"]
+MESSAGES: Final[list[dict[str, Any]]] = [{"role": role, "content": ("a word. " * 25)[:200]} for role in ROLES]
+
+Pair = tuple[float, float]
+
+
+def joined(messages: list[dict[str, Any]]) -> str:
+    """Return the prompt as a program of one format writes it."""
+    turns = [f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in messages]
+    return "".join(turns) + "<|im_start|>assistant\n"
+
+
+def compare(cases: tuple[str, str], calls: tuple[Callable[[], object], ...], bound: float, options: Any) -> Comparison:
+    """Time ours and theirs in turns, part by part, so that the noise of the machine meets both."""
+    part = max(options.calls // 20, 1)
+    rounds = []
+    for _ in range(options.rounds):
+        times = [tuple(microseconds(call, part) for call in calls) for _ in range(20)]
+        rounds.append((median(ours for ours, _ in times), median(theirs for _, theirs in times)))
+    return Comparison(*cases, "us", rounds, bound)
+
+
+def microseconds(call: Callable[[], object], calls: int) -> float:
+    """Return what a call takes, of so many."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        call()
+    return 1e6 * (time.perf_counter() - start) / calls
+
+
+def import_cost(rounds: int) -> float:
+    """Return the milliseconds that importing the package takes, more than a bare interpreter, as the median."""
+
+    def milliseconds(code: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return 1000 * (time.perf_counter() - start)
+
+    milliseconds("import novita_openai.prompts")
+    return median(milliseconds("import novita_openai.prompts") - milliseconds("pass") for _ in range(rounds))
+
+
+def main() -> int:
+    """Run everything, print the table, return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
+    parser.add_argument("--calls", type=int, default=5000, help="of each in a round (default: %(default)s)")
+    options = parser.parse_args()
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(CHATML)
+    fmt = get_format("chatml")
+    prompt = joined(MESSAGES)
+    assert fmt.render(MESSAGES) == prompt == template.render(messages=MESSAGES, add_generation_prompt=True)
+    assert fmt.parse(prompt) == MESSAGES
+
+    def render() -> str:
+        return fmt.render(MESSAGES)
+
+    def jinja() -> str:
+        return template.render(messages=MESSAGES, add_generation_prompt=True)
+
+    def join() -> str:
+        return joined(MESSAGES)
+
+    gc.disable()
+    comparisons = [
+        compare(("render with guard", "compiled Jinja"), (render, jinja), JINJA_BOUND, options),
+        compare(("render with guard", "hand-written join"), (render, join), RENDER_BOUND, options),
+        compare(("parse and check", "hand-written join"), (lambda: fmt.parse(prompt), join), PARSE_BOUND, options),
+    ]
+    print(table(comparisons))
+    cost = import_cost(options.rounds)
+    print(f"import novita_openai.prompts: {cost:.1f} ms more than bare Python (bound: {IMPORT_BOUND} ms)")
+    return 0 if all(comparison.is_kept for comparison in comparisons) and cost < IMPORT_BOUND else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""The command ``batch`` as people run it: exit codes, streams, signals, kills."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from batch_jobs import MODEL, Job, row, rows
+
+from novita_openai.emulator import Emulator
+
+PROGRAM = [sys.executable, "-m", "novita_openai", "batch"]
+ROUNDS = int(os.environ.get("NOVITA_TEST_KILLS", "2"))
+"""Rounds of kills: 100 are run by hand."""
+
+Result = subprocess.CompletedProcess[str]
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with Emulator(keys={"sk_test": None}) as server:
+        yield server
+
+
+@pytest.fixture
+def job(tmp_path: Path, emulator: Emulator) -> Job:
+    return Job(tmp_path, emulator.base_url)
+
+
+def environment(job: Job, **variables: str) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("NOVITA_", "OPENAI_"))}
+    return plain | {"NOVITA_API_KEY": "sk_test", "NOVITA_BASE_URL": job.base_url} | variables
+
+
+def start(job: Job, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen([*PROGRAM, *map(str, arguments)], env=environment(job), text=True, **streams)
+
+
+@pytest.fixture
+def run(job: Job) -> Run:
+    def run(*arguments: str | Path, text: str | None = None, **variables: str) -> Result:
+        return subprocess.run(
+            [*PROGRAM, *map(str, arguments)],
+            input=text,
+            stdin=subprocess.DEVNULL if text is None else None,
+            env=environment(job, **variables),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def test_all_rows_succeed(run: Run, job: Job) -> None:
+    job.write(rows(5))
+    result = run(job.requests, "-o", job.results)
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "novita-openai: 5 of 5 rows succeeded, 0 failed; 5 requests sent" in result.stderr
+    assert "$0.0000" in result.stderr
+    result = run(job.requests, "-o", job.results, "--json", "--quiet")
+    assert (result.returncode, result.stderr) == (0, "")
+    summary = json.loads(result.stdout)
+    assert (summary["total"], summary["succeeded"], summary["resumed"], summary["sent"]) == (5, 5, 5, 0)
+
+
+def test_some_rows_fail(run: Run, job: Job) -> None:
+    job.write([*rows(2), row("bad", model="no/such")])
+    result = run(job.requests, "-o", job.results)
+    assert result.returncode == 1
+    assert f"2 of 3 rows succeeded, 1 failed ({job.errors})" in result.stderr
+    assert run(job.requests, "-o", job.results).returncode == 1
+    job.write([*rows(2), row("bad")])
+    assert run(job.requests, "-o", job.results, "--retry-failed").returncode == 0
+
+
+def test_bad_input_is_told_line_by_line(run: Run, job: Job, emulator: Emulator) -> None:
+    job.write([row("a"), "{", row("a")])
+    for arguments in ((job.requests, "-o", job.results), (job.requests, "--check")):
+        result = run(*arguments)
+        assert (result.returncode, result.stdout) == (2, "")
+        lines = result.stderr.splitlines()
+        assert [line.partition(", ")[2][:7] for line in lines] == ["line 2:", "line 3:"]
+    assert emulator.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["requests.jsonl"], "no output"),
+        (["requests.jsonl", "-o", "-", "--json"], "both print to standard output"),
+        (["missing.jsonl", "-o", "out.jsonl"], "missing.jsonl: No such file"),
+        (["requests.jsonl", "-o", "."], "Is a directory"),
+        (["requests.jsonl", "-o", "out.jsonl", "--concurrency", "9999999"], "concurrency=9999999"),
+        (["requests.jsonl", "-o", "out.jsonl", "--concurrency", "0"], "--concurrency"),
+        (["requests.jsonl", "-o", "out.jsonl", "--base-url", "nonsense"], "nonsense"),
+    ],
+)
+def test_bad_usage(job: Job, arguments: list[str], message: str) -> None:
+    job.write(rows(1))
+    result = subprocess.run(
+        [*PROGRAM, *arguments],
+        cwd=job.folder,
+        env=environment(job) | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_missing_key_is_bad_usage(run: Run, job: Job) -> None:
+    job.write(rows(1))
+    result = run(job.requests, "-o", job.results, NOVITA_API_KEY="")
+    assert result.returncode == 2
+    assert "NOVITA_API_KEY_FILE" in result.stderr
+
+
+def test_a_stopped_batch_says_how_to_go_on(run: Run, job: Job) -> None:
+    job.write(rows(50))
+    result = run(job.requests, "-o", job.results, "--json", NOVITA_API_KEY="sk_wrong")
+    assert result.returncode == 3
+    assert "401 INVALID_API_KEY: The API key is invalid." in result.stderr
+    assert "50 of 50 rows are unfinished: start the same again to go on" in result.stderr
+    assert "sk_wrong" not in result.stderr
+    assert json.loads(result.stdout)["succeeded"] == 0
+    assert run(job.requests, "-o", job.results, "--base-url", job.base_url).returncode == 0
+
+
+def test_standard_input_and_output(run: Run, job: Job) -> None:
+    text = "".join(json.dumps(each) + "\n" for each in [*rows(3), row("bad", model="no/such")])
+    result = run("-", "-o", "-", text=text)
+    assert result.returncode == 1
+    assert sorted(json.loads(line)["custom_id"] for line in result.stdout.splitlines()) == ["bad", "r0", "r1", "r2"]
+    assert "cannot be gone on with" in result.stderr
+    assert run("-", "-o", job.results, text=text).returncode == 1
+    assert len(job.answers()) == 3
+
+
+def test_a_reader_that_has_enough_stops_the_batch(job: Job) -> None:
+    job.write(rows(500))
+    with start(job, job.requests, "-o", "-") as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(30) == 3
+        assert "cannot write standard output: Broken pipe" in process.stderr.read()
+
+
+def test_prompts_from_a_text(run: Run, job: Job, emulator: Emulator) -> None:
+    result = run("-", "-o", job.results, "--prompts", "--model", MODEL, "--max-tokens", "4", text="One\nTwo\n")
+    assert result.returncode == 0, result.stderr
+    sent = sorted((each.json["prompt"], each.json["max_tokens"]) for each in emulator.requests if each.method == "POST")
+    assert sent == [("One", 4), ("Two", 4)]
+
+
+def test_check_estimates_and_sends_nothing(run: Run, job: Job, emulator: Emulator) -> None:
+    packed = job.folder / "requests.jsonl.gz"
+    lines = (json.dumps(each) for each in [*rows(2), row("x", max_tokens=None)])
+    packed.write_bytes(gzip.compress("\n".join(lines).encode()))
+    result = run(packed, "--check")
+    assert result.returncode == 0
+    assert f"3 requests to {MODEL}: no errors" in result.stdout
+    assert "at most 16 in answers; cost: $0.0000 at most" in result.stdout
+    assert "1 requests set no max_tokens" in result.stdout
+    assert [request.path for request in emulator.requests] == ["/models"]
+    assert json.loads(run(packed, "--check", "--json", NOVITA_API_KEY="").stdout)["cost"] is None
+    assert "unknown (no prices)" in run(packed, "--check", NOVITA_API_KEY="").stdout
+
+
+def wait_for_answers(job: Job, count: int) -> None:
+    deadline = time.monotonic() + 20
+    while not job.results.exists() or job.results.read_bytes().count(b"\n") < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_job_that_goes_on_later(run: Run, job: Job, emulator: Emulator, number: int) -> None:
+    emulator.latency = 0.2
+    job.write(rows(300))
+    with start(job, job.requests, "-o", job.results, "--concurrency", "10") as process:
+        wait_for_answers(job, 5)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "start the same again to go on" in told
+    assert "Traceback" not in told
+    sent = sum(request.method == "POST" for request in emulator.requests)
+    assert sent == len(job.answers()) < 300
+    emulator.latency = 0.0
+    assert run(job.requests, "-o", job.results).returncode == 0
+    job.assert_complete(f"r{number}" for number in range(300))
+
+
+def test_a_second_process_is_refused(run: Run, job: Job, emulator: Emulator) -> None:
+    emulator.latency = 0.3
+    job.write(rows(50))
+    with start(job, job.requests, "-o", job.results, "--concurrency", "5") as process:
+        wait_for_answers(job, 1)
+        result = run(job.requests, "-o", job.results)
+        assert result.returncode == 2
+        assert "another process is writing this file" in result.stderr
+        process.communicate(timeout=30)
+    job.assert_complete(f"r{number}" for number in range(50))
+
+
+def test_killed_at_any_moment_every_row_comes_once(job: Job, emulator: Emulator) -> None:
+    random, count, in_flight, kills = Random(7), 2_000, 16, 0
+    emulator.faults = {"MODEL_NOT_AVAILABLE": 0.02, "reset": 0.01, "close": 0.01, "html": 0.01}
+    emulator.latency = (0.0, 0.02)
+    expected = sorted(f"r{number}" for number in range(count))
+    sent = 0
+    for round_number in range(ROUNDS):
+        job.write([row(f"r{number}", seed=round_number) for number in range(count)])
+        for path in (job.results, job.errors):
+            path.unlink(missing_ok=True)
+        before, ended = emulator.request_count, 0
+        for attempt in range(50):
+            with start(job, job.requests, "-o", job.results, "--quiet", "--concurrency", str(in_flight)) as process:
+                try:
+                    process.wait(random.uniform(0.6, 2.0) if attempt < 2 else 60)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    ended += 1
+            if process.returncode in (0, 1):
+                break
+        job.assert_complete(expected)
+        kills += ended
+        sent += emulator.request_count - before
+    faulty = 0.05 * count * ROUNDS
+    print(f"{ROUNDS} rounds, {kills} kills, {sent - ROUNDS * count} requests beyond one a row")
+    assert kills > 0
+    assert sent <= ROUNDS * count + kills * (in_flight + 2) + 1.6 * faulty
+
+
+def test_progress_is_drawn_on_a_terminal(job: Job, emulator: Emulator) -> None:
+    emulator.latency = 0.8
+    job.write(rows(3))
+    main, other = pty.openpty()
+    with start(job, job.requests, "-o", job.results, stderr=other) as process:
+        os.close(other)
+        drawn = b""
+        while True:
+            try:
+                drawn += os.read(main, 65_536)
+            except OSError:  # the terminal is gone with the process
+                break
+        assert process.wait(30) == 0
+    os.close(main)
+    assert b"3 in flight" in drawn
+    assert b"3 of 3 rows succeeded" in drawn

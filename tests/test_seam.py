@@ -1,0 +1,112 @@
+"""The seam of a resumed text, as tables: what is new, what ends there, what is thought."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types import Completion, CompletionChoice
+
+from novita_openai.resumption import resumption_of
+from novita_openai.seam import Opening, Thinking
+
+SAID = "Boil the water, then add the salt"
+
+
+def fed(opening: Opening, pieces: list[str]) -> str:
+    last = len(pieces) - 1
+    return "".join(opening.feed(piece, is_last=place == last) for place, piece in enumerate(pieces))
+
+
+@pytest.mark.parametrize(
+    ("said", "pieces", "new"),
+    [
+        (SAID, [" and", " stir."], " and stir."),
+        (SAID, [" then", " add the", " salt and stir."], " and stir."),
+        (SAID, ["then add the salt", " and stir."], " and stir."),
+        (SAID + " ", ["then add the salt and stir."], "and stir."),
+        (SAID, [SAID, "."], "."),
+        (SAID, [" then add the pepper."], " then add the pepper."),
+        (SAID, [" then add"], " then add"),  # it may be cut short by its limit, and is new then
+        (SAID, [" the salt."], " the salt."),  # too short to be no accident
+        ("no no no no no no", [" no no no no."], " no no no no."),
+        ("to be or not, to be or not", [", to be or not."], ", to be or not."),
+        ("[0, 0, 0, 0, 0],\n", ["[0, 0, 0, 0, 0],\n"], "[0, 0, 0, 0, 0],\n"),
+        ("", ["Boil", " it."], "Boil it."),
+    ],
+)
+def test_only_what_repeats_the_last_words_is_left_out(said: str, pieces: list[str], new: str) -> None:
+    assert fed(Opening(said, ()), pieces) == new
+
+
+@pytest.mark.parametrize(
+    ("said", "stops", "pieces", "new", "is_stopped"),
+    [
+        ("So #", ["##"], ["#", " more"], "", True),
+        ("So #", ["###"], ["#", "# more"], "", True),
+        ("So #", ["###"], ["#", " more"], "# more", False),
+        ("So", ["\n\n"], ["\n", "Then"], "\nThen", False),
+        ("So\n", ["\n\n", "END"], ["\nThen"], "", True),
+        (SAID, ["alter"], [" then"], " then", False),
+    ],
+)
+def test_the_rest_of_a_stop_string_ends_the_text(
+    said: str, stops: list[str], pieces: list[str], new: str, *, is_stopped: bool
+) -> None:
+    opening = Opening(said, stops)
+    assert (fed(opening, pieces), opening.is_stopped) == (new, is_stopped)
+
+
+@given(st.lists(st.text("ab <", min_size=1), min_size=1), st.text("ab ", max_size=11))
+def test_new_text_is_never_lost(pieces: list[str], said: str) -> None:
+    assert fed(Opening(said, ("<>",)), pieces) == "".join(pieces)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "thought", "message"),
+    [
+        (["So", ".\n", "</thi", "nk>\n\n", "\nBoil", "\nit."], "So.", "Boil\nit."),
+        (["So</", "b>.\n", "Then"], "So</b>.\nThen", ""),
+        (["So</", "think"], "So</think", ""),
+        (["</think>Boil"], "", "Boil"),
+    ],
+)
+def test_a_thought_is_told_from_the_message(pieces: list[str], thought: str, message: str) -> None:
+    thinking, last = Thinking("</think>", is_over=False), len(pieces) - 1
+    parts = [part for place, piece in enumerate(pieces) for part in thinking.feed(piece, is_last=place == last)]
+    assert "".join(text for field, text in parts if field == "reasoning_content") == thought
+    assert "".join(text for field, text in parts if field == "content") == message
+
+
+def test_only_the_two_endpoints_of_text_are_resumed() -> None:
+    body = {"model": "m", "prompt": "p", "stream": True}
+    assert resumption_of("/completions", body, {}) is not None
+    assert resumption_of("/completions", body, {"n": 2}) is None
+    assert resumption_of("/other", body, {}) is None
+    assert resumption_of("/completions", None, {}) is None
+
+
+def chunk(text: str, finish_reason: Any = None, index: int = 0) -> Completion:
+    choice = CompletionChoice.construct(index=index, text=text, finish_reason=finish_reason, logprobs=None)
+    return Completion.construct(id="a", object="text_completion", created=1, model="m", choices=[choice], usage=None)
+
+
+def test_text_and_end_in_one_chunk_are_given_out_one_after_the_other() -> None:
+    resumption = resumption_of("/completions", {"prompt": "p"}, {})
+    assert resumption is not None
+    resumption.see(chunk("Boil"))
+    assert resumption.can_go_on()
+    assert resumption.needs_request()
+    resumption.begin()
+    given = [each.choices[0] for each in resumption.take(chunk(" water.", "stop"))]
+    assert [(choice.text, choice.finish_reason) for choice in given] == [(" water.", None), ("", "stop")]
+
+
+def test_a_second_choice_that_nobody_asked_for_is_not_gone_on_with() -> None:
+    resumption = resumption_of("/completions", {"prompt": "p"}, {})
+    assert resumption is not None
+    resumption.see(chunk("Boil"))
+    resumption.see(chunk("Cook", index=1))
+    assert not resumption.can_go_on()
