@@ -1,8 +1,8 @@
 """A server of fixed replies in a process of its own, as small as can be, so that a benchmark times the client.
 
-The first part of the path names the reply: ``whole`` (a chat completion), ``stream`` (the same in ``CHUNKS`` pieces),
-``outage`` (the model is not available); a client's ``base_url`` thus chooses. ``GET /count`` tells the number of
-requests before it. Only what keep-alive needs is parsed.
+The first part of the path names the reply: ``whole`` (a chat completion), ``slow`` (the same after ``LATENCY``
+seconds), ``stream`` (the same in ``CHUNKS`` pieces), ``outage`` (the model is not available); a client's ``base_url``
+thus chooses. ``GET /count`` tells the number of requests before it. Only what keep-alive needs is parsed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from typing import Any, Final, Literal, cast
 
 CHUNKS: Final = 200
 """The pieces of text in the reply ``stream``."""
+
+LATENCY: Final = 0.2
+"""Seconds before the reply ``slow``."""
 
 _TEXT: Final = "Boil four litres of water with two spoons of salt, add the pasta, stir, taste after eight minutes. " * 2
 _CHAT: Final[dict[str, Any]] = {
@@ -53,6 +56,7 @@ def _streamed(count: int) -> bytes:
 
 _REPLIES: Final = {
     b"whole": _whole("200 OK", _CHAT),
+    b"slow": _whole("200 OK", _CHAT),
     b"stream": _streamed(CHUNKS),
     # The raw SDK has no switch for its waits: this header makes them short. It changes no decision to retry.
     b"outage": _whole("500 Internal Server Error", _OUTAGE, "retry-after-ms: 1"),
@@ -74,8 +78,12 @@ class FixedReplies(asyncio.Protocol):
         if _is_whole(self._received):
             name = self._received.split(b"/", 2)[1]
             self._received = b""
-            self._transport.write(_REPLIES.get(name) or _whole("200 OK", FixedReplies.requests))
+            reply = _REPLIES.get(name) or _whole("200 OK", FixedReplies.requests)
             FixedReplies.requests += name in _REPLIES
+            if name == b"slow":
+                asyncio.get_running_loop().call_later(LATENCY, self._transport.write, reply)
+            else:
+                self._transport.write(reply)
 
 
 def _is_whole(received: bytes) -> bool:
@@ -90,7 +98,7 @@ class Server:
 
     port: int
 
-    def url(self, reply: Literal["whole", "stream", "outage"]) -> str:
+    def url(self, reply: Literal["whole", "slow", "stream", "outage"]) -> str:
         """Return the base URL under which every request gets the named reply."""
         return f"http://127.0.0.1:{self.port}/{reply}"
 
