@@ -61,10 +61,12 @@ class Listener:
 
     def __init__(self, respond: Respond, port: int) -> None:
         self._respond = respond
-        started: Future[int] = Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(port, started)), daemon=True)
+        self._socket = socket.create_server((HOST, port), backlog=_BACKLOG)
+        self.port: int = self._socket.getsockname()[1]
+        started: Future[None] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), daemon=True)
         self._thread.start()
-        self.port = started.result()
+        started.result()
 
     @property
     def open_connections(self) -> int:
@@ -76,27 +78,25 @@ class Listener:
         self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
 
-    async def _serve(self, port: int, started: Future[int]) -> None:
+    async def _serve(self, started: Future[None]) -> None:
         self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
         app = web.Application(client_max_size=_LARGEST_BODY)
         app.router.add_route("*", "/{path:.*}", self._handle)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_SECONDS_TO_LEAVE)
-        try:
-            taken = await self._listen(runner, port)
-        except BaseException as error:  # noqa: BLE001 - raised by who waits for the start
-            started.set_exception(error)
-        else:
-            started.set_result(taken)
-            await self._closing.wait()
-        finally:
-            await runner.cleanup()
-
-    async def _listen(self, runner: web.AppRunner, port: int) -> int:
-        """Start to listen; return the port."""
-        await runner.setup()
-        self._server: Any = runner.server
-        await web.TCPSite(runner, HOST, port, backlog=_BACKLOG).start()
-        return int(runner.addresses[0][1])
+        with self._socket:
+            try:
+                await runner.setup()
+                self._server: Any = runner.server
+                await web.SockSite(runner, self._socket, backlog=_BACKLOG).start()
+            except BaseException as error:  # noqa: BLE001 - raised by who waits for the start
+                started.set_exception(error)
+            else:
+                started.set_result(None)
+                await self._closing.wait()
+                self._loop.remove_reader(self._socket)
+                await asyncio.sleep(0)  # a connection that has just come would stay open, as its task has not begun
+            finally:
+                await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}

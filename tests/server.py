@@ -113,6 +113,8 @@ class Server:
         self._loop.close()
 
     async def _stop(self) -> None:
+        self._loop.remove_reader(self._server.sockets[0])
+        await asyncio.sleep(0)  # a connection that has just come is not closed but by its task, which has to begin
         self._server.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
@@ -125,8 +127,8 @@ class Server:
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client went away, as the next request of a test may show
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client went away, as the next request of a test may show, or the server stops
         finally:
             self.open_connections -= 1
             writer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.client import HTTPConnection
 from random import Random
 from typing import Any
@@ -658,7 +660,7 @@ def test_a_schema_that_nothing_fits_is_refused(schema: Any, emulator: Emulator) 
 
 
 def test_a_failure_to_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "TCPSite", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no sockets left")))
+    monkeypatch.setattr(web, "SockSite", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no sockets left")))
     with pytest.raises(RuntimeError, match="no sockets left"):
         Emulator().start()
 
@@ -666,6 +668,18 @@ def test_a_failure_to_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_taken_port_is_told() -> None:
     with Emulator() as first, pytest.raises(OSError, match="in use"):
         Emulator(port=int(first.base_url.split(":")[2].split("/")[0])).start()
+
+
+def test_who_connects_while_it_closes_is_hung_up_on() -> None:
+    for _ in range(20):
+        with Emulator() as server:
+            port = int(server.base_url.split(":")[2].split("/")[0])
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                server.close()
+                connection.settimeout(10)
+                with suppress(ConnectionError):
+                    assert connection.recv(1) == b""
+    gc.collect()  # what was left open is told of here, and fails the test
 
 
 def test_it_works_inside_a_running_event_loop(emulator: Emulator) -> None:
