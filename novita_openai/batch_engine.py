@@ -108,7 +108,7 @@ class Engine:
 
     def stop(self, reason: str) -> None:
         """Start no more; end when what is in flight has ended, or after ``DRAIN`` seconds."""
-        if self.stopped is None and not self.interrupted:
+        if not self._is_ending:
             self.stopped = reason
             self._drain()
 
@@ -117,8 +117,8 @@ class Engine:
         if self.interrupted:
             self._finish()
         elif self.stopped is None:
-            self.interrupted = True
             self._drain()
+        self.interrupted = True
 
     def schedule(self) -> None:
         """Have the dispatcher run in this turn of the event loop."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -108,24 +107,25 @@ def known_rows(journal: Journal) -> Iterator[KnownRow]:
         yield KnownRow(custom_id, name.removeprefix(PREFIX), line)
 
 
-def _places(path: Path) -> dict[str, tuple[int, int]]:
-    """Return where each row starts, and how long it is."""
+def _places(path: Path) -> dict[str, int]:
+    """Return where each row starts."""
     places, start = {}, 0
     with path.open("rb") as file:
         for line in file:
-            places[json.loads(line)["custom_id"]] = (start, len(line))
+            places[json.loads(line)["custom_id"]] = start
             start += len(line)
     return places
 
 
-def _ordered(path: Path, places: dict[str, tuple[int, int]], custom_ids: Iterator[str]) -> Iterator[bytes]:
+def _ordered(path: Path, places: dict[str, int], custom_ids: Iterator[str]) -> Iterator[bytes]:
     with path.open("rb") as file:
         for custom_id in custom_ids:
             if custom_id in places:
-                start, length = places.pop(custom_id)
-                yield os.pread(file.fileno(), length, start).rstrip(b"\n")
-        for start, length in places.values():  # rows that the input does not hold
-            yield os.pread(file.fileno(), length, start).rstrip(b"\n")
+                file.seek(places.pop(custom_id))
+                yield file.readline().rstrip(b"\n")
+        for start in places.values():  # rows that the input does not hold
+            file.seek(start)
+            yield file.readline().rstrip(b"\n")
 
 
 class StandardOutput:

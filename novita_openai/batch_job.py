@@ -94,6 +94,7 @@ class Job:
         self._tick()
         report = BatchReport(**self._figures())
         if self.files is not None and self.is_ordered and not report.unfinished:
+            self.plan.states.clear()  # ordering needs as much memory
             self.files.order(rows.custom_ids)
         if rows.error is not None:
             raise rows.error

@@ -22,7 +22,8 @@ from structlog.testing import capture_logs
 import novita_openai
 from novita_openai import OpenAI, batch
 from novita_openai.batch import BatchInputError, BatchProgress, BatchReport, BatchStopped
-from novita_openai.emulator import Emulator
+from novita_openai.batch_engine import DRAIN
+from novita_openai.emulator import Emulator, Fault
 
 
 @pytest.fixture
@@ -515,6 +516,19 @@ def test_a_second_signal_stops_at_once(job: Job, emulator: Emulator) -> None:
     report = job.run(rows(5))
     assert (report.interrupted, report.succeeded, report.unfinished) == (True, 0, 5)
     assert time.monotonic() - started < 5
+
+
+def test_two_signals_end_the_waiting_of_a_batch_that_was_stopped(job: Job, emulator: Emulator) -> None:
+    def interrupt(progress: BatchProgress) -> None:
+        if progress.errors:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    models = Fault("no_done")  # no fault to a list
+    emulator.script.extend([models, Fault("stall"), Fault("INVALID_API_KEY")])
+    with pytest.raises(BatchStopped) as caught:
+        job.run(rows(5), concurrency=2, on_progress=interrupt)
+    assert (caught.value.report.interrupted, caught.value.report.unfinished) == (True, 5)
+    assert caught.value.report.elapsed < DRAIN
 
 
 def test_a_signal_before_the_first_request_ends_the_run(job: Job, emulator: Emulator) -> None:
