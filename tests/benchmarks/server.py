@@ -2,7 +2,8 @@
 
 The first part of the path names the reply: ``whole`` (a chat completion), ``slow`` (the same after ``LATENCY``
 seconds), ``stream`` (the same in ``CHUNKS`` pieces), ``outage`` (the model is not available); a client's ``base_url``
-thus chooses. ``GET /count`` tells the number of requests before it. Only what keep-alive needs is parsed.
+thus chooses. A ``GET`` of its models finds none; ``GET /count`` tells the number of requests before it. Only what
+keep-alive needs is parsed.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ _REPLIES: Final = {
     # The raw SDK has no switch for its waits: this header makes them short. It changes no decision to retry.
     b"outage": _whole("500 Internal Server Error", _OUTAGE, "retry-after-ms: 1"),
 }
+_MODELS: Final = _whole("200 OK", {"object": "list", "data": []})
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
@@ -76,9 +78,11 @@ class FixedReplies(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         if _is_whole(self._received):
-            name = self._received.split(b"/", 2)[1]
+            method, name, _ = self._received.split(b"/", 2)
             self._received = b""
             reply = _REPLIES.get(name) or _whole("200 OK", FixedReplies.requests)
+            if method == b"GET " and name in _REPLIES:
+                reply = _MODELS
             FixedReplies.requests += name in _REPLIES
             if name == b"slow":
                 asyncio.get_running_loop().call_later(LATENCY, self._transport.write, reply)
