@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from novita_openai.backoff import Backoff
 from novita_openai.errors import Action
 
 MODEL = "meta-llama/llama-3.1-8b-instruct"
+PROGRAM = [sys.executable, "-m", "novita_openai", "batch"]
 QUICK = {Action.WAIT: Backoff(0.01, 0.05), Action.RETRY: Backoff(0.01, 0.05)}
 
 
@@ -82,3 +87,21 @@ class Job:
         """Every custom_id has exactly one row over both files."""
         found = sorted(row["custom_id"] for path in (self.results, self.errors) for row in read(path))
         assert found == sorted(custom_ids)
+
+
+def environment(job: Job, **variables: str) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("NOVITA_", "OPENAI_"))}
+    return plain | {"NOVITA_API_KEY": "sk_test", "NOVITA_BASE_URL": job.base_url} | variables
+
+
+def start(job: Job, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen([*PROGRAM, *map(str, arguments)], env=environment(job), text=True, **streams)
+
+
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait for a condition; fail after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

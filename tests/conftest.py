@@ -7,13 +7,16 @@ import inspect
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_jobs import Job
 from server import Server
 
 import novita_openai
 from novita_openai import AsyncNovitaOpenAI, NovitaOpenAI
+from novita_openai.emulator import Emulator
 from novita_openai.local import LocalModel
 
 
@@ -34,6 +37,18 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def server() -> Iterator[Server]:
     with Server() as running:
         yield running
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with Emulator(keys={"sk_test": None}) as running:
+        yield running
+
+
+@pytest.fixture
+def job(tmp_path: Path, emulator: Emulator) -> Job:
+    """Give a batch job against the emulator."""
+    return Job(tmp_path, emulator.base_url)
 
 
 class Driver:

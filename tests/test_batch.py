@@ -27,17 +27,6 @@ from novita_openai.emulator import Emulator, Fault
 
 
 @pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(keys={"sk_test": None}) as server:
-        yield server
-
-
-@pytest.fixture
-def job(tmp_path: Path, emulator: Emulator) -> Job:
-    return Job(tmp_path, emulator.base_url)
-
-
-@pytest.fixture
 def scripted(tmp_path: Path, server: Server) -> Job:
     return Job(tmp_path, server.base_url)
 

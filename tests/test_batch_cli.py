@@ -1,4 +1,4 @@
-"""The command ``batch`` as people run it: exit codes, streams, signals, kills."""
+"""The command ``batch`` as people run it: exit codes, streams, signals."""
 
 from __future__ import annotations
 
@@ -10,43 +10,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from random import Random
-from typing import Any
 
 import pytest
-from batch_jobs import MODEL, Job, row, rows
+from batch_jobs import MODEL, PROGRAM, Job, environment, row, rows, start
 
 from novita_openai.emulator import Emulator
 
-PROGRAM = [sys.executable, "-m", "novita_openai", "batch"]
-ROUNDS = int(os.environ.get("NOVITA_TEST_KILLS", "2"))
-"""Rounds of kills: 100 are run by hand."""
-
 Result = subprocess.CompletedProcess[str]
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(keys={"sk_test": None}) as server:
-        yield server
-
-
-@pytest.fixture
-def job(tmp_path: Path, emulator: Emulator) -> Job:
-    return Job(tmp_path, emulator.base_url)
-
-
-def environment(job: Job, **variables: str) -> dict[str, str]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("NOVITA_", "OPENAI_"))}
-    return plain | {"NOVITA_API_KEY": "sk_test", "NOVITA_BASE_URL": job.base_url} | variables
-
-
-def start(job: Job, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
-    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen([*PROGRAM, *map(str, arguments)], env=environment(job), text=True, **streams)
 
 
 @pytest.fixture
@@ -221,35 +194,6 @@ def test_a_second_process_is_refused(run: Run, job: Job, emulator: Emulator) -> 
         assert "another process is writing this file" in result.stderr
         process.communicate(timeout=30)
     job.assert_complete(f"r{number}" for number in range(50))
-
-
-def test_killed_at_any_moment_every_row_comes_once(job: Job, emulator: Emulator) -> None:
-    random, count, in_flight, kills = Random(7), 2_000, 16, 0
-    emulator.faults = {"MODEL_NOT_AVAILABLE": 0.02, "reset": 0.01, "close": 0.01, "html": 0.01}
-    emulator.latency = (0.0, 0.02)
-    expected = sorted(f"r{number}" for number in range(count))
-    sent = 0
-    for round_number in range(ROUNDS):
-        job.write([row(f"r{number}", seed=round_number) for number in range(count)])
-        for path in (job.results, job.errors):
-            path.unlink(missing_ok=True)
-        before, ended = emulator.request_count, 0
-        for attempt in range(50):
-            with start(job, job.requests, "-o", job.results, "--quiet", "--concurrency", str(in_flight)) as process:
-                try:
-                    process.wait(random.uniform(0.6, 2.0) if attempt < 2 else 60)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    ended += 1
-            if process.returncode in (0, 1):
-                break
-        job.assert_complete(expected)
-        kills += ended
-        sent += emulator.request_count - before
-    faulty = 0.05 * count * ROUNDS
-    print(f"{ROUNDS} rounds, {kills} kills, {sent - ROUNDS * count} requests beyond one a row")
-    assert kills > 0
-    assert sent <= ROUNDS * count + kills * (in_flight + 2) + 1.6 * faulty
 
 
 def test_progress_is_drawn_on_a_terminal(job: Job, emulator: Emulator) -> None:
