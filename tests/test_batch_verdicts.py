@@ -1,0 +1,152 @@
+"""What a failed request means for its row, its model and the whole job: every row of the error table, and the rest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+import openai
+import pytest
+
+from novita_openai import RULES, Action, Backoff, ErrorRule, RetryPolicy
+from novita_openai.batch_verdicts import Again, Fail, Stop, Verdict, Wait, decide
+
+HTTP: Any = import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0])
+POLICY = RetryPolicy(3, backoffs={Action.WAIT: Backoff(5, 60), Action.RETRY: Backoff(2, 60)})
+UNKNOWN_WORD = {"reason": "NEW_WORD", "message": "no"}
+NO_WORD = {"message": "no"}
+PAGE = "<html>"
+
+
+def refusal(status: int, body: object, **headers: str) -> openai.APIStatusError:
+    content = body if isinstance(body, str) else json.dumps(body)
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    response = HTTP.Response(status, headers=names, text=content, request=HTTP.Request("POST", "http://127.0.0.1"))
+    return openai.APIStatusError("no", response=response, body=None)
+
+
+def failure(rule: ErrorRule) -> Exception:
+    """Return an error that a row of the table is for."""
+    if rule.status is not None:
+        bodies: dict[str | None, object] = {None: UNKNOWN_WORD, "no_word": NO_WORD, "not_json": PAGE}
+        return refusal(rule.status, bodies.get(rule.reason, {"reason": rule.reason}))
+    request = HTTP.Request("POST", "http://127.0.0.1")
+    response = HTTP.Response(200, request=request)
+    if rule.reason == "timeout":
+        return openai.APITimeoutError(request=request)
+    if rule.reason in ("connection_error", "not_sent"):
+        error: openai.APIError = openai.APIConnectionError(request=request)
+        error.__cause__ = None if rule.reason == "connection_error" else ValueError("an illegal header")
+    else:
+        error = openai.APIResponseValidationError(response, None)
+        error.__cause__ = type("ValidationError", (ValueError,), {})() if rule.reason == "schema_mismatch" else None
+    return error
+
+
+def kind(verdict: Verdict) -> str:
+    if isinstance(verdict, Fail):
+        return "the model fails" if verdict.of_model else "the row fails"
+    return {Stop: "the job stops", Wait: "the row waits", Again: "the row is sent again"}[type(verdict)]
+
+
+# In the order of RULES.
+TABLE = [
+    (401, "INVALID_API_KEY", "the job stops"),
+    (403, "NOT_ENOUGH_BALANCE", "the job stops"),
+    (404, "MODEL_NOT_FOUND", "the model fails"),
+    (429, "RATE_LIMIT_EXCEEDED", "the row waits"),
+    (500, "MODEL_NOT_AVAILABLE", "the row is sent again"),
+    (400, "INVALID_REQUEST_BODY", "the row fails"),
+    (401, "FAILED_TO_AUTH", "the job stops"),
+    (403, "ACCESS_DENY", "the model fails"),
+    (403, "model_access_denied", "the model fails"),
+    (429, "TOKEN_LIMIT_EXCEEDED", "the row waits"),
+    (503, "SERVICE_NOT_AVAILABLE", "the row is sent again"),
+    (400, None, "the row fails"),
+    (401, None, "the job stops"),
+    (403, "no_word", "the job stops"),
+    (403, "not_json", "the job stops"),
+    (403, None, "the row fails"),
+    (404, "not_json", "the job stops"),
+    (404, None, "the row fails"),
+    (408, None, "the row is sent again"),
+    (409, None, "the row is sent again"),
+    (429, None, "the row waits"),
+    (500, None, "the row is sent again"),
+    (504, None, "the row is sent again"),
+    (None, "timeout", "the row is sent again"),
+    (None, "connection_error", "the row is sent again"),
+    (None, "invalid_answer", "the row is sent again"),
+    (None, "schema_mismatch", "the row fails"),
+    (None, "not_sent", "the row fails"),
+]
+
+
+def test_every_rule_has_its_verdict() -> None:
+    assert [(rule.status, rule.reason, kind(decide(failure(rule), POLICY, 1, 0.0))) for rule in RULES] == TABLE
+
+
+@pytest.mark.parametrize(
+    ("statuses", "bodies", "expected"),
+    [
+        ((401, 403), (NO_WORD, PAGE, ""), "the job stops"),
+        ((404,), (PAGE, ""), "the job stops"),
+        ((404,), (NO_WORD, UNKNOWN_WORD), "the row fails"),
+        ((403,), (UNKNOWN_WORD,), "the row fails"),
+        ((400, 402, 405, 413, 415, 418, 422, 451), (NO_WORD, UNKNOWN_WORD, PAGE, ""), "the row fails"),
+        ((429,), (NO_WORD, UNKNOWN_WORD, PAGE, ""), "the row waits"),
+        ((408, 409, 500, 502, 503, 504, 529, 599), (NO_WORD, UNKNOWN_WORD, PAGE, ""), "the row is sent again"),
+    ],
+)
+def test_without_a_known_word_the_status_decides(
+    statuses: tuple[int, ...], bodies: tuple[object, ...], expected: str
+) -> None:
+    found = {kind(decide(refusal(status, body), POLICY, 1, 0.0)) for status in statuses for body in bodies}
+    assert found == {expected}
+
+
+def test_too_fast_waits_as_asked_and_uses_up_no_attempt() -> None:
+    for attempt in (1, 3, 100):
+        assert decide(refusal(429, ""), POLICY, attempt, 1e9) == Wait(None)
+        assert decide(refusal(429, "", retry_after="7"), POLICY, attempt, 1e9) == Wait(7.0)
+
+
+def test_a_wish_longer_than_the_policy_allows_stops_the_job() -> None:
+    for status in (429, 503):
+        assert kind(decide(refusal(status, "", retry_after="120"), POLICY, 1, 0.0)) != "the job stops"
+        verdict = decide(refusal(status, "", retry_after="121"), POLICY, 1, 0.0)
+        assert verdict == Stop("the service asks to wait 121 s, above retry_after_cap (120 s)")
+    assert decide(refusal(400, "", retry_after="121"), POLICY, 1, 0.0) == Fail(of_model=False)
+
+
+def test_a_passing_fault_is_sent_again_up_to_the_attempts_and_the_deadline() -> None:
+    fault, hurried = refusal(500, ""), replace(POLICY, deadline=10.0)
+    assert [decide(fault, POLICY, attempt, 1e9) for attempt in (1, 2)] == [Again(2.0, None), Again(4.0, None)]
+    assert decide(fault, POLICY, 3, 0.0) == Fail(of_model=False)
+    assert decide(refusal(500, "", retry_after="7"), POLICY, 1, 0.0) == Again(7.0, 7.0)
+    assert decide(fault, hurried, 1, 7.9) == Again(2.0, None)
+    assert decide(fault, hurried, 1, 8.0) == Fail(of_model=False)
+
+
+def test_the_policy_says_what_is_sent_again() -> None:
+    careful = replace(POLICY, retry_ambiguous=False)
+    waiting = replace(POLICY, backoffs={Action.WAIT: Backoff(1, 1)})
+    lost = openai.APITimeoutError(request=HTTP.Request("POST", "http://127.0.0.1"))
+    assert decide(lost, careful, 1, 0.0) == Fail(of_model=False)
+    assert decide(refusal(500, ""), waiting, 1, 0.0) == Fail(of_model=False)
+    assert decide(refusal(500, "", x_should_retry="false"), POLICY, 1, 0.0) == Fail(of_model=False)
+
+
+def test_rules_of_users_come_first() -> None:
+    mine = ErrorRule(500, "BURNT_DOWN", Action.RETRY, "No more kitchen.", stops_batch=True)
+    policy = replace(POLICY, rules=(mine, *RULES))
+    assert decide(refusal(500, {"reason": "BURNT_DOWN"}), policy, 1, 0.0) == Stop("500 BURNT_DOWN: No more kitchen.")
+    assert decide(refusal(500, ""), policy, 1, 0.0) == Again(2.0, None)
+
+
+def test_why_a_job_stops_is_told_on_one_line() -> None:
+    verdict = decide(refusal(401, {"reason": "INVALID_API_KEY"}), POLICY, 1, 0.0)
+    assert isinstance(verdict, Stop)
+    assert verdict.reason.startswith("401 INVALID_API_KEY: The API key is invalid. Keys: https://")
