@@ -47,15 +47,22 @@ def run(requests: str | Path, results: str | Path, **options: Unpack[RunOptions]
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(arun(requests, results, **options))
-    raise RuntimeError("batch.run() inside a running event loop: use `await batch.arun(...)`")
+        pass
+    else:
+        raise RuntimeError("batch.run() inside a running event loop: use `await batch.arun(...)`")
+    with Source(requests) as source:  # outside of an event loop, where an interrupt ends the reading of a pipe
+        return asyncio.run(_run(source, results, options))
 
 
 async def arun(requests: str | Path, results: str | Path, **options: Unpack[RunOptions]) -> BatchReport:
     """Do the same inside an event loop."""
+    with Source(requests) as source:
+        return await _run(source, results, options)
+
+
+async def _run(source: Source, results: str | Path, options: RunOptions) -> BatchReport:
     interrupts = Interrupts()
     async with AsyncExitStack() as stack:
-        source = stack.enter_context(Source(requests))
         stack.enter_context(interrupts.watched())
         job = Job(source, reader_for(source, options), options)
         session = await stack.enter_async_context(Session(options))
@@ -70,4 +77,5 @@ def estimate(requests: str | Path, **options: Unpack[RunOptions]) -> BatchEstima
 
     Raises :class:`BatchInputError` with all that is wrong. Without a key or a models list the cost stays unknown.
     """
-    return asyncio.run(aestimate(requests, options))
+    with Source(requests) as source:
+        return asyncio.run(aestimate(source, options))

@@ -112,6 +112,10 @@ class Engine:
             self.stopped = reason
             self._drain()
 
+    def stop_writing(self, error: OSError) -> None:
+        """Stop as rows cannot be kept; the error names their file."""
+        self.stop(f"cannot write {error.filename}: {error.strerror}")
+
     def interrupt(self) -> None:
         """Do the same for a signal; the second time end at once."""
         if self.interrupted:
@@ -145,8 +149,6 @@ class Engine:
         self._ticker = self._loop.call_later(TICK, self._tick)
         try:
             self._on_tick()
-        except OSError as error:
-            self.stop(f"cannot write: {error.strerror}")
         except BaseException as error:  # noqa: BLE001 - raised by run()
             self._finish(error)
 
@@ -190,12 +192,14 @@ class Engine:
                 self._start_from(lane, now)
         if self._read(now):
             return 0.0
+        if not self._can_start():
+            return math.inf  # an answer has the dispatcher run, or a program that takes one
         return min((lane.wait(now) for lane in self._lanes.values() if lane.waiting), default=math.inf)
 
     def _read(self, now: float) -> bool:
         """Take rows from the input, and start or set aside each; tell whether there may be more to take at once."""
         for _ in range(ROWS_A_TURN):
-            if self._exhausted or self._is_ending or not self._has_room():
+            if self._exhausted or not self._has_room():
                 return False
             request = next(self.rows, None)
             if request is None:
@@ -208,8 +212,11 @@ class Engine:
         return True
 
     def _has_room(self) -> bool:
-        is_room = self._aside < MOST_ASIDE and self._bytes_aside < MOST_BYTES_ASIDE
-        return is_room and len(self._tasks) < self.limits.connections and not self.sink.is_full()
+        return self._aside < MOST_ASIDE and self._bytes_aside < MOST_BYTES_ASIDE and self._can_start()
+
+    def _can_start(self) -> bool:
+        """Tell whether anything may be started, whatever its model."""
+        return len(self._tasks) < self.limits.connections and not (self._is_ending or self.sink.is_full())
 
     def _count_aside(self, change: int, request: BatchRequest) -> None:
         self._aside += change
@@ -224,7 +231,7 @@ class Engine:
         return lane
 
     def _start_from(self, lane: Lane, now: float) -> None:
-        while not self._is_ending and len(self._tasks) < self.limits.connections and not self.sink.is_full():
+        while self._can_start():
             if lane.refusal is None and lane.wait(now) > 0:
                 return
             request = lane.take(now)
@@ -301,7 +308,7 @@ class Engine:
         try:
             self.sink.write(row, succeeded=succeeded)
         except OSError as error:
-            self.stop(f"cannot write {error.filename}: {error.strerror}")
+            self.stop_writing(error)
             return
         self.tally.succeeded += succeeded
         self.tally.failed += not succeeded

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from novita_openai.batch_job import RunOptions, reader_for
 from novita_openai.batch_plan import check
 from novita_openai.batch_report import Prices, Spending
-from novita_openai.batch_requests import Source
 from novita_openai.batch_session import Session
 from novita_openai.settings import MissingAPIKeyError
+
+if TYPE_CHECKING:
+    from novita_openai.batch_requests import Source
 
 __all__ = ["BatchEstimate", "aestimate"]
 
@@ -30,10 +32,9 @@ class BatchEstimate:
     cost: float | None
 
 
-async def aestimate(requests: str | Path, options: RunOptions) -> BatchEstimate:
+async def aestimate(source: Source, options: RunOptions) -> BatchEstimate:
     """Check and estimate; see :func:`novita_openai.batch.estimate`."""
-    with Source(requests) as source:
-        plan = await check(source, reader_for(source, options))
+    plan = await check(source, reader_for(source, options))
     spending = Spending(by_model={name: (plan.prompt_tokens[name], plan.answer_tokens[name]) for name in plan.models})
     return BatchEstimate(
         total=plan.total,

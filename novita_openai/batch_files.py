@@ -58,12 +58,7 @@ class ResultFiles:
 
     def write(self, row: bytes, *, succeeded: bool) -> None:
         """Append a row to the file it belongs to."""
-        journal = self.answers if succeeded else self.errors
-        try:
-            journal.append(row)
-        except OSError as error:
-            error.filename = str(journal.path)
-            raise
+        (self.answers if succeeded else self.errors).append(row)
 
     def is_full(self) -> bool:
         """Say no: a full disk is an error."""
@@ -75,9 +70,11 @@ class ResultFiles:
         self.errors.sync()
 
     def close(self) -> None:
-        """Close both files and let go of their locks; leave no empty file where nothing was run."""
-        self.answers.close()
-        self.errors.close()
+        """Close both files and let go of their locks."""
+        try:
+            self.answers.close()
+        finally:
+            self.errors.close()
 
     def discard_new(self) -> None:
         """Remove the files that were made for nothing."""

@@ -69,24 +69,22 @@ class Job:
             raise
         if interrupts:
             return BatchReport(total=self.plan.total, interrupted=True)
-        await self._prepare()
+        await self._prepare(interrupts)
         rows = Rows(self.source, self.reader, self.plan)
-        self.engine = Engine(
-            iter(rows),
-            sink,
-            session,
-            on_tick=self._tick,
-        )
+        self.engine = Engine(iter(rows), sink, session, on_tick=self._tick)
         interrupts.then = self.engine.interrupt
+        if interrupts:
+            self.engine.interrupt()
         await self.engine.run()
         return await self._conclude(rows)
 
-    async def _prepare(self) -> None:
+    async def _prepare(self, interrupts: Interrupts) -> None:
         if self.files is not None:
             drop_stale_failures(self.files, self.plan, retry_failed=self.retry_failed)
         if self.session.limits.max_cost is not None or self.on_progress is not None:
-            await self.session.fetch_prices()
-        self.session.require_prices(self.plan.prompt_tokens)
+            await interrupts.end(self.session.fetch_prices())
+        if not interrupts:
+            self.session.require_prices(self.plan.prompt_tokens)
 
     async def _conclude(self, rows: Rows) -> BatchReport:
         if self.session.prices.is_empty and self.engine.tally.succeeded:
@@ -104,10 +102,16 @@ class Job:
 
     def _tick(self) -> None:
         if self.files is not None:
-            self.files.sync()
+            self._sync(self.files)
         if self.on_progress is not None:
             errors = dict(self.engine.tally.errors)
             self.on_progress(BatchProgress(**self._figures(), in_flight=self.engine.in_flight, errors=errors))
+
+    def _sync(self, files: ResultFiles) -> None:
+        try:
+            files.sync()
+        except OSError as error:
+            self.engine.stop_writing(error)
 
     def _figures(self) -> dict[str, Any]:
         plan, tally = self.plan, self.engine.tally

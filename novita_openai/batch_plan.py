@@ -42,11 +42,6 @@ class Plan:
     errors: list[str] = field(default_factory=list)
 
     @property
-    def pending(self) -> int:
-        """Return the number of rows to be sent."""
-        return self.total - self.answered - self.failed
-
-    @property
     def models(self) -> tuple[str, ...]:
         """Return the models of the pending rows."""
         return tuple(self.prompt_tokens)
@@ -91,11 +86,6 @@ class Plan:
         self.prompt_tokens[model] = self.prompt_tokens.get(model, 0) + request.prompt_tokens
         self.answer_tokens[model] = self.answer_tokens.get(model, 0) + (most or 0)
         self.unbounded += most is None
-
-    def state(self, custom_id: str) -> int | None:
-        """Return the state of a row, None where the input does not hold it."""
-        state = self.states.get(_key(custom_id))
-        return state if state in _STATES else None
 
 
 def _key(custom_id: str) -> int:

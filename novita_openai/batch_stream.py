@@ -71,11 +71,7 @@ class stream:  # noqa: N801 - used like a function
         async with Session(self._options) as session:
             if session.limits.max_cost is not None:
                 await session.fetch_prices()
-            engine = Engine(
-                self._rows(),
-                buffer,
-                session,
-            )
+            engine = Engine(self._rows(), buffer, session)
             running = asyncio.ensure_future(engine.run())
             running.add_done_callback(lambda _: buffer.came.set())
             try:
@@ -90,10 +86,13 @@ class stream:  # noqa: N801 - used like a function
             finally:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
-            if self._error is not None:
-                raise self._error
-            if engine.stopped is not None:
-                raise BatchStopped(engine.stopped, _report_of(engine))
+            self._conclude(engine)
+
+    def _conclude(self, engine: Engine) -> None:
+        if self._error is not None:
+            raise self._error
+        if engine.stopped is not None:
+            raise BatchStopped(engine.stopped, _report_of(engine))
 
     def _rows(self) -> Iterator[BatchRequest]:
         seen: set[str] = set()

@@ -73,8 +73,6 @@ def run_batch(  # noqa: PLR0913 - a command's options are its arguments
     """
     if output == "-" and as_json:
         raise typer.BadParameter("--json and --output - both print to standard output")
-    if output is None and not check:
-        raise typer.BadParameter("no output: name the file for the answers (--output results.jsonl)")
     options = RunOptions(
         concurrency=concurrency,
         rpm=rpm,
@@ -93,7 +91,9 @@ def run_batch(  # noqa: PLR0913 - a command's options are its arguments
             options["client"] = AsyncNovitaOpenAI(base_url=base_url, policy=RetryPolicy.batch())
         if check:
             _show_estimate(batch.estimate(requests, **options), as_json=as_json)
-        elif output is not None:
+        elif output is None:
+            raise typer.BadParameter("no output: name the file for the answers (--output results.jsonl)")
+        else:
             raise typer.Exit(_run(requests, output, options, quiet=quiet, as_json=as_json))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 __all__ = ["Interrupts"]
@@ -39,6 +39,16 @@ class Interrupts:
             for number, handler in previous.items():
                 loop.remove_signal_handler(number)
                 signal.signal(number, handler)
+
+    async def end(self, waiting: Awaitable[None]) -> None:
+        """Wait for something, until a signal comes."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None) as patience:
+                self.then = lambda: patience.reschedule(0.0)
+                try:
+                    await waiting
+                finally:
+                    self.then = None
 
     def _came(self) -> None:
         self.count += 1

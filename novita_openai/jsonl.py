@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
 
@@ -51,13 +51,14 @@ class Journal:
         self.close()
 
     def append(self, row: bytes) -> None:
-        """Write a row and its line break in one piece; on an error nothing of it stays in the file."""
+        """Write a row and its line break in one piece; on an error, which names the file, nothing of it stays there."""
         line = row + b"\n"
         try:
             write_whole(self._file, line)
-        except OSError:
+        except OSError as error:
             if self._is_regular:
                 os.ftruncate(self._file, self.length)
+            error.filename = str(self.path)
             raise
         self.length += len(line)
         self._is_synced = False
@@ -66,7 +67,8 @@ class Journal:
         """Wait until what was appended is on the disk, so that it outlives a power cut too."""
         if not self._is_synced and self._is_regular:
             self._is_synced = True
-            os.fdatasync(self._file)
+            with _named(self.path):
+                os.fdatasync(self._file)
 
     def rows(self) -> Iterator[tuple[int, bytes]]:
         """Yield what the file holds: line numbers from 1, and lines. Of a device, nothing."""
@@ -82,31 +84,35 @@ class Journal:
         self.length = os.fstat(self._file).st_size
 
     def close(self) -> None:
-        """Bring all to the disk and let go of the lock; a second call does nothing."""
-        if self._file >= 0:
-            try:
-                self.sync()
-            finally:
-                os.close(self._file)
-                self._file = -1
-
-
-write = os.write
-"""How bytes reach a file: tests put a full disk here."""
+        """Bring all to the disk and let go of the lock."""
+        try:
+            self.sync()
+        finally:
+            os.close(self._file)
 
 
 def write_whole(file: int, line: bytes) -> None:
     """Write all of a line, in one piece where the file takes it so."""
-    written = write(file, line)
+    written = os.write(file, line)
     while written < len(line):  # where it is full the rest meets the error that says so
-        written += write(file, line[written:])
+        written += os.write(file, line[written:])
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file in errors that do not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def replace_rows(path: Path, rows: Iterable[bytes]) -> None:
     """Write rows to a new file beside ``path`` and rename it to that; on an error the old file stays as it was."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        with beside.open("xb") as file:
+        with _named(path), beside.open("xb") as file:
             file.writelines(row + b"\n" for row in rows)
             file.flush()
             os.fsync(file.fileno())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import resource
+import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +48,28 @@ def policy(attempts: int | None = 3, **options: Any) -> RetryPolicy:
     return RetryPolicy(attempts, backoffs=QUICK, budget=None, **options)
 
 
+class _Selector(selectors.DefaultSelector):
+    """Counts how often the event loop had nothing to do."""
+
+    rests = 0
+
+    def select(self, timeout: float | None = None) -> Any:
+        self.rests += timeout is None or timeout > 0
+        return super().select(timeout)
+
+
+class Clock(asyncio.SelectorEventLoop):
+    """An event loop of which the time can be put forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        self.selector = _Selector()
+        super().__init__(self.selector)
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
 @dataclass
 class Job:
     """A job in a folder, against a server."""
@@ -77,6 +103,12 @@ class Job:
         defaults: dict[str, Any] = {"client": self.client()}
         return batch.run(self.requests, self.results, **(defaults | options))
 
+    def run_on(self, clock: Clock, **options: Any) -> batch.BatchReport:
+        """Run on a clock that the test puts forward."""
+        defaults: dict[str, Any] = {"client": self.client()}
+        with asyncio.Runner(loop_factory=lambda: clock) as runner:
+            return runner.run(batch.arun(self.requests, self.results, **(defaults | options)))
+
     def answers(self) -> dict[str, dict[str, Any]]:
         return {row["custom_id"]: row for row in read(self.results)}
 
@@ -97,6 +129,17 @@ def environment(job: Job, **variables: str) -> dict[str, str]:
 def start(job: Job, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     return subprocess.Popen([*PROGRAM, *map(str, arguments)], env=environment(job), text=True, **streams)
+
+
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """Have the system refuse to write a file beyond a number of bytes, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def until(condition: Callable[[], object], seconds: float = 60.0) -> None:

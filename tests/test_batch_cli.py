@@ -9,14 +9,21 @@ import pty
 import signal
 import subprocess
 import sys
-import time
+import termios
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
-from batch_jobs import MODEL, PROGRAM, Job, environment, row, rows, start
+import typer
+from batch_jobs import MODEL, PROGRAM, Job, environment, row, rows, start, until
+from server import CHAT, Reply, Server, error
 
-from novita_openai.emulator import Emulator
+from novita_openai import cli_batch
+from novita_openai.cli_batch import run_batch
+from novita_openai.emulator import Emulator, Fault
 
 Result = subprocess.CompletedProcess[str]
 Run = Callable[..., Result]
@@ -32,7 +39,7 @@ def run(job: Job) -> Run:
             env=environment(job, **variables),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
@@ -91,7 +98,7 @@ def test_bad_usage(job: Job, arguments: list[str], message: str) -> None:
         env=environment(job) | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert result.returncode == 2
@@ -134,7 +141,7 @@ def test_a_reader_that_has_enough_stops_the_batch(job: Job) -> None:
         assert process.stderr
         process.stdout.readline()
         process.stdout.close()
-        assert process.wait(30) == 3
+        assert process.wait(60) == 3
         assert "cannot write standard output: Broken pipe" in process.stderr.read()
 
 
@@ -155,60 +162,130 @@ def test_check_estimates_and_sends_nothing(run: Run, job: Job, emulator: Emulato
     assert "at most 16 in answers; cost: $0.0000 at most" in result.stdout
     assert "1 requests set no max_tokens" in result.stdout
     assert [request.path for request in emulator.requests] == ["/models"]
+    job.write(rows(2))
+    assert "max_tokens" not in run(job.requests, "--check").stdout
     assert json.loads(run(packed, "--check", "--json", NOVITA_API_KEY="").stdout)["cost"] is None
     assert "unknown (no prices)" in run(packed, "--check", NOVITA_API_KEY="").stdout
-
-
-def wait_for_answers(job: Job, count: int) -> None:
-    deadline = time.monotonic() + 20
-    while not job.results.exists() or job.results.read_bytes().count(b"\n") < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_job_that_goes_on_later(run: Run, job: Job, emulator: Emulator, number: int) -> None:
     emulator.latency = 0.2
-    job.write(rows(300))
+    job.write(rows(1_000))
     with start(job, job.requests, "-o", job.results, "--concurrency", "10") as process:
-        wait_for_answers(job, 5)
+        until(lambda: job.results.exists() and job.results.stat().st_size > 0)
         process.send_signal(number)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "start the same again to go on" in told
     assert "Traceback" not in told
     sent = sum(request.method == "POST" for request in emulator.requests)
-    assert sent == len(job.answers()) < 300
+    assert sent == len(job.answers()) < 1_000
     emulator.latency = 0.0
     assert run(job.requests, "-o", job.results).returncode == 0
-    job.assert_complete(f"r{number}" for number in range(300))
+    job.assert_complete(f"r{number}" for number in range(1_000))
 
 
 def test_a_second_process_is_refused(run: Run, job: Job, emulator: Emulator) -> None:
-    emulator.latency = 0.3
+    answers = Held(emulator)
     job.write(rows(50))
-    with start(job, job.requests, "-o", job.results, "--concurrency", "5") as process:
-        wait_for_answers(job, 1)
+    with start(job, job.requests, "-o", job.results) as process:
+        assert answers.asked.wait(60)
         result = run(job.requests, "-o", job.results)
+        answers.over.set()
         assert result.returncode == 2
         assert "another process is writing this file" in result.stderr
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     job.assert_complete(f"r{number}" for number in range(50))
 
 
+class Held:
+    """Holds all answers back: ``asked`` is set when the first request has come, ``over`` lets them go."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.asked, self.over = threading.Event(), threading.Event()
+        emulator.script.append(self._answer)
+
+    def _answer(self, _: dict[str, Any]) -> str:
+        self.asked.set()
+        assert self.over.wait(60)
+        return "Boil water."
+
+
+class Terminal:
+    """The terminal of a program; ``drawn`` is all that came there."""
+
+    def __init__(self, job: Job) -> None:
+        self.main, self._other = pty.openpty()
+        termios.tcsetwinsize(self.main, (24, 300))
+        self.process = start(job, job.requests, "-o", job.results, stderr=self._other)
+        os.close(self._other)
+        self.drawn = b""
+
+    def read_until(self, text: bytes) -> None:
+        while text not in self.drawn:
+            self.drawn += os.read(self.main, 65_536)
+
+    def end(self) -> int:
+        """Read to the end; return the exit code."""
+        with suppress(OSError):  # the terminal is gone with the process
+            while True:
+                self.drawn += os.read(self.main, 65_536)
+        os.close(self.main)
+        with self.process:
+            return self.process.wait(60)
+
+
 def test_progress_is_drawn_on_a_terminal(job: Job, emulator: Emulator) -> None:
-    emulator.latency = 0.8
+    answers = Held(emulator)
+    emulator.script.append(Fault("MODEL_NOT_AVAILABLE"))
     job.write(rows(3))
-    main, other = pty.openpty()
-    with start(job, job.requests, "-o", job.results, stderr=other) as process:
-        os.close(other)
-        drawn = b""
-        while True:
-            try:
-                drawn += os.read(main, 65_536)
-            except OSError:  # the terminal is gone with the process
-                break
-        assert process.wait(30) == 0
-    os.close(main)
-    assert b"3 in flight" in drawn
-    assert b"3 of 3 rows succeeded" in drawn
+    terminal = Terminal(job)
+    terminal.read_until(b"3 in flight, 0 tokens, $0.0000")
+    answers.over.set()
+    terminal.read_until(b"1 x MODEL_NOT_AVAILABLE")
+    assert terminal.end() == 0
+    assert b"3 of 3 rows succeeded" in terminal.drawn
+
+
+def test_an_interrupt_on_a_terminal_says_how_to_stop_at_once(job: Job, emulator: Emulator) -> None:
+    answers = Held(emulator)
+    job.write(rows(3))
+    terminal = Terminal(job)
+    terminal.read_until(b"3 in flight")
+    terminal.process.send_signal(signal.SIGINT)
+    terminal.read_until(b"finishing what is in flight; interrupt again to stop at once")
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.end() == 130
+    answers.over.set()
+    assert b"interrupted with 3 rows to do" in terminal.drawn
+    assert b"Traceback" not in terminal.drawn
+
+
+def test_an_interrupt_ends_the_reading_of_standard_input(job: Job) -> None:
+    for arguments in (["-", "-o", job.results], ["-", "--check"]):
+        with start(job, *arguments, stdin=subprocess.PIPE) as process:
+            assert process.stdin
+            process.stdin.write(json.dumps(row("a")) + " " * 200_000)  # more than a pipe holds: it is being read
+            process.stdin.flush()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+            process.stdin.close()
+    assert not job.results.exists()
+
+
+def test_a_line_of_progress_comes_now_and_then_where_there_is_no_terminal(
+    job: Job, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli_batch, "SECONDS_A_LINE", 0.0)
+    monkeypatch.setenv("NOVITA_API_KEY", "sk_test")
+    monkeypatch.setenv("NOVITA_BASE_URL", server.base_url)
+    server.script.extend([error(500), Reply(body=CHAT), error(400, "INVALID_REQUEST_BODY")])
+    job.write(rows(2))
+    with pytest.raises(typer.Exit) as ended:
+        run_batch(str(job.requests), output=str(job.results), concurrency=1)
+    assert ended.value.exit_code == 1
+    first, *_, last = (line for line in capsys.readouterr().err.splitlines() if "rows/s" in line)
+    assert first == "novita-openai: 0 of 2 rows, 0.0 rows/s, 0 in flight, 0 tokens, $0.0000"
+    assert last.startswith("novita-openai: 2 of 2 rows, ")
+    assert last.endswith(" rows/s, 0 in flight, 5 tokens, 1 x INVALID_REQUEST_BODY")

@@ -10,10 +10,10 @@ import os
 from pathlib import Path
 
 import pytest
+from batch_jobs import no_file_above
 from hypothesis import given
 from hypothesis import strategies as st
 
-from novita_openai import jsonl
 from novita_openai.jsonl import Journal, LockedError, numbered_lines
 
 
@@ -110,23 +110,39 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_opened_again(
 
 
 @pytest.mark.parametrize("room", [0, 3])
-def test_a_full_disk_leaves_whole_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-    left = [room]
+def test_a_full_disk_leaves_whole_rows(tmp_path: Path, room: int) -> None:
+    path = tmp_path / "a.jsonl"
+    with Journal(path) as journal:
+        journal.append(b'{"a": 1}')
+        with no_file_above(journal.length + room), pytest.raises(OSError, match="File too large") as caught:
+            journal.append(b'{"b": 2}')
+        assert caught.value.filename == str(path)
+        journal.append(b'{"c": 3}')
+    assert path.read_bytes() == b'{"a": 1}\n{"c": 3}\n'
 
-    def write(file: int, data: bytes) -> int:
-        if not left[0]:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        fits, left[0] = data[: left[0]], 0
-        return os.write(file, fits)
+
+def test_a_full_disk_keeps_the_rows_that_were_to_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("1\n")
+    with Journal(path) as journal:
+        with no_file_above(3), pytest.raises(OSError, match="File too large") as caught:
+            journal.replace([b"2", b"3"])
+        assert caught.value.filename == str(path)
+        journal.append(b"4")
+    assert path.read_text() == "1\n4\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_keeps_nothing_is_told_by_the_files_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with Journal(tmp_path / "a.jsonl") as journal:
-        journal.append(b'{"a": 1}')
-        monkeypatch.setattr(jsonl, "write", write)
-        with pytest.raises(OSError, match="No space"):
-            journal.append(b'{"b": 2}')
-        monkeypatch.undo()
-        journal.append(b'{"c": 3}')
-    assert (tmp_path / "a.jsonl").read_bytes() == b'{"a": 1}\n{"c": 3}\n'
+        journal.append(b"{}")
+        monkeypatch.setattr(os, "fdatasync", fail)
+        with pytest.raises(OSError, match="Input/output error") as caught:
+            journal.sync()
+        assert caught.value.filename == str(tmp_path / "a.jsonl")
 
 
 def test_what_is_no_regular_file_is_written_all_the_same() -> None:

@@ -1,0 +1,221 @@
+"""How a batch ends before its time: signals, full disks, broken callbacks, outages; on a clock where it takes long."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batch_jobs import Clock, Job, no_file_above, policy, read, rows, until
+from server import Server, error
+
+from novita_openai.batch import BatchProgress, BatchReport, BatchStopped
+from novita_openai.batch_engine import DRAIN
+from novita_openai.emulator import Emulator, Fault
+
+HOURS = 7_200.0
+"""A latency that no test waits for."""
+
+
+def interrupt(number: int = signal.SIGINT) -> None:
+    os.kill(os.getpid(), number)
+
+
+def stalling(emulator: Emulator) -> Callable[[Any], str]:
+    """Return an answer, for a script, from which on none comes in time."""
+
+    def answer(_: Any) -> str:
+        emulator.latency = HOURS
+        return "Boil water."
+
+    return answer
+
+
+@pytest.fixture
+def scripted(tmp_path: Path, server: Server) -> Job:
+    return Job(tmp_path, server.base_url)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_drains_what_is_in_flight(job: Job, emulator: Emulator, number: int) -> None:
+    def answer(_: Any) -> str:
+        interrupt(number)
+        return "Boil water."
+
+    emulator.script.append(answer)
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    report = job.run(rows(500), concurrency=4)
+    assert report.interrupted
+    assert report.sent == report.succeeded == len(job.answers()) <= 8
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert job.run().succeeded == 500
+
+
+def test_a_second_signal_stops_at_once(job: Job, emulator: Emulator) -> None:
+    emulator.script.append(stalling(emulator))
+    signals = iter([signal.SIGINT, signal.SIGTERM])
+
+    def watch(progress: BatchProgress) -> None:
+        if progress.in_flight == 5:
+            interrupt(next(signals))
+
+    report = job.run(rows(5), concurrency=5, on_progress=watch)
+    assert (report.interrupted, report.succeeded, report.unfinished) == (True, 0, 5)
+    assert report.elapsed < DRAIN
+    assert next(signals, None) is None
+
+
+def test_what_is_in_flight_has_30_seconds_to_end(job: Job, emulator: Emulator) -> None:
+    emulator.script.append(stalling(emulator))
+    clock = Clock()
+    drained: list[float] = []
+
+    def watch(progress: BatchProgress) -> None:
+        if progress.interrupted:
+            drained.append(clock.ahead)
+            clock.ahead += 10
+        elif progress.in_flight == 5:
+            interrupt()
+
+    job.write(rows(5))
+    report = job.run_on(clock, concurrency=5, on_progress=watch)
+    assert (report.interrupted, report.sent, report.succeeded) == (True, 5, 0)
+    assert {0, 10, 20} <= set(drained)
+    assert report.elapsed < DRAIN
+
+
+def test_two_signals_end_the_waiting_of_a_batch_that_was_stopped(job: Job, emulator: Emulator) -> None:
+    def watch(progress: BatchProgress) -> None:
+        if progress.errors:
+            interrupt()
+
+    models = Fault("no_done")  # no fault to a list
+    emulator.script.extend([models, Fault("stall"), Fault("INVALID_API_KEY")])
+    with pytest.raises(BatchStopped) as caught:
+        job.run(rows(5), concurrency=2, on_progress=watch)
+    assert (caught.value.report.interrupted, caught.value.report.unfinished) == (True, 5)
+    assert caught.value.report.elapsed < DRAIN
+
+
+def test_a_signal_ends_the_waiting_for_prices(job: Job, emulator: Emulator) -> None:
+    job.run(rows(2))
+    emulator.latency, count = HOURS, emulator.request_count
+
+    def wait() -> None:
+        until(lambda: emulator.request_count > count)
+        interrupt()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    report = job.run(rows(5), max_cost=1.0)
+    thread.join()
+    assert (report.interrupted, report.sent, report.resumed, report.unfinished) == (True, 0, 2, 3)
+
+
+def test_a_signal_before_the_first_request_ends_the_run(job: Job, emulator: Emulator) -> None:
+    job.write(rows(80_000))
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def wait() -> None:
+        until(lambda: signal.getsignal(signal.SIGTERM) != handler)
+        interrupt()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    report = job.run()
+    thread.join()
+    assert (report.interrupted, report.sent, emulator.requests) == (True, 0, [])
+
+
+def test_a_run_in_another_thread_leaves_signals_alone(job: Job) -> None:
+    job.write(rows(2))
+    reports: list[BatchReport] = []
+    thread = threading.Thread(target=lambda: reports.append(job.run()))
+    thread.start()
+    thread.join()
+    assert reports[0].succeeded == 2
+
+
+def test_no_answer_for_half_an_hour_stops_the_batch(scripted: Job, server: Server) -> None:
+    clock = Clock()
+    server.always = error(500, "MODEL_NOT_AVAILABLE")
+
+    def watch(progress: BatchProgress) -> None:
+        if progress.errors:
+            clock.ahead += 900
+
+    scripted.write(rows(3))
+    with pytest.raises(BatchStopped, match="no answer for 30 minutes; the last error: ") as caught:
+        scripted.run_on(clock, client=scripted.client(policy=policy(attempts=1_000_000)), on_progress=watch)
+    assert (caught.value.report.failed, caught.value.report.unfinished) == (0, 3)
+    assert clock.ahead >= 1_800
+
+
+def test_a_key_that_fails_to_come_ends_the_run(scripted: Job) -> None:
+    def key() -> str:
+        raise KeyError("vault")
+
+    with pytest.raises(KeyError, match="vault"):
+        scripted.run(rows(5), client=scripted.client(api_key=key))
+
+
+@pytest.mark.parametrize("kind", [ZeroDivisionError, OSError])
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_callback_that_fails_ends_the_run(job: Job, kind: type[Exception], calls: int) -> None:
+    seen: list[BatchProgress] = []
+
+    def fail(progress: BatchProgress) -> None:
+        seen.append(progress)
+        if len(seen) == calls:
+            raise kind("of the callback")
+
+    with pytest.raises(kind, match="of the callback"):
+        job.run(rows(300), on_progress=fail, rpm=60)
+    assert len(seen) == calls
+
+
+def test_a_file_that_cannot_grow_stops_the_batch_until_it_can(job: Job) -> None:
+    job.write(rows(200))
+    with (
+        no_file_above(20_000),
+        pytest.raises(BatchStopped, match=r"cannot write .*results\.jsonl: File too large") as caught,
+    ):
+        job.run(concurrency=4)
+    report = caught.value.report
+    assert 0 < report.succeeded == len(read(job.results)) < 200
+    assert report.unfinished == 200 - report.succeeded
+    assert job.run().resumed == report.succeeded
+    job.assert_complete(f"r{number}" for number in range(200))
+
+
+def test_a_full_disk_stops_the_batch(job: Job) -> None:
+    job.results.symlink_to("/dev/full")
+    with pytest.raises(BatchStopped, match=r"cannot write .*results\.jsonl: No space left on device"):
+        job.run(rows(40), concurrency=2)
+
+
+def test_a_disk_that_keeps_nothing_stops_the_batch(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with pytest.raises(BatchStopped, match=r"cannot write .*results\.jsonl: Input/output error") as caught:
+        job.run(rows(3))
+    assert caught.value.report.sent == 3
+    monkeypatch.undo()
+    assert job.run().sent == 0
+    job.assert_complete(["r0", "r1", "r2"])
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, lambda stop: pickle.loads(pickle.dumps(stop))])  # noqa: S301 - its own
+def test_why_a_batch_stopped_can_go_to_another_process(duplicate: Any) -> None:
+    stop = BatchStopped("why", BatchReport(total=3, succeeded=1))
+    twin = duplicate(stop)
+    assert (type(twin), str(twin), twin.report) == (BatchStopped, "why", stop.report)
