@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -65,6 +66,13 @@ def test_the_broken_stream_example_goes_on(local_model: local.LocalModel) -> Non
     assert "First, boil water. Then, add the pasta.  (2 requests)" in printed
     assert "APIConnectionError: " in printed
     assert "Gone on with: " in printed
+
+
+def test_the_batch_example_goes_on(local_model: local.LocalModel) -> None:
+    lines = run(example("batch_job.py"), local_model).splitlines()
+    assert lines[0].startswith("3 of 3 rows, ")
+    assert json.loads(lines[1])["response"]["status_code"] == 200
+    assert lines[2] == "4 of 4 rows, 3 of them from before, 1 sent"
 
 
 def test_the_errors_example_shows_notes(local_model: local.LocalModel) -> None:
