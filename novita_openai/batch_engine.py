@@ -241,12 +241,17 @@ class Engine:
             if lane.refusal is not None:
                 self._keep(unsent_row(request, lane.refusal, self.session.transport.key), succeeded=False)
                 continue
-            ticket = lane.pacer.start(now, lane.tokens_of(request))
-            self.tally.sent += 1
-            self.tally.retries += request.started is not None
-            if request.started is None:
-                request.started = now
-            self._tasks.add(self._loop.create_task(self._send(lane, request, ticket)))
+            self._check_cost()
+            if not self._is_ending:
+                self._start(lane, request, now)
+
+    def _start(self, lane: Lane, request: BatchRequest, now: float) -> None:
+        ticket = lane.pacer.start(now, lane.tokens_of(request))
+        self.tally.sent += 1
+        self.tally.retries += request.started is not None
+        if request.started is None:
+            request.started = now
+        self._tasks.add(self._loop.create_task(self._send(lane, request, ticket)))
 
     async def _send(self, lane: Lane, request: BatchRequest, ticket: Ticket) -> None:
         try:
@@ -270,7 +275,6 @@ class Engine:
         self._progressed = self._loop.time()
         lane.answered(request, ticket, self._progressed, tokens)
         self._keep(answer_row(request, answer), succeeded=True)
-        self._check_cost()
 
     def _failed(self, lane: Lane, request: BatchRequest, ticket: Ticket, error: openai.APIError) -> None:
         now = self._loop.time()
@@ -316,10 +320,10 @@ class Engine:
             self.stop(f"more rows failed than max_errors={self.limits.max_errors} allows")
 
     def _check_cost(self) -> None:
-        """Stop in time: those in flight will cost about what the others did."""
+        """Stop in time: one more and those in flight will cost about what the others did."""
         most, count = self.limits.max_cost, self.tally.succeeded
         if most is None or not count:
             return
         cost = self.tally.spending.cost(self.session.prices) or 0.0
-        if cost * (1 + (len(self._tasks) - 1) / count) >= most and not (self._is_complete() and len(self._tasks) == 1):
+        if cost * (1 + (len(self._tasks) + 1) / count) > most:
             self.stop(f"the answers have cost ${cost:.4f}, and max_cost is ${most:g}")

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 __all__ = ["Interrupts"]
@@ -19,7 +19,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.count = 0
-        self.then: Callable[[], None] | None = None
+        self.then: Callable[[], object] | None = None
 
     def __bool__(self) -> bool:
         return self.count > 0
@@ -42,13 +42,15 @@ class Interrupts:
 
     async def end(self, waiting: Awaitable[None]) -> None:
         """Wait for something, until a signal comes."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(None) as patience:
-                self.then = lambda: patience.reschedule(0.0)
-                try:
-                    await waiting
-                finally:
-                    self.then = None
+        task = asyncio.ensure_future(waiting)
+        self.then = task.cancel
+        try:
+            await asyncio.wait([task])
+        finally:
+            self.then = None
+            task.cancel()
+        if not task.cancelled():
+            task.result()
 
     def _came(self) -> None:
         self.count += 1
