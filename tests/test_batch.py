@@ -70,6 +70,15 @@ def test_a_row_without_any_response_has_none(scripted: Job, server: Server) -> N
     assert (report.sent, report.retries) == (3, 2)
 
 
+@pytest.mark.parametrize("reply", [Reply(fault="garbage"), Reply(body=CHAT, cut=20)])
+def test_what_is_no_http_is_a_lost_connection(scripted: Job, server: Server, reply: Reply) -> None:
+    server.always = reply
+    scripted.run([row("a")])
+    assert scripted.failures()["a"]["error"]["code"] == "connection_error"
+    server.always = None
+    assert scripted.run(retry_failed=True).succeeded == 1
+
+
 def test_the_body_and_nothing_else_is_sent(scripted: Job, server: Server) -> None:
     sent = body("Wie geht's?", top_k=5, enable_thinking=False)
     scripted.run([{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": sent}])
