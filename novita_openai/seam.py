@@ -15,19 +15,23 @@ _FEWEST_CHARACTERS: Final = 12
 _FEWEST_WORDS: Final = 3
 _WORD: Final = re.compile(r"\w+")
 _START: Final = re.compile(r"\s*\b(?=\w)|\s+")
+_FIRST_WORD: Final = re.compile(r"\W*\w+")
+_OPEN_SENTENCE: Final = re.compile(r"[^\n.!?:;]*\w *\Z")
 
 
 class Opening:
     """The beginning of a continuation, held back as long as it may not be new.
 
-    It is not new where it repeats the last words of the text so far, whole, three different ones or more, that stand
-    there but once: then it is left out, and a text that repeats itself by nature loses nothing. And it may be the rest
-    of a stop string, which ends the text.
+    It may be the rest of a stop string, which ends the text. And it may be the last words once more, where a server
+    repeats what it was given. But texts repeat themselves too: refrains, rows of tables, a model that goes round in
+    circles. Left out is therefore only what is hardly ever meant: within one sentence, its last words again, whole,
+    three different ones or more, that stood nowhere before and are not said a third time. Whatever else is said twice
+    stays. A text that means such a repetition, just once and without a mark between, loses it where it was cut there.
     """
 
     def __init__(self, said: str, stops: Iterable[str]) -> None:
         self.rests = {stop[size:] for stop in stops for size in range(1, len(stop)) if said.endswith(stop[:size])}
-        self.repeats = {*_last_words(said)}
+        self.rounds = {ending: ending + _FIRST_WORD.findall(ending)[0] for ending in _last_words(said)}
         self.held, self.is_open, self.is_stopped = "", True, False
 
     def feed(self, text: str, *, is_last: bool) -> str:
@@ -40,10 +44,15 @@ class Opening:
         if any(map(self.held.startswith, self.rests)):
             self.is_stopped = True
             return ""
-        if not is_last and any(_is_begun(each, self.held) for each in (*self.rests, *self.repeats)):
+        if not is_last and any(_is_begun(each, self.held) for each in (*self.rests, *self.rounds.values())):
             return ""
         self.is_open = False
-        return self.held[max((len(each) for each in self.repeats if self.held.startswith(each)), default=0) :]
+        return self.held[max(map(self._repeated, self.rounds), default=0) :]
+
+    def _repeated(self, ending: str) -> int:
+        """Return how many characters repeat an ending: its own, or none where it goes on as the next round would."""
+        is_round = self.held.startswith(self.rounds[ending])
+        return len(ending) if self.held.startswith(ending) and not is_round else 0
 
 
 def _is_begun(whole: str, held: str) -> bool:
@@ -52,13 +61,22 @@ def _is_begun(whole: str, held: str) -> bool:
 
 def _last_words(said: str) -> Iterator[str]:
     """Yield the endings of a text that nobody repeats by chance."""
-    for found in _START.finditer(said, max(len(said) - _LAST_WORDS, 0)):
+    sentence = _OPEN_SENTENCE.search(said, max(len(said) - _LAST_WORDS, 0))
+    if sentence is None:
+        return
+    for found in _START.finditer(said, sentence.start()):
         for start in {found.start(), found.end()}:
-            ending = said[start:]
-            words = {*_WORD.findall(ending)}
-            is_long = len(ending) >= _FEWEST_CHARACTERS and len(words) >= _FEWEST_WORDS
-            if is_long and said.find(ending) == start:
+            before, ending = said[max(start - _LAST_WORDS, 0) : start], said[start:]
+            if _is_distinct(before, ending) and said.count(ending.strip()) == 1:
                 yield ending
+
+
+def _is_distinct(before: str, ending: str) -> bool:
+    """Tell whether an ending is long enough, and no round of a text that goes round, which has its last word before."""
+    words = _WORD.findall(ending)
+    if len(ending) < _FEWEST_CHARACTERS or len({*words}) < _FEWEST_WORDS:
+        return False
+    return [*_WORD.findall(before)[-1:], *words].count(words[-1]) == 1
 
 
 class Thinking:

@@ -34,6 +34,14 @@ def fed(opening: Opening, pieces: list[str]) -> str:
         ("no no no no no no", [" no no no no."], " no no no no."),
         ("to be or not, to be or not", [", to be or not."], ", to be or not."),
         ("[0, 0, 0, 0, 0],\n", ["[0, 0, 0, 0, 0],\n"], "[0, 0, 0, 0, 0],\n"),
+        (SAID + ".", [" " + SAID + "."], " " + SAID + "."),  # a refrain
+        (SAID + "\n", [SAID + "\n"], SAID + "\n"),
+        (SAID + "\n" + "- rice, peas, salt", ["\n- rice, peas, salt"], "\n- rice, peas, salt"),
+        ("Drain. Then add the salt", [". Then add the salt"], ". Then add the salt"),
+        (SAID, [" then add the salt", " then", " add"], " then add the salt then add"),  # it goes round
+        (SAID, [" then add the salt", " the"], " the"),
+        (SAID, [" then add the salt"], ""),
+        ("then add the salt, so " + SAID, [" then add the salt"], " then add the salt"),
         ("", ["Boil", " it."], "Boil it."),
     ],
 )
@@ -62,6 +70,31 @@ def test_the_rest_of_a_stop_string_ends_the_text(
 @given(st.lists(st.text("ab <", min_size=1), min_size=1), st.text("ab ", max_size=11))
 def test_new_text_is_never_lost(pieces: list[str], said: str) -> None:
     assert fed(Opening(said, ("<>",)), pieces) == "".join(pieces)
+
+
+WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
+
+
+@given(
+    st.lists(st.sampled_from(WORDS), min_size=1, unique=True),
+    st.sampled_from([" ", ", ", "\n", ". "]),
+    st.integers(3, 5),
+    st.data(),
+)
+def test_a_text_that_goes_round_loses_nothing_wherever_it_is_cut(
+    words: list[str], mark: str, rounds: int, data: st.DataObject
+) -> None:
+    text = "Go: " + mark.join(words * rounds)
+    place = data.draw(st.integers(0, len(text)))
+    pieces = [text[place : place + 5], text[place + 5 :]]
+    assert fed(Opening(text[:place], ()), pieces) == text[place:]
+
+
+@pytest.mark.parametrize("mark", [". ", "\n", "; ", "! ", "\n\n"])
+def test_a_sentence_or_line_said_twice_loses_nothing_wherever_it_is_cut(mark: str) -> None:
+    text = f"So:\n{SAID}{mark}{SAID}{mark}Serve."
+    for place in range(len(text)):
+        assert fed(Opening(text[:place], ()), [text[place:]]) == text[place:]
 
 
 @pytest.mark.parametrize(
