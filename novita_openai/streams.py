@@ -44,7 +44,7 @@ class _Progress:
         is_chat = getattr(kind, "__name__", "") == _CHAT_CHUNK
         self.text_of = _text_of_chat if is_chat else _text_of_completion
         self.is_sound = _is_sound_in_chat if is_chat else _is_sound_in_completion
-        self.text = ""
+        self.texts: list[str] = []
         self.unfinished: dict[int, bool] = {}
 
     def see(self, chunk: Any, response: Any) -> None:
@@ -56,8 +56,8 @@ class _Progress:
         for choice in choices:
             if not (type(choice.index) is int and _is_text(choice.finish_reason) and self.is_sound(choice)):
                 raise _broken(response, "a choice has not the fields of one")
-            if choice.index == 0:
-                self.text += self.text_of(choice) or ""
+            if choice.index == 0 and (text := self.text_of(choice)):
+                self.texts.append(text)
             self.unfinished[choice.index] = self.unfinished.get(choice.index, True) and not choice.finish_reason
         if self.resumption is not None:
             self.resumption.see(chunk)
@@ -72,7 +72,7 @@ class _Progress:
     def survive(self, error: Exception, response: Any) -> Exception:
         """Return an error as the SDK's, with the text so far, where the stream can go on; raise it where not."""
         failure = _translate(error, response)
-        failure.partial_text = self.text  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        failure.partial_text = "".join(self.texts)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         if failure is not error:
             failure.__cause__ = error
         try:
