@@ -33,10 +33,13 @@ _PLAIN: Final[Mapping[str, Any]] = {
     "n": 1, "best_of": 1, "suffix": "", "tools": [], "functions": [], "modalities": ["text"],
     "response_format": {"type": "text"}, "logprobs": None, "top_logprobs": None, "prompt_logprobs": None, "echo": None,
     "guided_json": None, "guided_regex": None, "guided_choice": None, "guided_grammar": None, "json_schema": None,
-    "structured_outputs": None, "regex": None, "ebnf": None, "min_tokens": None,
+    "structured_outputs": None, "grammar": None, "regex": None, "ebnf": None, "min_tokens": None,
 }  # fmt: skip
 # What changes the prompt of a chat in ways that its format does not tell.
-_UNWRITTEN: Final = ("chat_template", "chat_template_kwargs", "enable_thinking", "documents", "continue_final_message")
+_UNWRITTEN: Final = (
+    "chat_template", "chat_template_kwargs", "enable_thinking", "thinking", "reasoning_effort", "documents",
+    "continue_final_message",
+)  # fmt: skip
 
 
 def resumption_of(path: str, body: object, extra: Mapping[str, Any]) -> Resumption | None:
@@ -68,13 +71,13 @@ class Resumption:
     body: Mapping[str, Any]
     first: Any = None
     finish_reason: str | None = None
-    content = ""
     tokens = tokens_before = pending = in_a_row = in_all = 0
     has_given_up = is_to_count = False
     is_plain = True
 
     def __init__(self, asked: Mapping[str, Any]) -> None:
         self.asked, self.opening = asked, Opening("", ())
+        self.contents: list[str] = []
         self.limit = asked.get("max_completion_tokens") or asked.get("max_tokens")
         self.owes_usage = bool((asked.get("stream_options") or {}).get("include_usage"))
 
@@ -95,7 +98,8 @@ class Resumption:
 
     def _note(self, choice: Any) -> bool:
         """Add what a choice says; tell whether that is anything."""
-        self.content += choice.text or ""
+        if choice.text:
+            self.contents.append(choice.text)
         return bool(choice.text)
 
     @property
@@ -124,16 +128,21 @@ class Resumption:
 
     def _plan(self) -> bool:
         """Work out the next request; return False where there is none."""
-        self._continue(self.asked, self.asked["prompt"], self.content)
-        return True
+        return self._continue(self.asked, self.asked["prompt"], "".join(self.contents))
 
-    def _continue(self, body: Mapping[str, Any], prompt: str, said: str) -> None:
+    def _continue(self, body: Mapping[str, Any], prompt: str, said: str) -> bool:
+        try:
+            # A character may come in halves, of which the last may be missing.
+            said = said.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            return False
         self.body = {**body, "prompt": prompt + said}
         if self.limit is not None or self.is_to_count:
             # Where only the usage is missing, one token is asked for, as servers refuse to make none.
             self.body["max_tokens"] = 1 if self.is_to_count or self.limit is None else self.limit - self.tokens
         stop = body.get("stop") or ()
         self.opening = Opening(said, [stop] if isinstance(stop, str) else stop)
+        return True
 
     def end(self) -> Iterator[Any]:
         """Yield the end of a text that has used up its tokens."""
@@ -194,27 +203,35 @@ class ChatResumption(Resumption):
     """A chat's: its prompt is rendered, and reasoning and content are kept apart."""
 
     thinking: Thinking | None = None
-    reasoning = ""
     is_asked_anew = False
 
     def __init__(self, asked: Mapping[str, Any], body: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
         super().__init__(asked)
+        self.thoughts: list[str] = []
         self.own, self.extra = body, {name: value for name, value in extra.items() if name != "separate_reasoning"}
 
     def _note(self, choice: Any) -> bool:
         delta = choice.delta
-        # A field that the SDK does not declare: to ask for it as an attribute would cost an error where it is missing.
-        reasoning = (delta.model_extra or {}).get("reasoning_content")
-        if reasoning:
-            self.reasoning += reasoning
+        # Fields that the SDK does not declare: to ask for one as an attribute would cost an error where it is missing.
+        has_thought = bool(delta.model_extra) and self._think(delta.model_extra)
         if delta.content:
-            self.content += delta.content
+            self.contents.append(delta.content)
         if delta.tool_calls or delta.function_call or delta.refusal:
             self.is_plain = False
-        return bool(reasoning or delta.content)
+        return has_thought or bool(delta.content)
+
+    def _think(self, extra: Mapping[str, Any]) -> bool:
+        """Add a thought; tell whether there is one. What else servers say cannot be gone on with."""
+        said = {name: value for name, value in extra.items() if value}
+        reasoning = said.pop("reasoning_content", "")
+        if said or not isinstance(reasoning, str):
+            self.is_plain = False
+        elif reasoning:
+            self.thoughts.append(reasoning)
+        return bool(reasoning)
 
     def _plan(self) -> bool:
-        self.is_asked_anew = not (self.reasoning or self.content) and not self.is_to_count
+        self.is_asked_anew = not (self.thoughts or self.contents) and not self.is_to_count
         if self.is_asked_anew:
             self.path, self.body = _CHAT, self.asked
             return True
@@ -229,14 +246,16 @@ class ChatResumption(Resumption):
 
         try:
             body = chat_to_completion(**self.own)
-            parts = self._parts_of_prompt(format_for_model(body["model"]), body["prompt"])
+            form = format_for_model(body["model"])
         except PromptError:
             return False
+        parts = self._parts_of_prompt(form, body["prompt"])
         if parts is None or self.own["messages"][-1]["role"] == "assistant":
             return False
         prompt, said, self.thinking = parts
-        self._continue({**body, **self.extra}, prompt, said)
-        return True
+        if any(stop in said for stop in form.stop):
+            return False  # a text about the format: as a prompt, it would end the turn
+        return self._continue({**body, **self.extra}, prompt, said)
 
     def _parts_of_prompt(self, form: PromptFormat, prompt: str) -> tuple[str, str, Thinking | None] | None:
         """Return the prompt and the text so far as the model wrote it, and how to read on; None where that is unsure.
@@ -244,17 +263,18 @@ class ChatResumption(Resumption):
         Without separate reasoning, tags of reasoning are part of the content.
         """
         (opened, blank), thought = form.opening, form.thought
-        if self.reasoning and thought is not None:
-            said = thought.open + self.reasoning.lstrip("\n")
-            if self.content:
-                said = said.rstrip("\n") + thought.close + self.content.lstrip("\n")
-            return prompt.removesuffix(opened), said, Thinking(thought.tags[1], is_over=bool(self.content))
-        if thought is not None and self.content.startswith(thought.tags[0]):
-            return prompt.removesuffix(opened), self.content, None
-        is_open = thought is not None and thought.tags[0] in opened and thought.tags[1] not in opened + self.content
-        if self.reasoning or is_open:
+        reasoning, content = "".join(self.thoughts), "".join(self.contents)
+        if reasoning and thought is not None:
+            said = thought.open + reasoning.lstrip("\n")
+            if content:
+                said = said.rstrip("\n") + thought.close + content.lstrip("\n")
+            return prompt.removesuffix(opened), said, Thinking(thought.tags[1], is_over=bool(content))
+        if thought is not None and content.startswith(thought.tags[0]):
+            return prompt.removesuffix(opened), content, None
+        is_open = thought is not None and thought.tags[0] in opened and thought.tags[1] not in opened + content
+        if reasoning or is_open:
             return None
-        return prompt, self.content if self.content.startswith(blank) else blank + self.content, None
+        return prompt, content if content.startswith(blank) else blank + content, None
 
     def take(self, chunk: Any) -> Iterator[Any]:
         """Yield what a chunk of the continuation adds to the stream."""

@@ -14,6 +14,7 @@ import pytest
 from conftest import Driver
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from server import Reply, Server, chunk, stream
 from structlog.testing import capture_logs
 
 from novita_openai import AsyncOpenAI, OpenAI, RetryPolicy, create_async_client, create_client, prompts
@@ -335,10 +336,14 @@ NOT_RESUMED: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (complete, {"suffix": "!"}),
     (complete, {"prompt": [PROMPT]}),
     (complete, {"extra_body": {"guided_regex": "a+"}}),
+    (complete, {"extra_body": {"grammar": "root ::= [a-z]+"}}),
     (chat, {"n": 2}),
+    (chat, {"logprobs": True}),
     (chat, {"response_format": {"type": "json_object"}}),
     (chat, {"tools": [{"type": "function", "function": {"name": "f"}}]}),
     (chat, {"extra_body": {"enable_thinking": False}}),
+    (chat, {"extra_body": {"thinking": {"type": "disabled"}}}),
+    (chat, {"reasoning_effort": "low"}),
     (chat, {"metadata": {"a": "b"}}),
     (chat, {"model": NO_FORMAT}),
     (chat, {"model": "deepseek/deepseek-v3.2", "messages": [*MESSAGES, {"role": "assistant", "content": "So"}]}),
@@ -375,6 +380,36 @@ def test_reasoning_of_a_model_without_a_format_for_it_is_not_resumed(
     emulator.script.append({"content": TEXT, "reasoning_content": THOUGHT})
     emulator.breaks.append(Fault("close", after=MIDWAY))
     assert fails(driver, chat, openai.APIConnectionError) == ""
+
+
+def test_a_chat_that_writes_the_end_of_a_turn_is_not_resumed(driver: Driver, emulator: BreakingEmulator) -> None:
+    text = " A turn ends with <|eot_id|> there." + TEXT
+    emulator.script.append(text)
+    emulator.breaks.append(Fault("close", after=4000))
+    before = emulator.request_count
+    assert "<|eot_id|>" in fails(driver, chat, openai.APIConnectionError)
+    assert emulator.request_count - before == 1
+
+
+def with_extra(extra: dict[str, Any]) -> Reply:
+    """Return a chat stream that ends too early, with fields besides the content."""
+    first = chunk("Boil")
+    first["choices"][0]["delta"] |= extra
+    return stream(first)
+
+
+@pytest.mark.parametrize("extra", [{"reasoning_content": ["So"]}, {"reasoning": "So"}])
+def test_what_other_servers_say_besides_is_not_resumed(extra: dict[str, Any], driver: Driver, server: Server) -> None:
+    server.script.append(with_extra(extra))
+    elsewhere = driver.of(driver.client.with_options(base_url=server.base_url))
+    assert fails(elsewhere, chat, openai.APIConnectionError) == "Boil"
+    assert len(server.requests) == 1
+
+
+def test_fields_that_say_nothing_do_not_matter(driver: Driver, server: Server) -> None:
+    server.script.extend([with_extra({"reasoning_content": None, "name": ""}), stream(chunk(" it.", "stop"))])
+    elsewhere = driver.of(driver.client.with_options(base_url=server.base_url))
+    assert said(chat(elsewhere, stream_options=None))["text"] == "Boil it."
 
 
 @pytest.mark.parametrize("model", [THINKER, "moonshotai/kimi-k2.5"])

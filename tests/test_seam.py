@@ -143,3 +143,13 @@ def test_a_second_choice_that_nobody_asked_for_is_not_gone_on_with() -> None:
     resumption.see(chunk("Boil"))
     resumption.see(chunk("Cook", index=1))
     assert not resumption.can_go_on()
+
+
+@pytest.mark.parametrize(("pieces", "sent"), [(["Boil \ud83d", "\ude00"], "Boil \U0001f600"), (["Boil \ud83d"], None)])
+def test_a_text_that_ends_within_a_character_is_not_gone_on_with(pieces: list[str], sent: str | None) -> None:
+    resumption = resumption_of("/completions", {"prompt": "Then: "}, {})
+    assert resumption is not None
+    for piece in pieces:
+        resumption.see(chunk(piece))
+    assert resumption.can_go_on() is (sent is not None)
+    assert sent is None or resumption.body["prompt"] == "Then: " + sent
