@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import assert_type
+from typing import Any, assert_type
 
 import openai
 from openai.types import Completion, CreateEmbeddingResponse
@@ -16,15 +16,19 @@ from novita_openai import (
     Action,
     AsyncOpenAI,
     Backoff,
+    BatchReport,
     ErrorRule,
     NovitaOpenAI,
     OpenAI,
     RetryBudget,
     RetryPolicy,
+    batch,
     classify,
     create_async_client,
     create_client,
+    emulator,
     local,
+    prompts,
     retry,
 )
 
@@ -87,3 +91,63 @@ def check_policy(error: Exception) -> None:
 def check_local() -> None:
     with local.LocalModel() as server:
         assert_type(server.base_url, str)
+
+
+def check_resumption() -> None:
+    assert_type(OpenAI(resume_streams=True), NovitaOpenAI)
+    assert_type(create_client(resume_streams=True), NovitaOpenAI)
+    assert_type(create_async_client(resume_streams=True), AsyncOpenAI)
+    client = create_client().with_options(resume_streams=False).copy(resume_streams=None)
+    assert_type(client.resume_streams, bool)
+    OpenAI(resume_streams="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "x"}]
+
+
+def check_chat_over_completions(client: openai.OpenAI, *, stream: bool) -> None:
+    assert_type(prompts.chat(client, model="m", messages=MESSAGES), ChatCompletion)
+    assert_type(prompts.chat(client, model="m", messages=MESSAGES, stream=False, temperature=0), ChatCompletion)
+    chunks = prompts.chat(client, model="m", messages=MESSAGES, stream=True, format="llama-3")
+    assert_type(chunks, prompts.ChatStream)
+    assert_type(next(chunks), ChatCompletionChunk)
+    with chunks:
+        assert_type(list(chunks), list[ChatCompletionChunk])
+    either = prompts.chat(client, model="m", messages=MESSAGES, stream=stream)
+    assert_type(either, ChatCompletion | prompts.ChatStream)
+
+
+async def check_async_chat_over_completions(client: openai.AsyncOpenAI, *, stream: bool) -> None:
+    assert_type(await prompts.achat(client, model="m", messages=MESSAGES), ChatCompletion)
+    chunks = await prompts.achat(client, model="m", messages=MESSAGES, stream=True)
+    assert_type(chunks, prompts.AsyncChatStream)
+    async with chunks:
+        assert_type([chunk async for chunk in chunks], list[ChatCompletionChunk])
+    either = await prompts.achat(client, model="m", messages=MESSAGES, stream=stream)
+    assert_type(either, ChatCompletion | prompts.AsyncChatStream)
+
+
+def check_formats(client: OpenAI) -> None:
+    found = prompts.check(client, "m", format=prompts.get_format("llama-3"))
+    assert_type(found, prompts.Check)
+    assert_type((found.verdict, found.format, found.formats), tuple[str, str | None, tuple[str, ...]])
+
+
+async def check_batch(client: AsyncOpenAI) -> None:
+    report = batch.run("requests.jsonl", "results.jsonl", client=client, concurrency=None, retry_failed=True)
+    assert_type(report, BatchReport)
+    assert_type(await batch.arun("requests.jsonl", "results.jsonl", rpm=60), BatchReport)
+    assert_type((report.failed, report.cost, report.interrupted), tuple[int, float | None, bool])
+    for result in batch.stream([{"custom_id": "a", "body": {}}], client=client):
+        assert_type(result, dict[str, Any])
+    async for result in batch.stream([]):
+        assert_type(result, dict[str, Any])
+    batch.run("requests.jsonl", "results.jsonl", no_such_option=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def check_emulator() -> None:
+    with emulator.Emulator(models=["m"], rpm=60, faults={"reset": 0.1}) as server:
+        assert_type(server, emulator.Emulator)
+        assert_type(server.base_url, str)
+        assert_type(server.requests, list[emulator.Request])
+        server.script.extend(["Boil water.", emulator.Fault("reset", after=100)])
