@@ -1,8 +1,19 @@
 """Going on with a text stream that broke: what to ask next, and what of the answer is new. Pure: no I/O.
 
 The continuation is a completion of the prompt and of the text so far. A chat goes over the completions endpoint too,
-where the format of its model is known; while it has said nothing, it is asked anew. Tokens are counted as chunks that
-hold text: ``max_tokens`` is lessened by them, and the usage is put together from them and from the last request's.
+where the format of its model is known; while it has said nothing, it is asked anew. What a stream breaks by is told in
+:mod:`novita_openai.streams`; a silence breaks it when it is longer than the client's ``timeout``.
+
+Limits. Tokens are counted as chunks that hold text: ``max_tokens`` is lessened by them, and the usage is put together
+from them and from the last request's, so that both are off where a server puts several tokens into a chunk. Without
+``max_tokens`` the server's own limit holds for each request. The part of a stop string that came before the cut has
+been given out. Penalties and ``seed`` begin anew. Each request pays for its prompt and the text so far, and what a
+server made after the cut is paid for as well.
+
+Raised as before, with ``.partial_text``: whatever is not one plain text (tools, ``n``, ``logprobs``, grammars and
+other formats, prompts in lists or tokens, text in fields that are not known); chats of models without a known format,
+that end with the assistant's message, or whose prompt other parameters change; a text so far that ends within a
+character, or in which a turn of the format ends.
 """
 
 from __future__ import annotations
@@ -24,6 +35,7 @@ MOST_IN_A_ROW: Final = 3
 """Resumptions that bring no new text."""
 
 MOST_IN_ALL: Final = 10
+"""Resumptions of one stream."""
 
 _COMPLETIONS: Final = "/completions"
 _CHAT: Final = "/chat/completions"

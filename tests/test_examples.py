@@ -75,6 +75,13 @@ def test_the_batch_example_goes_on(local_model: local.LocalModel) -> None:
     assert lines[2] == "4 of 4 rows, 3 of them from before, 1 sent"
 
 
+def test_the_resumed_stream_example_goes_on_twice(local_model: local.LocalModel) -> None:
+    printed = run(example("resumed_stream.py"), local_model)
+    assert printed.count("stream.resumed") == printed.count(" and| serve| it| hot|.|") == 2
+    assert "asked again: USER: How do I make pasta?" in printed
+    assert "asked again: /completions {" in printed
+
+
 def test_the_errors_example_shows_notes(local_model: local.LocalModel) -> None:
     printed = run(example("errors.py"), local_model)
     assert "AuthenticationError, to FAIL: The API key" in printed
