@@ -117,7 +117,7 @@ def size_of(base_url: str) -> int:
 
 
 def test_a_completion_cut_at_every_byte_is_whole(emulator: BreakingEmulator) -> None:
-    text = " Boil."
+    text = " Là 😀."
     emulator.script.append(rest_of(text))
     size = size_of(emulator.base_url)
     emulator.script.extend([rest_of(text)] * 4 * size)
