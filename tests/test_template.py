@@ -36,6 +36,10 @@ THINKING = (
     "<|{{ m.role }}|>{% if m.role == 'assistant' and loop.last %}<think></think>{{ text.lstrip('\n') }}"
     "{% else %}{{ text }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+NAMED = (
+    "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
 SAYS = "{% for m in messages %}<{{ m.role[0] }}>{{ TEXT }}</>{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
 
 
@@ -238,6 +242,11 @@ def test_texts_at_which_a_template_breaks_are_refused() -> None:
         made.render(chat(" a"))
 
 
+def test_a_text_that_goes_on_as_separators_begin_is_read_whole() -> None:
+    made, messages = derived(NAMED), chat("<|im_start|>x", "<|", "\n<", system="s")
+    assert made.parse(made.render(messages)) == messages
+
+
 def test_a_template_that_takes_too_long_on_some_text_is_no_format() -> None:
     much = "{% for i in range(99999) %}{{ 'x' * 99 }}{% endfor %}"
     endless = "{% for m in messages %}{% if 'go' in m.content %}" + much + "{% endif %}"
@@ -327,7 +336,7 @@ TEXTS = st.text(max_size=30) | st.sampled_from(
 )
 
 
-@pytest.mark.parametrize("source", [MARKUP, FIRST, LAST, THINKING, says("m.content|trim")])
+@pytest.mark.parametrize("source", [MARKUP, NAMED, FIRST, LAST, THINKING, says("m.content|trim")])
 @settings(max_examples=60, deadline=None)
 @given(texts=st.lists(st.lists(TEXTS, max_size=3).map("".join), min_size=1, max_size=6), system=st.none() | TEXTS)
 def test_no_prompt_is_silently_wrong(source: str, texts: list[str], system: str | None) -> None:

@@ -26,12 +26,17 @@ def cores_of(separators: Iterable[str]) -> tuple[str, ...]:
 
 
 def shared_start(separators: Iterable[str]) -> str:
-    """Return what separators start with in common, if it is rare and stands nowhere else in them; else nothing."""
+    """Return what separators start with in common, if it is rare and stands nowhere else in them; else nothing.
+
+    Nor may one end with the beginning of it, which would seem to start there if the text after it goes on so.
+    """
     known = [*separators]
     first, last = min(known, default=""), max(known, default="")
     size = next((place for place, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
     start = first[:size]
-    return start if _is_strange(start) and all(text.count(start) == 1 for text in known) else ""
+    beginnings = tuple(start[:length] for length in range(1, size))
+    alone = all(text.count(start) == 1 and not text.endswith(beginnings) for text in known)
+    return start if alone and _is_strange(start) else ""
 
 
 def _parts(text: str) -> Iterator[str]:
