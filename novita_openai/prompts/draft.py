@@ -40,6 +40,9 @@ class Draft:
     edges: set[str] = field(default_factory=set)
     lost_endings: set[str] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self._lost = Losses(self.markers, self.ends, self.blanks, self.edges, self.lost_endings)  # as they will be
+
     @property
     def has_system(self) -> bool:
         """Tell whether the format has a place for a system message."""
@@ -81,7 +84,7 @@ class Draft:
 
     def lose_endings(self) -> None:
         """Refuse histories that ask for no reply."""
-        self.lost_endings = {Ending.CLOSED, Ending.PREFILL}
+        self.lost_endings |= {Ending.CLOSED, Ending.PREFILL}
 
     def loses(self, role: str, marker: str) -> bool:
         """Tell whether texts of a role that hold a marker are refused, somewhere at least."""
@@ -125,7 +128,7 @@ class Draft:
         texts = [
             _STRIP[self._trim(pair)](text) for pair, (_, text) in zip(pairwise([START, *roles]), chat, strict=True)
         ]
-        if self.losses is not None and self.losses.first([*zip(roles, texts, strict=True)], ending) is not None:
+        if self._lost.first([*zip(roles, texts, strict=True)], ending) is not None:
             return None
         if self.system_in == "last" and roles[0] == "system":
             if roles[-1] != "user":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
 from novita_openai.prompts.messages import PromptError, Turn
 from novita_openai.prompts.table import Ending, Table
 
-__all__ = ["Losses", "refuse_blanks", "refuse_losses"]
+__all__ = ["FINAL_REPLY", "Losses", "refuse_blanks", "refuse_losses"]
 
 FINAL_REPLY: Final = "final"
 """In ``edges``: the assistant's message that ends a history for which no reply is asked."""
@@ -27,15 +28,17 @@ class Losses:
 
     markers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     ends: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
-    blanks: frozenset[str] = frozenset()
-    edges: frozenset[str] = frozenset()
-    endings: frozenset[str] = frozenset()
+    blanks: AbstractSet[str] = frozenset()
+    edges: AbstractSet[str] = frozenset()
+    endings: AbstractSet[str] = frozenset()
 
     def first(self, rows: Sequence[tuple[str, str]], ending: str) -> tuple[int, str] | None:
         """Return the place of the first message that is not kept, and why; None where all are."""
         last = len(rows) - 1
         if ending in self.endings:
             return last, f"the published template has no history that ends so ({ending})"
+        if not (self.markers or self.ends or self.blanks or self.edges):
+            return None
         for place, (role, text) in enumerate(rows):
             is_final = place == last and role == "assistant" and ending != Ending.REPLY
             problem = self._problem(role, text, is_final=is_final)

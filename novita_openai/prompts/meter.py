@@ -20,6 +20,7 @@ MOST_SECONDS: Final = 5.0
 """How long all the renderings of a derivation may take; a well-meant one takes 0.0001."""
 
 _LIGHT: Final = frozenset({bool, type(None)})
+_HOLDING: Final = frozenset({dict, int, list, tuple})
 
 
 class TemplateError(ValueError):
@@ -66,19 +67,25 @@ class Meter:
 
     def weigh(self, value: Any) -> Any:
         """Charge for a value with all that it holds and return it; the items of a generator, as they come."""
-        if type(value) is str:
+        kind = type(value)
+        if kind is str:
             self.charge(len(value))
-            return value
-        if type(value) in _LIGHT:
+        elif kind in _LIGHT:
             self.charge(1)
-            return value
-        if isinstance(value, Iterator) and not hasattr(value, "__len__"):
+        elif kind not in _HOLDING and isinstance(value, Iterator) and not hasattr(value, "__len__"):
             return map(self.weigh, value)
-        self.charge(weight(value, MOST_WORK))
+        else:
+            self.charge(weight(value, MOST_WORK))
         return value
 
     def foresee(self, operands: Iterable[Any]) -> None:
-        """Refuse a step in Python whose result could be too large to be made before it is weighed."""
+        """Refuse a step in Python whose result could be too large to be made before it is weighed.
+
+        What it makes of one value alone, and no number, grows with that only, which was weighed when it was made.
+        """
+        operands = [operand for operand in operands if type(operand) not in _LIGHT]
+        if len(operands) == 1 and not isinstance(operands[0], int):
+            return
         first = second = 1
         for operand in operands:
             extent = len(operand) if type(operand) is str else _extent(operand)
@@ -96,7 +103,7 @@ def weight(value: Any, most: int) -> int:
     while rest and weight <= most:
         value = rest.pop()
         weight += 1
-        if isinstance(value, str):
+        if type(value) is str or isinstance(value, str):
             weight += len(value)
         elif isinstance(value, int):
             weight += value.bit_length() // 8

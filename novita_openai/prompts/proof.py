@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from novita_openai.prompts.draft import Draft, Turn
 from novita_openai.prompts.jinja import TemplateError
+from novita_openai.prompts.losses import FINAL_REPLY
 from novita_openai.prompts.table import Ending
 
 if TYPE_CHECKING:
@@ -22,10 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["prove"]
 
 Chat = tuple[Turn, ...]
+History = tuple[tuple[str, ...], str]
+"""The roles of a chat, and how it ends."""
+
 Text = Callable[[int], str]
 """A text by its place in a chat."""
 
 _ROLES: Final = ("system", "user", "assistant")
+_CLOSED_ROLES: Final = ("user", "assistant", "user", "assistant")
+_FINAL_PLACE: Final = len(_CLOSED_ROLES) - 1
 _PLAIN: Final = (
     "Wie heißt die Hauptstadt?\n\nBitte kurz: 東京 oder Kyōto? 🙂",
     '```python\ndef answer():\n    return {"a": [1, 2]}\n```\n\n1. Yes.\n2. "No" & <b>maybe</b>.',
@@ -45,10 +51,14 @@ class _Proof:
     draft: Draft
     written: dict[tuple[Chat, bool], str | None] = field(default_factory=dict)
 
-    def holds(self, chat: Chat, ending: str = Ending.REPLY, *, refused: bool = True) -> bool:
-        """Tell whether the draft writes a chat as the template does, ``refused`` where the draft refuses it."""
+    def holds(self, chat: Chat, ending: str = Ending.REPLY) -> bool:
+        """Tell whether the draft writes a chat as the template does, or refuses it."""
+        return self._verdict(chat, ending) is not False
+
+    def _verdict(self, chat: Chat, ending: str) -> bool | None:
+        """Return whether the draft writes what the template does, None where it refuses the chat."""
         ours = self.draft.write(chat, ending)
-        return refused if ours is None else ours == self._theirs(chat, reply=ending == Ending.REPLY)
+        return None if ours is None else ours == self._theirs(chat, reply=ending == Ending.REPLY)
 
     def _theirs(self, chat: Chat, *, reply: bool) -> str | None:
         """Return what the template writes, None where it refuses the chat."""
@@ -64,23 +74,35 @@ class _Proof:
                 raise
             return None
 
-    def holds_open(self, roles: Sequence[str], text: Text, *, refused: bool = True) -> bool:
-        """Tell whether texts of these roles are kept in every place of a history that asks for a reply."""
-        shape = (*("system",) * self.draft.has_system, "user", "assistant", "user")
-        return self.holds(_texts(shape, roles, text), refused=refused)
-
-    def holds_closed(self, roles: Sequence[str], text: Text, *, refused: bool = True) -> bool:
-        """Tell whether texts of these roles are kept in one without a system message, closed where it can be."""
-        if Ending.CLOSED in self.draft.lost_endings:
-            return self.holds(_texts(("user", "assistant", "user"), roles, text), refused=refused)
-        return self.holds(
-            _texts(("user", "assistant", "user", "assistant"), roles, text), Ending.CLOSED, refused=refused
-        )
-
     def failing(self, text: Text, roles: Sequence[str] = _ROLES) -> list[str]:
-        """Return those of the roles whose texts are not kept: all are tried together first, unless one refuses them."""
-        checks = [holds for holds in (self.holds_open, self.holds_closed) if not holds(roles, text, refused=False)]
-        return [role for role in roles if not all(holds([role], text) for holds in checks)]
+        """Return those of the roles whose texts are neither kept nor refused, in some place of a history."""
+        failing: list[str] = []
+        for history in (self.open_history, self.closed_history):
+            failing += self.failing_in(history, text, [role for role in roles if role not in failing])
+        return failing
+
+    @property
+    def open_history(self) -> History:
+        """The roles of a history that asks for a reply, with a system message where there can be one."""
+        return (*("system",) * self.draft.has_system, "user", "assistant", "user"), Ending.REPLY
+
+    @property
+    def closed_history(self) -> History:
+        """The roles of a history without a system message, closed where it can be."""
+        if Ending.CLOSED in self.draft.lost_endings:
+            return ("user", "assistant", "user"), Ending.REPLY
+        return _CLOSED_ROLES, Ending.CLOSED
+
+    def failing_in(self, history: History, text: Text, roles: Sequence[str]) -> list[str]:
+        """Return the roles that fail in one history: all of which the texts are not refused are tried together first."""
+        shape, ending = history
+        verdict = self._verdict(_texts(shape, roles, text), ending)
+        if verdict is None:
+            roles = [role for role in roles if self.draft.write(_texts(shape, [role], text), ending) is not None]
+            verdict = self._verdict(_texts(shape, roles, text), ending) if roles else True
+        if verdict:
+            return []
+        return [role for role in roles if not self.holds(_texts(shape, [role], text), ending)]
 
 
 def prove(probe: Probe, draft: Draft) -> None:
@@ -107,6 +129,11 @@ def _always(content: str) -> Text:
 
 def _edged(shift: int, place: int) -> str:
     return f"{_EDGES[place + shift]}{_WORD}{place}{_EDGES[place + shift]}"
+
+
+def _but_final(text: Text) -> Text:
+    """Return the texts with a word as the reply that ends a closed history."""
+    return lambda place: f"{_WORD}{place}" if place == _FINAL_PLACE else text(place)
 
 
 def _lose(proof: _Proof, role: str, marker: str) -> None:
@@ -141,7 +168,8 @@ def _prove_chats(proof: _Proof) -> None:
 def _prove_edges(proof: _Proof, text: Text) -> None:
     """Find the roles whose texts lose some white space at their ends, in another way than was seen."""
     for role in proof.failing(text, [role for role in _ROLES if role not in proof.draft.edges]):
-        proof.draft.edges.add("final" if proof.holds_open([role], text) else role)
+        is_final = role == "assistant" and not proof.failing(_but_final(text), [role])
+        proof.draft.edges.add(FINAL_REPLY if is_final else role)
 
 
 def _kept_by(draft: Draft, markers: Sequence[str]) -> dict[tuple[str, ...], list[str]]:

@@ -90,12 +90,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
         del self.globals["lipsum"]
 
     def _metered(self, run: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a filter or method that foresees and weighs."""
+        """Return a filter that foresees and weighs."""
+        first = int(hasattr(run, "jinja_pass_arg"))  # before it stands what Jinja itself passes
+        foresee, weigh = self.meter.foresee, self.meter.weigh
 
         @wraps(run)
         def metered(*operands: Any, **options: Any) -> Any:
-            self.meter.foresee([*operands, *options.values()])
-            return self.meter.weigh(run(*operands, **options))
+            foresee([*operands[first:], *options.values()])
+            return weigh(run(*operands, **options))
 
         return metered
 
