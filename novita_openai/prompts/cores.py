@@ -53,7 +53,7 @@ def _is_strange(text: str) -> bool:
 
 
 def _can_overlap(text: str) -> bool:
-    return any(text[start] == text[0] and text.startswith(text[start:]) for start in range(1, len(text)))
+    return any(place and text.startswith(text[place:]) for place in _places(text[0], text))
 
 
 def doubtful_parts(ways: Sequence[Way], exits: Sequence[Way], cores: Sequence[str]) -> Iterator[str]:

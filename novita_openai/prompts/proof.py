@@ -6,7 +6,7 @@ ending, or some texts, which its format then refuses. What it must not lose are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -26,8 +26,8 @@ Chat = tuple[Turn, ...]
 History = tuple[tuple[str, ...], str]
 """The roles of a chat, and how it ends."""
 
-Text = Callable[[int], str]
-"""A text by its place in a chat."""
+Text = Callable[[str, int], str]
+"""A text by its role and its place in a chat."""
 
 _ROLES: Final = ("system", "user", "assistant")
 _CLOSED_ROLES: Final = ("user", "assistant", "user", "assistant")
@@ -94,15 +94,19 @@ class _Proof:
         return _CLOSED_ROLES, Ending.CLOSED
 
     def failing_in(self, history: History, text: Text, roles: Sequence[str]) -> list[str]:
-        """Return the roles that fail in one history: all of which the texts are not refused are tried together first."""
+        """Return the roles that fail in one history; all whose texts are not refused are tried together first."""
         shape, ending = history
-        verdict = self._verdict(_texts(shape, roles, text), ending)
+        roles = [role for role in roles if role in shape]
+        verdict = self._verdict(_texts(shape, roles, text), ending) if roles else True
         if verdict is None:
             roles = [role for role in roles if self.draft.write(_texts(shape, [role], text), ending) is not None]
             verdict = self._verdict(_texts(shape, roles, text), ending) if roles else True
         if verdict:
             return []
-        return [role for role in roles if not self.holds(_texts(shape, [role], text), ending)]
+        *others, last = roles
+        failing = [role for role in others if not self.holds(_texts(shape, [role], text), ending)]
+        # if nothing else fails, it is the last one's text that does
+        return failing if failing and self.holds(_texts(shape, [last], text), ending) else [*failing, last]
 
 
 def prove(probe: Probe, draft: Draft) -> None:
@@ -118,22 +122,23 @@ def prove(probe: Probe, draft: Draft) -> None:
             _lose(proof, role, marker)
     searched = [marker for marker in probe.template.suspects.searched if marker.strip()]
     for markers in (searched, searched[::-1]):
-        for kept, roles in _kept_by(draft, markers).items():
-            for role in proof.failing(_row(kept), roles):
-                _lose_together(proof, role, [*kept])
+        kept = {role: [marker for marker in markers if not draft.loses(role, marker)] for role in _ROLES}
+        several = [role for role in _ROLES if len(kept[role]) > 1]
+        for role in proof.failing(_rows(kept), several):
+            _lose_together(proof, role, kept[role])
 
 
 def _always(content: str) -> Text:
-    return lambda _: content
+    return lambda *_: content
 
 
-def _edged(shift: int, place: int) -> str:
+def _edged(shift: int, _: str, place: int) -> str:
     return f"{_EDGES[place + shift]}{_WORD}{place}{_EDGES[place + shift]}"
 
 
 def _but_final(text: Text) -> Text:
     """Return the texts with a word as the reply that ends a closed history."""
-    return lambda place: f"{_WORD}{place}" if place == _FINAL_PLACE else text(place)
+    return lambda role, place: f"{_WORD}{place}" if place == _FINAL_PLACE else text(role, place)
 
 
 def _lose(proof: _Proof, role: str, marker: str) -> None:
@@ -147,7 +152,7 @@ def _lose(proof: _Proof, role: str, marker: str) -> None:
 
 def _texts(shape: Sequence[str], roles: Sequence[str], text: Text) -> Chat:
     """Return a chat of this shape with the texts in messages of some roles, and a word in the others."""
-    return tuple((role, text(place) if role in roles else f"{_WORD}{place}") for place, role in enumerate(shape))
+    return tuple((role, text(role, place) if role in roles else f"{_WORD}{place}") for place, role in enumerate(shape))
 
 
 def _prove_chats(proof: _Proof) -> None:
@@ -155,7 +160,7 @@ def _prove_chats(proof: _Proof) -> None:
 
     def holds(count: int, ending: str = Ending.REPLY, *, system: bool = False) -> bool:
         roles = ("system",) * system + ("user", "assistant") * (count // 2) + ("user",) * (count % 2)
-        return proof.holds(_texts(roles, roles, lambda place: f"{_PLAIN[place % len(_PLAIN)]} {place}"), ending)
+        return proof.holds(_texts(roles, roles, lambda _, place: f"{_PLAIN[place % len(_PLAIN)]} {place}"), ending)
 
     if not holds(9):
         raise TemplateError("content altered", "plain texts are not written as they are")
@@ -172,16 +177,6 @@ def _prove_edges(proof: _Proof, text: Text) -> None:
         proof.draft.edges.add(FINAL_REPLY if is_final else role)
 
 
-def _kept_by(draft: Draft, markers: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
-    """Return the markers that roles keep one by one, if there are several, and the roles that do."""
-    kept: dict[tuple[str, ...], list[str]] = {}
-    for role in _ROLES:
-        mine = tuple(marker for marker in markers if not draft.loses(role, marker))
-        if len(mine) > 1:
-            kept.setdefault(mine, []).append(role)
-    return kept
-
-
 def _lose_together(proof: _Proof, role: str, markers: list[str]) -> None:
     """Refuse markers until the others are kept together."""
     while proof.failing(_row(markers), [role]):
@@ -192,6 +187,10 @@ def _lose_together(proof: _Proof, role: str, markers: list[str]) -> None:
 
 def _row(markers: Sequence[str]) -> Text:
     return _always(_WORD.join(markers))
+
+
+def _rows(markers: Mapping[str, Sequence[str]]) -> Text:
+    return lambda role, _: _WORD.join(markers[role])
 
 
 def _fewest(proof: _Proof, role: str, markers: Sequence[str]) -> list[str]:
