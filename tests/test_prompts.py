@@ -249,6 +249,8 @@ def test_a_completion_is_a_message(name: str, text: str, message: dict[str, str]
         ({"system_in": "middle"}, "system_in"),
         ({"separators": {("user", "assistant"): ""}}, "tells them apart"),
         ({"separators": {("start", "user"): "<s>x"}, "bos": "<s>"}, "BOS"),
+        ({"separators": {("start", "user"): "U: ", ("start", "asked"): "Q: "}}, "go on"),
+        ({"separators": {("start", "asked"): "Q: "}}, "go on"),
     ],
 )
 def test_a_wrong_description_is_refused(fields: dict[str, Any], words: str) -> None:
@@ -274,6 +276,46 @@ def test_an_own_format_may_end_a_history_with_another_header() -> None:
     assert "starts with" in str(problem(fmt.parse, "U: How?\nA: So.\n."))
     assert {fmt: 1}[fmt] == 1
     assert "no assistant" not in str(problem(fmt.render, [*ANSWERED, ANSWERED[1]]))
+
+
+def test_an_own_format_may_go_on_with_the_header_before_the_question() -> None:
+    separators = {
+        ("start", "user"): "U: ",
+        ("start", "asked"): "U: Think! ",
+        ("start", "system"): "S: ",
+        ("system", "user"): "\nU: ",
+        ("system", "asked"): "\nU: Think! ",
+        ("user", "assistant"): "\nA: ",
+        ("assistant", "user"): "\nU: ",
+        ("assistant", "asked"): "\nU: Think! ",
+        ("assistant", "end"): "\n.",
+        ("user", "reply"): "\nA:",
+    }
+    fmt = PromptFormat(name="own", separators=separators)
+    for messages in (ASKED, [*ANSWERED, *ASKED], [{"role": "system", "content": "s"}, *ANSWERED, *ASKED]):
+        prompt = fmt.render(messages)
+        assert prompt.count("Think! ") == 1
+        assert prompt.endswith(f"U: Think! {ASKED[0]['content']}\nA:")
+        assert fmt.parse(prompt) == messages
+    assert fmt.render(ANSWERED, reply=False) == "U: How?\nA: So.\n."
+    found = problem(fmt.parse, "U: How?\nA: So.\nU: How?\nA:")
+    assert "starts with 'Think! '" in str(found)
+    assert found.offset == 18
+
+
+def test_a_default_system_text_is_dropped_only_where_it_is_written_before_every_question() -> None:
+    separators = {
+        ("start", "user"): "<s>Be kind.</s><u>",
+        ("start", "asked"): "<s>Be kind.</s><u>Think! ",
+        ("start", "system"): "<s>",
+        ("system", "user"): "</s><u>",
+        ("system", "asked"): "</s><u>Think! ",
+        ("user", "reply"): "</u>",
+    }
+    kind = [{"role": "system", "content": "Be kind."}, *ASKED]
+    assert PromptFormat(name="own", separators=separators).normalize(kind) == ASKED
+    fmt = PromptFormat(name="own", separators={**separators, ("start", "asked"): "<s>Be kind.</s><u>Hm. "})
+    assert fmt.parse(fmt.render(kind)) == fmt.normalize(kind) == kind
 
 
 def test_a_reply_that_must_think_has_to_have_a_place() -> None:

@@ -40,6 +40,10 @@ NAMED = (
     "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
 )
+HINTED = (
+    "{% for m in messages %}<{{ m.role }}>{% if m.role == 'user' and loop.last and add_generation_prompt %}Think! "
+    "{% endif %}{{ m.content }}</>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 SAYS = "{% for m in messages %}<{{ m.role[0] }}>{{ TEXT }}</>{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
 
 
@@ -64,7 +68,7 @@ def says(text: str) -> str:
     return SAYS.replace("TEXT", text)
 
 
-@pytest.mark.parametrize("source", [MARKUP, FIRST, LAST, THINKING, says("m.content|trim"), says("m.content")])
+@pytest.mark.parametrize("source", [MARKUP, FIRST, LAST, THINKING, HINTED, says("m.content|trim"), says("m.content")])
 @pytest.mark.parametrize("system", [None, "Be brief."])
 def test_what_renders_is_what_the_template_writes_and_reads_back(source: str, system: str | None) -> None:
     made = derived(source)
@@ -242,6 +246,20 @@ def test_texts_at_which_a_template_breaks_are_refused() -> None:
         made.render(chat(" a"))
 
 
+def test_another_header_before_the_question_is_found() -> None:
+    made = derived(HINTED)
+    assert made.render(chat("a", "b", "c")) == "<user>a</><assistant>b</><user>Think! c</><assistant>"
+    assert made.render(chat("a", "b"), reply=False) == "<user>a</><assistant>b</>"
+
+
+def test_a_system_text_that_runs_into_two_headers_is_refused() -> None:
+    hinted = FIRST.replace("m.content + ' [/INST]'", "('Think! ' if loop.last else '') + m.content + ' [/INST]'")
+    made = derived(hinted)
+    assert made.render(chat("a", "b", "c")) == "[INST] a [/INST] b</s>[INST] Think! c [/INST]"
+    with pytest.raises(PromptError, match="system"):
+        made.render(chat("a", system="s"))
+
+
 def test_a_text_that_goes_on_as_separators_begin_is_read_whole() -> None:
     made, messages = derived(NAMED), chat("<|im_start|>x", "<|", "\n<", system="s")
     assert made.parse(made.render(messages)) == messages
@@ -320,6 +338,8 @@ def test_the_generation_tag_is_understood() -> None:
         ("content moved", "{% for m in messages|reverse %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"),
         ("content altered", says("m.content|replace('\n\n', '\n')")),
         ("position-dependent", says("loop.index ~ ':' ~ m.content")),
+        ("position-dependent", says("m.content").replace("m.role[0]", "'q' if loop.last else m.role[0]")),
+        ("position-dependent", says("'!' * (m == messages[-1]) ~ m.content")),
         ("not readable", "{% for m in messages %}{{ m.content }}{% endfor %}"),
         ("not readable", "{% for m in messages %}{{ m.content }} {% endfor %}"),
     ],
@@ -336,7 +356,7 @@ TEXTS = st.text(max_size=30) | st.sampled_from(
 )
 
 
-@pytest.mark.parametrize("source", [MARKUP, NAMED, FIRST, LAST, THINKING, says("m.content|trim")])
+@pytest.mark.parametrize("source", [MARKUP, NAMED, FIRST, LAST, THINKING, HINTED, says("m.content|trim")])
 @settings(max_examples=60, deadline=None)
 @given(texts=st.lists(st.lists(TEXTS, max_size=3).map("".join), min_size=1, max_size=6), system=st.none() | TEXTS)
 def test_no_prompt_is_silently_wrong(source: str, texts: list[str], system: str | None) -> None:

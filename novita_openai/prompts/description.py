@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from novita_openai.prompts.table import END, REPLY, START
+from novita_openai.prompts.table import ASKED, END, REPLY, START
 
 if TYPE_CHECKING:
     from novita_openai.prompts.losses import Losses
@@ -25,7 +25,8 @@ class Description:
     ``separators`` are keyed by (previous, next): roles (``system``, ``user``, ``assistant``, ``tool``, and ``reasoned``
     for an assistant's message that starts with a thought), ``start``, ``reply`` (the prompt is ready for the
     assistant), ``end`` (a closed history) and ``final`` (before an assistant's message that ends the history, where
-    that differs). A pair without a separator is an order that the format has not.
+    that differs) and ``asked`` (before the user's message that asks for the reply, where the header goes on). A pair
+    without a separator is an order that the format has not.
 
     ``bos`` is the text that begins a sequence, written only when asked for: completions servers add it themselves.
     ``trim`` says what is stripped from a role's texts (``"left"``, ``"right"``, ``"both"``), keyed by role, or by
@@ -58,6 +59,8 @@ class Description:
         for pair, text in self.separators.items():
             if not text and pair[0] != START and pair[1] not in (END, REPLY):
                 raise ValueError(f"format {self.name!r}: nothing between {pair[0]} and {pair[1]} tells them apart")
+            if pair[1] == ASKED and not text.startswith(self.separators.get((pair[0], "user"), f"{text}?")):
+                raise ValueError(f"format {self.name!r}: the separator {pair} does not go on where the user's ends")
             if pair[0] == START and self.bos and text.startswith(self.bos):
                 raise ValueError(f"format {self.name!r}: the separator {pair} holds the BOS, which stands apart")
         if len(self.stop) > MOST_STOPS:

@@ -10,7 +10,7 @@ from typing import Final
 from novita_openai.prompts.format import PromptFormat
 from novita_openai.prompts.jinja import TemplateError
 from novita_openai.prompts.losses import Losses
-from novita_openai.prompts.table import END, FINAL, REPLY, START, Ending
+from novita_openai.prompts.table import ASKED, END, REPLY, START, Ending, last_key
 
 __all__ = ["Draft", "Turn"]
 
@@ -27,8 +27,12 @@ _STRIP: Final[Mapping[str, Callable[[str], str]]] = {
 
 @dataclass
 class Draft:
-    """What a template writes around the texts, and what it does not keep; the fields are those of ``PromptFormat``."""
+    """What a template writes around the texts, and what it does not keep; the fields are those of ``PromptFormat``.
 
+    With ``asks`` it may write another header before the user's message that asks for the reply.
+    """
+
+    asks: bool = False
     separators: dict[tuple[str, str], str] = field(default_factory=dict)
     bos: str = ""
     trim: dict[str | tuple[str, str], str] = field(default_factory=dict)
@@ -62,18 +66,31 @@ class Draft:
 
     def put(self, pair: tuple[str, str], text: str) -> None:
         """Note what stands between two roles; raise TemplateError where something else did."""
+        previous, role = pair
         known = self.separators.setdefault(pair, text)
-        if known != text:
-            previous, role = pair
+        begins = self.separators.get((previous, "user"), "") if role == ASKED else ""
+        if known != text or not text.startswith(begins):
             problem = f"from {previous} to {role} it writes {known!r}, but also {text!r}"
             raise TemplateError("position-dependent", problem)
 
-    def between(self, pair: tuple[str, str], *, final: bool = False) -> str:
+    def note(self, roles: Sequence[str], gaps: Sequence[str], ending: str = REPLY) -> None:
+        """Note what stands around the texts of a chat."""
+        pairs = [*pairwise((START, *roles, ending))]
+        if self.asks and ending == REPLY:
+            pairs[-2] = pairs[-2][0], ASKED
+        for pair, gap in zip(pairs, gaps, strict=True):
+            self.put(pair, gap)
+
+    def pieces(self, roles: Sequence[str], ending: str = Ending.REPLY) -> list[str]:
+        """Return what stands around the texts of a chat; raise KeyError where the format has no such order."""
+        *pairs, last, tail = pairwise([START, *roles, REPLY if ending == Ending.REPLY else END])
+        special = last[0], last_key(last[1], ending)
+        return [self._between(pair) for pair in (*pairs, special if special in self.separators else last, tail)]
+
+    def _between(self, pair: tuple[str, str]) -> str:
         """Return what stands between two roles, before and after a folded system message too."""
         if self.system_in and "system" in pair:
             return self.joins.get(pair, self.separators.get((START, "user"), ""))
-        if final and (pair[0], FINAL) in self.separators:
-            return self.separators[pair[0], FINAL]
         return self.separators[pair]
 
     def drop_system(self) -> None:
@@ -140,10 +157,8 @@ class Draft:
         return self.trim.get(pair, self.trim.get(pair[1], "none"))
 
     def _joined(self, roles: Sequence[str], texts: Sequence[str], ending: str) -> str | None:
-        *pairs, last, tail = pairwise([START, *roles, REPLY if ending == Ending.REPLY else END])
-        is_final = ending != Ending.REPLY and roles[-1] == "assistant"
         try:
-            pieces = [*map(self.between, pairs), self.between(last, final=is_final), self.between(tail)]
+            pieces = self.pieces(roles, ending)
         except KeyError:
             return None
         return self.bos + "".join(chain.from_iterable(zip(pieces, [*texts, ""], strict=True)))

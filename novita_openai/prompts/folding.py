@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from novita_openai.prompts.dates import PLACEHOLDER
-from novita_openai.prompts.table import START
+from novita_openai.prompts.table import ASKED, START
 
 if TYPE_CHECKING:
     from novita_openai.prompts.description import Description
@@ -43,15 +43,12 @@ def without_default(turns: list[Turn], description: Description) -> list[Turn]:
     """Return the turns without a system message that says what the format says without one."""
     if [turn.role for turn in turns[:2]] not in (["system", "user"], ["system", "assistant"]):
         return turns
-    role = turns[1].role
-    pieces = [description.separators.get(pair) for pair in ((START, role), (START, "system"), ("system", role))]
-    if (
-        None not in pieces
-        and PLACEHOLDER not in f"{pieces[0]}"
-        and pieces[0] == f"{pieces[1]}{turns[0].text}{pieces[2]}"
-    ):
-        return turns[1:]
-    return turns
+    known = description.separators
+    for role in (turns[1].role, ASKED) if (START, ASKED) in known else (turns[1].role,):
+        pieces = [known.get(pair) for pair in ((START, role), (START, "system"), ("system", role))]
+        if None in pieces or PLACEHOLDER in f"{pieces[0]}" or pieces[0] != f"{pieces[1]}{turns[0].text}{pieces[2]}":
+            return turns
+    return turns[1:]
 
 
 def default_of(separators: Mapping[tuple[str, str], str]) -> str | None:

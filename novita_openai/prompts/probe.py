@@ -15,7 +15,7 @@ from novita_openai.prompts.draft import Draft, Turn
 from novita_openai.prompts.jinja import ChatTemplate, TemplateError
 from novita_openai.prompts.table import END, FINAL, REPLY, START
 
-__all__ = ["Probe", "observe"]
+__all__ = ["Probe", "chat_roles", "observe"]
 
 _LEFT: Final = "\n \t"
 _RIGHT: Final = "\t \n"
@@ -62,36 +62,47 @@ def _cut(prompt: str, words: Sequence[str], roles: Sequence[str]) -> list[str]:
 
 def observe(probe: Probe) -> Draft:
     """Return what the template writes for the usual orders of roles; raise TemplateError if not even a chat works."""
-    draft = Draft()
-    for count in (1, 5):
-        _note(draft, _chat(count), probe.gaps(_chat(count)))
+    draft = _observe_chats(probe)
     _observe_system(probe, draft)
     _observe_endings(probe, draft)
     _observe_trims(probe, draft)
     return draft
 
 
-def _chat(count: int) -> tuple[str, ...]:
+def _observe_chats(probe: Probe) -> Draft:
+    """Return what is written around users' and assistants' texts; the last user's header may go on where others end."""
+    try:
+        return _noted(probe, Draft(), 5)
+    except TemplateError as error:
+        if error.property != "position-dependent":
+            raise
+        return _noted(probe, Draft(asks=True), 7)
+
+
+def _noted(probe: Probe, draft: Draft, most: int) -> Draft:
+    for count in (most, 1):
+        draft.note(chat_roles(count), probe.gaps(chat_roles(count)))
+    return draft
+
+
+def chat_roles(count: int) -> tuple[str, ...]:
     """Return the roles of so many messages, users and assistants in turn."""
     return ("user", "assistant") * (count // 2) + ("user",) * (count % 2)
-
-
-def _note(draft: Draft, roles: Sequence[str], gaps: Sequence[str], ending: str = REPLY) -> None:
-    for pair, gap in zip(pairwise((START, *roles, ending)), gaps, strict=True):
-        draft.put(pair, gap)
 
 
 def _observe_system(probe: Probe, draft: Draft) -> None:
     """Note how a system message is written before the first user's; leave it out where it is refused or lost."""
     before = dict(draft.separators)
     try:
-        for count in (1, 3):
-            _note(draft, ("system", *_chat(count)), probe.gaps(("system", *_chat(count))))
+        for count in (3, 1):
+            draft.note(("system", *chat_roles(count)), probe.gaps(("system", *chat_roles(count))))
     except TemplateError:
         draft.separators = before
         _observe_moved_system(probe, draft)
         return
-    if draft.separators[START, "system"] == draft.separators[START, "user"]:
+    if draft.asks and draft.separators[START, "system"] == draft.separators[START, "user"]:
+        draft.drop_system()  # two headers go on from its text
+    elif draft.separators[START, "system"] == draft.separators[START, "user"]:
         draft.system_in = "first"
         draft.joins["system", "user"] = draft.separators.pop(("system", "user"))
         del draft.separators[START, "system"]
@@ -105,7 +116,7 @@ def _observe_moved_system(probe: Probe, draft: Draft) -> None:
         gaps = _cut(probe.prompt(turns), [f"Qz{place}xW" for place in range(4)], words)
     except TemplateError:
         return
-    plain = [draft.separators[pair] for pair in pairwise((START, *_chat(3), REPLY))]
+    plain = [draft.separators[pair] for pair in pairwise((START, *chat_roles(3), REPLY))]
     if [*gaps[:3], gaps[4]] == plain:
         draft.system_in = "last"
         draft.joins["system", "user"] = gaps[3]
@@ -115,8 +126,8 @@ def _observe_endings(probe: Probe, draft: Draft) -> None:
     """Note how histories end that ask for no reply; leave out what depends on more than the last two roles."""
     before = dict(draft.separators)
     try:
-        *gaps, last, end = probe.gaps(_chat(4), reply=False)
-        _note(draft, _chat(3), [*gaps, last], FINAL)
+        *gaps, last, end = probe.gaps(chat_roles(4), reply=False)
+        draft.note(chat_roles(3), [*gaps, last], FINAL)
         draft.put(("assistant", END), end)
     except TemplateError:
         draft.separators = before
@@ -131,7 +142,7 @@ def _observe_open_question(probe: Probe, draft: Draft) -> None:
     """Note how a history ends whose last message is the user's."""
     before = dict(draft.separators)
     try:
-        _note(draft, _chat(3), probe.gaps(_chat(3), reply=False), END)
+        draft.note(chat_roles(3), probe.gaps(chat_roles(3), reply=False), END)
     except TemplateError:
         draft.separators = before
 
@@ -139,7 +150,7 @@ def _observe_open_question(probe: Probe, draft: Draft) -> None:
 def _observe_trims(probe: Probe, draft: Draft) -> None:
     """Note which white space around the texts is not written; refuse it where that cannot be told."""
     kinds: dict[tuple[str, str], str] = {}
-    for roles in [_chat(3), *([("system", "user")] if draft.has_system else [])]:
+    for roles in [chat_roles(3), *([("system", "user")] if draft.has_system else [])]:
         kinds |= _trims_in(probe, draft, roles)
     for role in dict.fromkeys(role for _, role in kinds):
         mine = {pair: kind for pair, kind in kinds.items() if pair[1] == role}
@@ -159,7 +170,7 @@ def _trims_in(probe: Probe, draft: Draft, roles: Sequence[str]) -> dict[tuple[st
         gaps = probe.gaps(roles, left=_LEFT, right=_RIGHT)
     except TemplateError:
         return dict.fromkeys(pairs[:-1], "")
-    kept = [_kept(draft.between(pair), gap) for pair, gap in zip(pairs, gaps, strict=True)]
+    kept = [_kept(separator, gap) for separator, gap in zip(draft.pieces(roles), gaps, strict=True)]
     return {
         pair: "" if before is None or after is None else _TRIMS[not before[1], not after[0]]
         for pair, before, after in zip(pairs, kept, kept[1:], strict=False)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from novita_openai.prompts.draft import Draft, Turn
 from novita_openai.prompts.jinja import TemplateError
 from novita_openai.prompts.losses import FINAL_REPLY
+from novita_openai.prompts.probe import chat_roles
 from novita_openai.prompts.table import Ending
 
 if TYPE_CHECKING:
@@ -159,11 +160,13 @@ def _prove_chats(proof: _Proof) -> None:
     """Check chats of ordinary texts, longer than those that were observed."""
 
     def holds(count: int, ending: str = Ending.REPLY, *, system: bool = False) -> bool:
-        roles = ("system",) * system + ("user", "assistant") * (count // 2) + ("user",) * (count % 2)
+        roles = ("system",) * system + chat_roles(count)
         return proof.holds(_texts(roles, roles, lambda _, place: f"{_PLAIN[place % len(_PLAIN)]} {place}"), ending)
 
     if not holds(9):
         raise TemplateError("content altered", "plain texts are not written as they are")
+    if not proof.holds(_texts(chat_roles(3), chat_roles(3), _always(_WORD))):
+        raise TemplateError("position-dependent", "a text that stands twice in a chat is not written as others are")
     if not holds(5, system=True):
         proof.draft.drop_system()
     if not (holds(10, Ending.CLOSED) and holds(2, Ending.CLOSED, system=True) and holds(3, Ending.CLOSED, system=True)):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-__all__ = ["END", "FINAL", "REASONED", "REPLY", "START", "Separators", "Way"]
+__all__ = ["ASKED", "END", "FINAL", "REASONED", "REPLY", "START", "Separators", "Way"]
 
 START: Final = "start"
 REPLY: Final = "reply"
 END: Final = "end"
 FINAL: Final = "final"
+ASKED: Final = "asked"
 REASONED: Final = "reasoned"
 """The role of an assistant's message that starts with a thought."""
 

@@ -3,7 +3,7 @@
 A prompt is ``start`` separator, text, separator, text, ..., ending. Between two texts stands ``(role, next role)``. It
 ends with ``(role, "reply")`` where the assistant is to answer, with ``(role, "end")`` where the history is closed, and
 with nothing where the last reply is to be continued. Where the last assistant's header differs from the others' it is
-keyed ``(role, "final")``.
+keyed ``(role, "final")``; where the header of the user's message goes on that asks for the reply, ``(role, "asked")``.
 
 Reading goes from left to right: in a text of some role only the separators that leave this role count, the first one
 wins, at one place the longest. What was written reads back unless a text holds something of a separator, so the guard
@@ -19,9 +19,23 @@ from dataclasses import dataclass
 from typing import Final
 
 from novita_openai.prompts.cores import cores_of, doubtful_parts, shared_start
-from novita_openai.prompts.separators import END, FINAL, REASONED, REPLY, START, Separators, Way
+from novita_openai.prompts.separators import ASKED, END, FINAL, REASONED, REPLY, START, Separators, Way
 
-__all__ = ["END", "FINAL", "REASONED", "REPLY", "START", "Ending", "Plan", "Separators", "Table", "Unreadable", "Way"]
+__all__ = [
+    "ASKED",
+    "END",
+    "FINAL",
+    "REASONED",
+    "REPLY",
+    "START",
+    "Ending",
+    "Plan",
+    "Separators",
+    "Table",
+    "Unreadable",
+    "Way",
+    "last_key",
+]
 
 Row = tuple[str, str]
 """A role and its text."""
@@ -98,12 +112,17 @@ class Table:
     ) -> None:
         self.separators, self.trims, self.bos = separators, trims, bos
         self.forbidden = tuple(forbidden)
-        roles = {role for _, role in separators} - {REPLY, END, FINAL}
+        roles = {role for _, role in separators} - {REPLY, END, FINAL, ASKED}
         self.ways = {previous: self._ways_from(previous, roles) for previous in (START, *roles)}
         cores = cores_of([way.separator for role in roles for way in self._exits(role)])
         doubtful = {way for role in roles for way in doubtful_parts(self.ways[role], self._exits(role), cores)}
         self.cores = (*cores, *sorted(doubtful))
         self.is_countable = is_countable
+        self._asked = {
+            previous: text.removeprefix(separators[previous, "user"])
+            for (previous, role), text in separators.items()
+            if role == ASKED
+        }
         self._shared = shared_start({way.separator for role in roles for way in self.ways[role]})
         self._rests = {
             role: [(way.separator[len(self._shared) :], way.role, len(way.separator)) for way in self.ways[role]]
@@ -170,11 +189,8 @@ class Table:
         """Yield the separators from the start to the ending."""
         previous = START
         for position, role in enumerate(roles):
-            if position == len(roles) - 1 and ending != Ending.REPLY and role == "assistant":
-                final = self.separators.get((previous, FINAL))
-                yield final if final is not None else self._between(previous, role, position)
-            else:
-                yield self._between(previous, role, position)
+            last = self.separators.get((previous, last_key(role, ending))) if position == len(roles) - 1 else None
+            yield self._between(previous, role, position) if last is None else last
             previous = role
         if ending == Ending.PREFILL:
             yield ""
@@ -211,7 +227,18 @@ class Table:
 
         The rows are what the prompt says if it is one: to know that it is, write them again.
         """
-        return self._read_pieces(prompt, first) if self._shared else self._read_finding(prompt, first)
+        rows, ending = self._read_pieces(prompt, first) if self._shared else self._read_finding(prompt, first)
+        if self._asked and ending == Ending.REPLY and rows[-1][0] == "user":
+            self._take_asked(prompt, rows)
+        return rows, ending
+
+    def _take_asked(self, prompt: str, rows: list[Row]) -> None:
+        """Take from the last user's text what the header before it goes on with."""
+        more = self._asked.get(rows[-2][0] if len(rows) > 1 else START, "")
+        if not rows[-1][1].startswith(more):
+            problem = f"the message that asks for the reply starts with {_shortened(more)!r}"
+            raise Unreadable(problem, len(prompt) - len(self.separators["user", REPLY]) - len(rows[-1][1]))
+        rows[-1] = ("user", rows[-1][1][len(more) :])
 
     def _read_pieces(self, prompt: str, first: Way) -> tuple[list[Row], str]:
         """Read a prompt of separators that start alike: where they start is found at once."""
@@ -273,6 +300,13 @@ class Table:
         """Return the separator, or a part of one, that stands in a text of this role."""
         whole = [way.separator for way in self._exits(role) if way.separator and way.separator in text]
         return next(iter([*whole, *(core for core in (*self.forbidden, *self.cores) if core in text)]), None)
+
+
+def last_key(role: str, ending: str) -> str:
+    """Return how the separator before the last message is keyed, where that differs from the others'."""
+    if ending == Ending.REPLY:
+        return ASKED if role == "user" else role
+    return FINAL if role == "assistant" else role
 
 
 def _keep(text: str) -> str:
