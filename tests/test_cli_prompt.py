@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import json
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from test_prompts import GUIDE
@@ -11,6 +15,13 @@ from typer.testing import CliRunner
 from novita_openai.cli_prompt import prompt_app
 
 MESSAGES = json.dumps([{"role": "user", "content": "How?"}])
+
+
+TEMPLATE = (
+    "{% if today %}{{ strftime_now('%Y') }}{% endif %}"
+    "{% for m in messages %}{{ '<' + m.role + '>' + m.content + eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 
 
 def run(*arguments: str, text: str | None = None) -> tuple[int, str, str]:
@@ -37,11 +48,64 @@ def test_a_models_format_is_found() -> None:
     assert (code, "Current date: 2026-01-02" in prompt) == (0, True)
 
 
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    """Return a chat template in a model's folder."""
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
+    file = tmp_path / "chat_template.jinja"
+    file.write_text(TEMPLATE)
+    return file
+
+
+def test_a_models_folder_has_a_format(template: Path) -> None:
+    folder = f"{template.parent}"
+    code, prompt, _ = run("render", MESSAGES, "--template", folder)
+    assert (code, prompt) == (0, "<user>How?</s><assistant>")
+    assert json.loads(run("parse", prompt, "-t", folder)[1]) == json.loads(MESSAGES)
+    assert run("detect", prompt, "-t", folder)[1] == f"{template.parent.name}\n"
+    assert template.parent.name not in run("detect", GUIDE, "-t", folder)[1]
+
+
+def test_a_template_reads_what_is_set(template: Path) -> None:
+    options = ["-t", f"{template}", "--set", "eos_token=7", "--set", "today=true", "--date", "2026-01-02"]
+    code, prompt, _ = run("render", MESSAGES, *options)
+    assert (code, prompt) == (0, "2026<user>How?7<assistant>")
+    assert json.loads(run("parse", prompt, *options)[1]) == json.loads(MESSAGES)
+    assert run("detect", prompt, *options)[:2] == (0, "chat_template\n")
+    assert run("render", MESSAGES, *options, "--set", "today=")[1] == "<user>How?7<assistant>"
+
+
+def test_a_template_that_is_no_format_is_refused(template: Path) -> None:
+    options = ["render", MESSAGES, "-t", f"{template}", "--set"]
+    assert run(*options, "eos_token")[0] == 2
+    assert run(*options, "date=today")[0] == 2
+    code, out, errors = run(*options, "today=1")
+    assert (code, out, errors) == (1, "", "novita-openai: date: it prints today's date: give it as date=\n")
+    template.write_bytes(b"\xff")
+    assert run(*options, "eos_token=x")[0] == 2
+
+
+def test_without_jinja_the_extra_is_named(template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def refuse(name: str, *arguments: Any, **options: Any) -> Any:
+        if name.partition(".")[0] == "jinja2":
+            raise ModuleNotFoundError(f"No module named {name!r}", name="jinja2")
+        return real(name, *arguments, **options)
+
+    for module in ("jinja", "sandbox", "suspects", "template"):
+        monkeypatch.delitem(sys.modules, f"novita_openai.prompts.{module}", raising=False)
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    code, _, errors = run("render", MESSAGES, "-t", f"{template}")
+    assert (code, "novita-openai[templates]" in errors) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["render", MESSAGES], 2, "either --format or --model"),
-        (["render", MESSAGES, "-f", "chatml", "-m", "x"], 2, "either --format or --model"),
+        (["render", MESSAGES], 2, "one of --format, --model and --template"),
+        (["render", MESSAGES, "-f", "chatml", "-m", "x"], 2, "one of --format, --model and --template"),
+        (["parse", "hello", "-t", "/nowhere/at/all"], 2, "does not exist"),
         (["render", "{", "-f", "chatml"], 2, "not JSON"),
         (["render", MESSAGES, "-f", "gpt-oss"], 1, "novita-openai: format 'gpt-oss'"),
         (["render", MESSAGES, "-m", "unknown"], 1, "name the format"),

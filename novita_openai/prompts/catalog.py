@@ -27,7 +27,7 @@ from novita_openai.prompts.messages import PromptError
 from novita_openai.prompts.reasoning import Thought
 from novita_openai.prompts.table import END, REASONED, REPLY, START
 
-__all__ = ["detect", "format_for_model", "format_names", "get_format"]
+__all__ = ["detect", "format_for_model", "format_names", "get_format", "reads"]
 
 _ROLES: Final = ("system", "user", "assistant", REASONED, "tool", "calls", "declared")
 _ALTERNATING: Final = frozenset({
@@ -76,10 +76,11 @@ def format_for_model(model: str) -> PromptFormat:
 
 def detect(prompt: str) -> tuple[str, ...]:
     """Return the names of the formats under which a prompt parses, sorted."""
-    return tuple(name for name in format_names() if _parses(get_format(name), prompt))
+    return tuple(name for name in format_names() if reads(get_format(name), prompt))
 
 
-def _parses(fmt: PromptFormat, prompt: str) -> bool:
+def reads(fmt: PromptFormat, prompt: str) -> bool:
+    """Tell whether a prompt is one of a format."""
     try:
         fmt.parse(prompt)
     except PromptError:
