@@ -225,8 +225,9 @@ class Conversion:
 
     def _read_from(self, text: str, start: Way) -> History:
         rows, ending = self.table.read(text, start)
-        if self._is_plain(rows, text):
-            return self._plain_history(rows, ending, text)
+        roles = tuple([role for role, _ in rows])
+        if self._is_plain(roles, text):
+            return self._plain_history(rows, roles, ending, text)
         turns = [Turn(role, content, place) for place, (role, content) in enumerate(rows)]
         tools, keep, thought = None, False, self.description.thought
         if thought is not None:
@@ -238,26 +239,26 @@ class Conversion:
             again = self._rows(self.normal(turns), Asked(ending, tools, None, keep))
         except PromptError as error:
             raise Unreadable(error.problem, 0) from None
-        self._compare(again, ending, text)
+        self._compare(again, tuple([role for role, _ in again]), ending, text)
         return History((turn.as_message() for turn in turns), ending=ending, tools=tools, keep_reasoning=keep)
 
-    def _is_plain(self, rows: Sequence[Row], text: str) -> bool:
+    def _is_plain(self, roles: tuple[str, ...], text: str) -> bool:
         """Tell whether every row is a message as it stands."""
-        if any(marker in text for marker in self._markers):
+        if self._markers and any(marker in text for marker in self._markers):
             return False
         thought = self.description.thought
-        if thought is not None and thought.always and rows[-1][0] == "assistant":
+        if thought is not None and thought.always and roles[-1] == "assistant":
             return False
-        return {role for role, _ in rows} <= _PLAIN
+        return _PLAIN.issuperset(roles)
 
-    def _plain_history(self, rows: list[Row], ending: str, text: str) -> History:
+    def _plain_history(self, rows: list[Row], roles: tuple[str, ...], ending: str, text: str) -> History:
         if self._may_lose(text):
             lost = next((place for place, row in enumerate(rows) if self._is_lost(row)), None)
             if lost is not None:
                 raise Unreadable(
                     "the published template loses a part of this message", self._offset(rows, ending, lost)
                 )
-        plan = self._compare(rows, ending, text)
+        plan = self._compare(rows, roles, ending, text)
         loss = self.description.losses and self.description.losses.first(rows, ending)
         if loss:
             raise Unreadable(loss[1], self._offset(rows, ending, loss[0]))
@@ -268,7 +269,8 @@ class Conversion:
         return History([{"role": role, "content": content} for role, content in rows], ending=ending)
 
     def _may_lose(self, text: str) -> bool:
-        return not self.description.may_be_empty or self._lost(text) is not None
+        description = self.description
+        return not description.may_be_empty or bool(description.forbidden and self._lost(text) is not None)
 
     def _is_lost(self, row: Row) -> bool:
         role, text = row
@@ -279,10 +281,10 @@ class Conversion:
         pieces = self.table.plan(tuple([role for role, _ in rows]), ending).pieces[0 : 2 * place + 1 : 2]
         return sum(map(len, pieces)) + sum(len(text) for _, text in rows[:place])
 
-    def _compare(self, rows: Sequence[Row], ending: str, text: str) -> Plan:
+    def _compare(self, rows: Sequence[Row], roles: tuple[str, ...], ending: str, text: str) -> Plan:
         """Return the plan of the rows; raise Unreadable if they are not written as the text has them."""
         try:
-            plan = self.table.plan(tuple([role for role, _ in rows]), ending)
+            plan = self.table.plan(roles, ending)
         except NoSeparator as error:
             raise Unreadable(_no_separator(error), 0) from None
         written = plan.write([content for _, content in rows])
