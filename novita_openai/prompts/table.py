@@ -244,16 +244,17 @@ class Table:
         """Read a prompt of separators that start alike: where they start is found at once."""
         rows: list[Row] = []
         previous, role, before, begin = START, first.role, 0, len(first.separator)
+        rests, shared = self._rests, len(self._shared)
         pieces = prompt.split(self._shared)
         place = len(pieces[0])
         for piece in pieces[1:]:
             if place >= begin:
-                for rest, following, size in self._rests[role]:
+                for rest, following, size in rests[role]:
                     if piece.startswith(rest):
                         rows.append((role, prompt[begin:place]))
                         previous, role, before, begin = role, following, place, place + size
                         break
-            place += len(self._shared) + len(piece)
+            place += shared + len(piece)
         return self._finish(prompt, rows, (previous, role), before, begin)
 
     def _read_finding(self, prompt: str, first: Way) -> tuple[list[Row], str]:
