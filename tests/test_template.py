@@ -252,6 +252,17 @@ def test_another_header_before_the_question_is_found() -> None:
     assert made.render(chat("a", "b"), reply=False) == "<user>a</><assistant>b</>"
 
 
+def test_a_last_message_is_refused_that_the_template_takes_for_another() -> None:
+    made = derived(says("'!' * (m == messages[-1]) ~ ('' if m.content == 'none' else m.content)"))
+    assert made.render(chat("a", "b", "c")) == "<u>a</><a>b</><u>!c</><a>"
+    assert made.render(chat("a", "b", "a", "b", "c")) == "<u>a</><a>b</><u>a</><a>b</><u>!c</><a>"
+    with pytest.raises(PromptError, match="says the same"):
+        made.render(chat("a", "b", "a"))
+    for texts in (("none",), ("none", "b", "c"), ("a", "none", "c")):
+        with pytest.raises(PromptError, match="does not keep 'none'"):
+            made.render(chat(*texts))
+
+
 def test_a_system_text_that_runs_into_two_headers_is_refused() -> None:
     hinted = FIRST.replace("m.content + ' [/INST]'", "('Think! ' if loop.last else '') + m.content + ' [/INST]'")
     made = derived(hinted)
@@ -339,7 +350,7 @@ def test_the_generation_tag_is_understood() -> None:
         ("content altered", says("m.content|replace('\n\n', '\n')")),
         ("position-dependent", says("loop.index ~ ':' ~ m.content")),
         ("position-dependent", says("m.content").replace("m.role[0]", "'q' if loop.last else m.role[0]")),
-        ("position-dependent", says("'!' * (m == messages[-1]) ~ m.content")),
+        ("position-dependent", says("'!' * (m == messages[0]) ~ m.content")),
         ("not readable", "{% for m in messages %}{{ m.content }}{% endfor %}"),
         ("not readable", "{% for m in messages %}{{ m.content }} {% endfor %}"),
     ],

@@ -45,7 +45,20 @@ class Draft:
     lost_endings: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._lost = Losses(self.markers, self.ends, self.blanks, self.edges, self.lost_endings)  # as they will be
+        self._lost = self._losses(repeats=False)
+
+    def _losses(self, *, repeats: bool) -> Losses:
+        """Return what the template does not keep, as it is now and as it will be."""
+        return Losses(self.markers, self.ends, self.blanks, self.edges, self.lost_endings, repeats)
+
+    @property
+    def repeats(self) -> bool:
+        """Tell whether a last message is refused that says what another says."""
+        return self._lost.repeats
+
+    def lose_repeats(self) -> None:
+        """Refuse histories whose last message says what another says."""
+        self._lost = self._losses(repeats=True)
 
     @property
     def has_system(self) -> bool:
@@ -61,6 +74,7 @@ class Draft:
             blanks=frozenset(self.blanks),
             edges=frozenset(self.edges),
             endings=frozenset(self.lost_endings),
+            repeats=self.repeats,
         )
         return None if losses == Losses() else losses
 

@@ -23,7 +23,8 @@ class Losses:
     ``markers`` are texts that it takes out of a message or reads as a switch, ``ends`` those that it looks for only at
     either end. ``blanks`` are the roles whose texts may not be blank. ``edges`` are those of whose texts it may take
     some of the white space at either end; ``"final"`` stands for the assistant's message that ends a history.
-    ``endings`` are the ways to end a prompt that it does not have.
+    ``endings`` are the ways to end a prompt that it does not have. With ``repeats`` it does not tell the last message
+    from another that says the same.
     """
 
     markers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
@@ -31,12 +32,15 @@ class Losses:
     blanks: AbstractSet[str] = frozenset()
     edges: AbstractSet[str] = frozenset()
     endings: AbstractSet[str] = frozenset()
+    repeats: bool = False
 
     def first(self, rows: Sequence[tuple[str, str]], ending: str) -> tuple[int, str] | None:
         """Return the place of the first message that is not kept, and why; None where all are."""
         last = len(rows) - 1
         if ending in self.endings:
             return last, f"the published template has no history that ends so ({ending})"
+        if self.repeats and any(text == rows[last][1] for _, text in rows[:last]):
+            return last, "the published template writes it otherwise where another message says the same"
         if not (self.markers or self.ends or self.blanks or self.edges):
             return None
         for place, (role, text) in enumerate(rows):

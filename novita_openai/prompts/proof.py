@@ -6,7 +6,7 @@ ending, or some texts, which its format then refuses. What it must not lose are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -33,6 +33,9 @@ Text = Callable[[str, int], str]
 _ROLES: Final = ("system", "user", "assistant")
 _CLOSED_ROLES: Final = ("user", "assistant", "user", "assistant")
 _FINAL_PLACE: Final = len(_CLOSED_ROLES) - 1
+_HALVES: Final = (range(2), range(2, 4))
+"""The places of a history's first messages and of its last ones, of which each half has one of the user."""
+
 _PLAIN: Final = (
     "Wie heißt die Hauptstadt?\n\nBitte kurz: 東京 oder Kyōto? 🙂",
     '```python\ndef answer():\n    return {"a": [1, 2]}\n```\n\n1. Yes.\n2. "No" & <b>maybe</b>.',
@@ -78,9 +81,13 @@ class _Proof:
     def failing(self, text: Text, roles: Sequence[str] = _ROLES) -> list[str]:
         """Return those of the roles whose texts are neither kept nor refused, in some place of a history."""
         failing: list[str] = []
-        for history in (self.open_history, self.closed_history):
-            failing += self.failing_in(history, text, [role for role in roles if role not in failing])
+        for history, tried in product((self.open_history, self.closed_history), self._tried(text)):
+            failing += self.failing_in(history, tried, [role for role in roles if role not in failing])
         return failing
+
+    def _tried(self, text: Text) -> Sequence[Text]:
+        """Return the texts, at once; or the first messages' and the last ones' apart where no two may be the same."""
+        return [partial(_only, text, places) for places in _HALVES] if self.draft.repeats else [text]
 
     @property
     def open_history(self) -> History:
@@ -106,14 +113,16 @@ class _Proof:
             return []
         *others, last = roles
         failing = [role for role in others if not self.holds(_texts(shape, [role], text), ending)]
-        # if nothing else fails, it is the last one's text that does
-        return failing if failing and self.holds(_texts(shape, [last], text), ending) else [*failing, last]
+        if verdict is False and not failing:
+            return [last]  # as nothing else fails
+        return failing if self.holds(_texts(shape, [last], text), ending) else [*failing, last]
 
 
 def prove(probe: Probe, draft: Draft) -> None:
     """Take from a draft what does not hold; raise TemplateError where plain chats do not."""
     proof = _Proof(probe, draft)
     _prove_chats(proof)
+    _prove_repeats(proof)
     for shift in (0, 1):
         _prove_edges(proof, partial(_edged, shift))
     draft.blanks |= {*proof.failing(_always(""))}
@@ -137,9 +146,13 @@ def _edged(shift: int, _: str, place: int) -> str:
     return f"{_EDGES[place + shift]}{_WORD}{place}{_EDGES[place + shift]}"
 
 
+def _only(text: Text, places: Container[int], role: str, place: int) -> str:
+    return text(role, place) if place in places else f"{_WORD}{place}"
+
+
 def _but_final(text: Text) -> Text:
     """Return the texts with a word as the reply that ends a closed history."""
-    return lambda role, place: f"{_WORD}{place}" if place == _FINAL_PLACE else text(role, place)
+    return partial(_only, text, range(_FINAL_PLACE))
 
 
 def _lose(proof: _Proof, role: str, marker: str) -> None:
@@ -165,12 +178,23 @@ def _prove_chats(proof: _Proof) -> None:
 
     if not holds(9):
         raise TemplateError("content altered", "plain texts are not written as they are")
-    if not proof.holds(_texts(chat_roles(3), chat_roles(3), _always(_WORD))):
-        raise TemplateError("position-dependent", "a text that stands twice in a chat is not written as others are")
     if not holds(5, system=True):
         proof.draft.drop_system()
     if not (holds(10, Ending.CLOSED) and holds(2, Ending.CLOSED, system=True) and holds(3, Ending.CLOSED, system=True)):
         proof.draft.lose_endings()
+
+
+def _prove_repeats(proof: _Proof) -> None:
+    """Check chats in which messages say the same, which a template may take for one another."""
+
+    def holds(roles: Sequence[str], same: int, ending: str = Ending.REPLY) -> bool:
+        return proof.holds(_texts(roles, roles, partial(_only, _always(_WORD), range(same))), ending)
+
+    if holds(chat_roles(3), 3) and holds(_CLOSED_ROLES, 4, Ending.CLOSED):
+        return
+    proof.draft.lose_repeats()
+    if not holds(chat_roles(5), 4):
+        raise TemplateError("position-dependent", "a text that stands twice in a chat is not written as others are")
 
 
 def _prove_edges(proof: _Proof, text: Text) -> None:
