@@ -159,6 +159,15 @@ def test_a_marker_that_counts_only_at_the_ends_is_kept_inside() -> None:
         made.render(chat("/stop it now"))
 
 
+def test_markers_that_are_cut_out_and_compared_by_name_are_found() -> None:
+    named = "{% set start = '[t]' %}{% set end = '[/t]' %}"
+    both = "'' if m.content[:3] == start and m.content[-4:] == end else m.content"
+    made = derived(named + says(both) + "{% if '[x]' in messages[0].content %}{% endif %}")
+    assert made.render(chat("a [t]b[/t] c")) == "<u>a [t]b[/t] c</><a>"
+    with pytest.raises(PromptError, match="does not keep"):
+        made.render(chat("[t]b[/t]"))
+
+
 def test_markers_that_count_only_together_are_found() -> None:
     held = "'[t]' in m.content and '[/t]' in m.content and '[x]' in m.content"
     both = f"m.content.split('[/t]')[-1] if {held} else m.content"

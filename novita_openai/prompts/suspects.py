@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from jinja2 import nodes
@@ -29,10 +30,11 @@ class Suspects:
 
 def suspects(tree: nodes.Template) -> Suspects:
     """Return the texts that a template may look for."""
+    sliced = [*_compared_by_name(tree)]
     return Suspects(
         _distinct([*_searched(tree), *_assigned(tree)]),
-        _distinct(_arguments(tree, {"startswith"})),
-        _distinct(_arguments(tree, {"endswith"})),
+        _distinct([*_arguments(tree, {"startswith"}), *sliced]),
+        _distinct([*_arguments(tree, {"endswith"}), *sliced]),
         _distinct(_compared(tree)),
     )
 
@@ -65,6 +67,19 @@ def _assigned(tree: nodes.Template) -> Iterator[str]:
         yield from (text for text in _texts([assign.node]) if not text.isidentifier())
 
 
+def _compared_by_name(tree: nodes.Template) -> Iterator[str]:
+    """Yield texts that get a name which is compared: with how a message starts or ends, it may be."""
+    sides = chain.from_iterable(map(_sides, tree.find_all(nodes.Compare)))
+    compared = {side.name for side in sides if isinstance(side, nodes.Name)}
+    for assign in tree.find_all(nodes.Assign):
+        if isinstance(assign.target, nodes.Name) and assign.target.name in compared:
+            yield from (text for text in _texts([assign.node]) if not text.isidentifier())
+
+
+def _sides(compare: nodes.Compare) -> list[nodes.Expr]:
+    return [compare.expr, *(operand.expr for operand in compare.ops)]
+
+
 def _arguments(tree: nodes.Template, methods: set[str]) -> Iterator[str]:
     for call in tree.find_all(nodes.Call):
         if isinstance(call.node, nodes.Getattr) and call.node.attr in methods:
@@ -74,7 +89,7 @@ def _arguments(tree: nodes.Template, methods: set[str]) -> Iterator[str]:
 def _compared(tree: nodes.Template) -> Iterator[str]:
     """Yield texts that a content may be compared with; words only where it is called so."""
     for compare in tree.find_all(nodes.Compare):
-        sides = [compare.expr, *(operand.expr for operand in compare.ops)]
+        sides = _sides(compare)
         is_content = any("content" in name for side in sides for name in _names(side))
         yield from (text for text in _texts(sides) if text.strip() and (is_content or not text.isidentifier()))
 
