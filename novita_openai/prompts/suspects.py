@@ -68,9 +68,10 @@ def _assigned(tree: nodes.Template) -> Iterator[str]:
 
 
 def _compared_by_name(tree: nodes.Template) -> Iterator[str]:
-    """Yield texts that get a name which is compared: with how a message starts or ends, it may be."""
-    sides = chain.from_iterable(map(_sides, tree.find_all(nodes.Compare)))
-    compared = {side.name for side in sides if isinstance(side, nodes.Name)}
+    """Yield texts that get a name which is compared with a slice, or with another name, as of a slice."""
+    compares = map(_sides, tree.find_all(nodes.Compare))
+    cut = chain.from_iterable(sides for sides in compares if all(map(_may_be_cut, sides)))
+    compared = {side.name for side in cut if isinstance(side, nodes.Name)}
     for assign in tree.find_all(nodes.Assign):
         if isinstance(assign.target, nodes.Name) and assign.target.name in compared:
             yield from (text for text in _texts([assign.node]) if not text.isidentifier())
@@ -78,6 +79,11 @@ def _compared_by_name(tree: nodes.Template) -> Iterator[str]:
 
 def _sides(compare: nodes.Compare) -> list[nodes.Expr]:
     return [compare.expr, *(operand.expr for operand in compare.ops)]
+
+
+def _may_be_cut(expression: nodes.Node) -> bool:
+    is_slice = isinstance(expression, nodes.Getitem) and isinstance(expression.arg, nodes.Slice)
+    return is_slice or isinstance(expression, nodes.Name)
 
 
 def _arguments(tree: nodes.Template, methods: set[str]) -> Iterator[str]:
