@@ -1,24 +1,26 @@
 """How many requests of a model are in flight, and when the next may start: pure decisions, every time an argument.
 
 The service limits requests and tokens a minute for each model, and does not say where the limits are, so each model
-has a :class:`Pacer`. It holds two numbers, a rate and a number in flight, and learns both from refusals (429). The law:
+has a :class:`Pacer`, which learns a rate from refusals (429). The law:
 
-1. **Start.** The rate starts at ``FIRST_RATE`` and doubles every ``DOUBLING`` seconds, the number in flight at
-   ``FIRST_LIMIT`` and doubles every round (as many answers as the limit). Where the user names a number it is used at
-   once, and there is no rate before the first refusal.
+1. **Start.** The rate starts at ``FIRST_RATE`` and grows with the answers, to double every ``DOUBLING`` seconds. Where
+   the user names a number in flight that is used at once, and there is no rate before the first refusal.
 2. **Refusal.** Requests carry the epoch they were sent in; the first refusal of an epoch begins the next, so that one
-   wave of refusals is one cut. The rate becomes the pace at which the service took the last requests before, less
-   ``CUT``, or as much as ``DEEPEST_CUT`` where that was for a moment only.
-3. **In flight.** A request refused at a level, as a number in flight, at which others were answered lately was refused
-   for its rate. Above that the level may be to blame too: the limit falls to the highest that was answered, or to
-   ``DEEP_LEVEL`` of the refused one. It grows by ``GROWTH`` a round where the two are close, else it doubles again.
-4. **Pause.** ``Retry-After`` stops all rows of the model until then, plus some jitter. Without it they pause for two
-   turns of the new rate; every wave that follows without one request taken in between doubles that, up to a minute.
-5. **Probe.** Both numbers hold for ``HOLD`` seconds, or ``PAUSE_SHARE`` times the last pause asked for, so that
-   probing costs a few percent. Then the rate grows with the cube of what is sent: slowly past the known limit, fast
-   where the limit is gone. Only requests that had to wait for their turn count: a rate that is not used shows nothing.
-6. **Outage.** As many passing faults one after the other as are in flight (at least ``FEWEST_FAULTS``), without an
-   answer between them, pause the model for the delay that the policy gives to the last of them.
+   wave of refusals is one cut. Between two refusals the service took what it could, so the rate becomes the mean of the
+   epoch, from the refusal that began it, less ``CUT``. Of a pause only ``BURST`` counts: in a longer one the service
+   saves up no more. ``PRIOR`` requests at the rate before are counted in, lest a few decide.
+3. **Pause.** ``Retry-After`` stops all rows of the model until then, plus some jitter. Without it they pause for two
+   turns. Where the next request is refused too, one at a time asks, after pauses that double up to ``LONGEST_PAUSE``.
+4. **Probe.** The rate holds, then grows with the cube of the answers: slowly past the known limit, fast where the limit
+   is gone. Only requests that had to wait for their turn count: a rate that is not used shows nothing. A refusal then
+   counts the latest requests alone, where those were more than the mean.
+5. **Hold.** A refusal while the rate holds tells that the limit moves, and may move back: the next hold is short,
+   ``HOLD`` seconds or ``PAUSE_SHARE`` times the pause asked for. A refused probe tells that the limit is where it was:
+   the next hold is ``STEADY`` times as long, so that probing costs a few percent.
+6. **In flight.** The number starts at ``FIRST_LIMIT`` and doubles every round (as many answers as the limit) that used
+   it up. Refusals leave it alone: a service that limits requests in flight limits their rate.
+7. **Outage.** As many passing faults one after the other as are in flight (at least ``FEWEST_FAULTS``), without an
+   answer between them, pause the model for the delay that the policy gives to the last, and halve the number in flight.
 
 ``rpm`` and ``tpm`` are hard limits besides: requests, and tokens as estimated and then settled, are spaced evenly.
 """
@@ -35,25 +37,21 @@ MOST_IN_FLIGHT: Final = 1_000
 FIRST_LIMIT: Final = 32
 FIRST_RATE: Final = 50.0
 DOUBLING: Final = 0.25
-CUT: Final = 0.05
-DEEPEST_CUT: Final = 0.2
-LONG_ENOUGH: Final = 1.0
-"""Seconds after which a pace is trusted but for ``CUT``."""
-CHANGED: Final = 1.4
-DEEP_LEVEL: Final = 0.7
-GROWTH: Final = 1.1
-FORGET: Final = 0.9
-HOLD: Final = 1.0
-PAUSE_SHARE: Final = 30.0
-PROBE: Final = 4.0
+CUT: Final = 0.015
+BURST: Final = 0.1
+"""Seconds of requests that a service is taken to let through at once."""
+PRIOR: Final = 3.0
+HOLD: Final = 0.6
+PAUSE_SHARE: Final = 6.0
+STEADY: Final = 5.0
+PROBE: Final = 3.0
 """Seconds of requests, at the known rate, after which that is doubled."""
 JITTER: Final = 0.05
-LONGEST_PAUSE: Final = 60.0
+LONGEST_PAUSE: Final = 16.0
 FEWEST_FAULTS: Final = 4
-WINDOW: Final = 32
-"""The pace is that of so many requests, up to twice as many."""
-CLOCK: Final = 0.001
-"""Seconds that a clock can tell apart from none."""
+SPAN: Final = 0.25
+"""The latest requests are those of so many seconds, up to twice as many, and at least ``FEWEST``."""
+FEWEST: Final = 8
 CATCH_UP: Final = 0.02
 """Seconds that a late start may make good: timers are never exact."""
 MINUTE: Final = 60.0
@@ -63,25 +61,18 @@ MINUTE: Final = 60.0
 class Ticket:
     """What is known of a request when it starts.
 
-    Its ``epoch``, and its ``number`` in that; its ``level``, as a number in flight; the ``pace`` of those before it, in
-    requests a second; the ``age`` of the epoch in seconds, without the pause it began with; the tokens reserved for it.
+    Its ``epoch``, its ``number`` in that, and the ``age`` of the epoch in seconds; the ``pace`` of the latest requests,
+    in requests a second; whether it ``is_probe``; whether it ``is_last`` that the number in flight allows; the tokens
+    reserved for it.
     """
 
     epoch: int
     number: int
-    level: int
-    pace: float
     age: float
+    pace: float
+    is_probe: bool
+    is_last: bool
     tokens: float
-
-
-def _learned(ticket: Ticket, rate: float) -> float:
-    """Return the rate to go on with after a refusal at a rate."""
-    pace = min(ticket.pace, rate)
-    if ticket.age < LONG_ENOUGH:
-        return pace * (1 - min(DEEPEST_CUT, CUT * LONG_ENOUGH / max(ticket.age, CLOCK)))
-    mean = ticket.number / ticket.age
-    return (mean if pace < CHANGED * mean else pace) * (1 - CUT)
 
 
 class _Spacing:
@@ -118,19 +109,24 @@ class Pacer:
         tpm: float | None = None,
     ) -> None:
         self.most = min(concurrency or most, most)
-        self.limit = float(self.most if concurrency else min(FIRST_LIMIT, most))
+        self.limit = self.most if concurrency else min(FIRST_LIMIT, most)
         self.in_flight = 0
-        self._base = math.inf if concurrency else FIRST_RATE
         self._rpm, self._tpm = rpm, tpm
         self._turns, self._requests, self._tokens = _Spacing(), _Spacing(), _Spacing()
-        self._is_starting = self._is_doubling = True
         self._gate = self._probe_at = now
-        self._epoch, self._proven, self._fruitless = 0, 0.0, 0
-        self._begin_epoch()
+        self._is_starting, self._is_asking = True, False
+        self._epoch = self._round = self._fruitless = 0
+        self._base = FIRST_RATE
+        self._begin_epoch(now, now - BURST)
+        self._grown = math.inf if concurrency else 0.0
 
-    def _begin_epoch(self) -> None:
-        self._number = self._grown = self._round = self._faults = 0
-        self._opened = self._gate
+    def _begin_epoch(self, now: float, dry: float) -> None:
+        """Count anew; ``dry`` is the time since when nothing was taken."""
+        self._epoch += 1
+        self._dry = dry
+        self._opened = dry + max(0.0, self._gate - now - BURST)
+        self._number = self._faults = 0
+        self._grown = 0.0
         self._mark = self._next_mark = (self._gate, 0)
 
     @property
@@ -142,16 +138,23 @@ class Pacer:
 
     def wait(self, now: float) -> float:
         """Return the seconds until the next request may start: 0 or less: now; infinite: when one has ended."""
-        if self.in_flight >= int(self.limit):
+        if self.in_flight >= self.limit or (self._is_asking and self._number):
             return math.inf
         return max(self._gate - now, self._turns.wait(now), self._requests.wait(now), self._tokens.wait(now))
 
     def start(self, now: float, tokens: float = 0.0) -> Ticket:
         """Count a request that starts now, of about so many tokens."""
         self.in_flight += 1
-        ticket = Ticket(self._epoch, self._number, self.in_flight, self._pace(now), now - self._opened, tokens)
+        ticket = Ticket(
+            epoch=self._epoch,
+            number=self._number,
+            age=now - self._opened,
+            pace=self._pace(now),
+            is_probe=now >= self._probe_at and self._turns.wait(now) > -CATCH_UP,
+            is_last=self.in_flight >= self.limit,
+            tokens=tokens,
+        )
         self._number += 1
-        self._grown += now >= self._probe_at and self._turns.wait(now) > -CATCH_UP
         self._turns.take(now, 1 / self.rate)
         if self._rpm is not None:
             self._requests.take(now, MINUTE / self._rpm)
@@ -160,33 +163,29 @@ class Pacer:
         return ticket
 
     def _pace(self, now: float) -> float:
-        """Return the requests a second of late."""
-        if self._number - self._next_mark[1] >= WINDOW:
+        """Return the requests a second of late, less what may have come at once."""
+        if now - self._next_mark[0] >= SPAN and self._number - self._next_mark[1] >= FEWEST:
             self._mark, self._next_mark = self._next_mark, (now, self._number)
         since, number = self._mark
-        return (self._number - number) / max(now - since, CLOCK)
+        return (self._number - number) / (now - since + BURST)
 
     def answered(self, ticket: Ticket, now: float, tokens: float = 0.0) -> None:
         """Count an answer, which came to so many tokens."""
         self.ended(ticket, tokens)
         self._faults = 0
-        self._proven = max(self._proven, ticket.level)
         if ticket.epoch == self._epoch:
-            self._fruitless = 0
-        if now >= self._probe_at and ticket.level >= int(self.limit) < self.most:
-            self._grow()
-
-    def _grow(self) -> None:
-        """Raise the limit where this answer ends a round that used it up."""
-        self._round += 1
+            self._grown += ticket.is_probe
+        if ticket.is_last:
+            self._round += 1
         if self._round >= self.limit:
             self._round = 0
-            more = self.limit * 2 if self._is_doubling else max(self.limit * GROWTH, self.limit + 1)
-            self.limit = min(self.most, more)
+            self.limit = min(self.most, self.limit * 2)
 
     def ended(self, ticket: Ticket, tokens: float = 0.0) -> None:
         """Count a request that ended in any other way; its tokens were so many."""
         self.in_flight -= 1
+        if ticket.epoch == self._epoch:
+            self._is_asking = False
         if self._tpm is not None:
             self._tokens.settle((tokens - ticket.tokens) * MINUTE / self._tpm)
 
@@ -194,13 +193,11 @@ class Pacer:
         """Count a passing fault, and the seconds after which its row is sent again."""
         self.ended(ticket)
         self._close_until(now + (retry_after or 0.0))
-        if ticket.epoch != self._epoch:
-            return
-        self._faults += 1
+        self._faults += ticket.epoch == self._epoch
         if self._faults >= max(FEWEST_FAULTS, self.in_flight):
             self._close_until(now + delay)
-            self.limit = max(DEEP_LEVEL * self.limit, 1)
-            self._next_epoch()
+            self.limit = max(self.limit // 2, 1)
+            self._begin_epoch(now, now)
 
     def refused(self, ticket: Ticket, now: float, retry_after: float | None, *, random: float = 0.5) -> None:
         """Count a refusal for coming too fast, with the seconds to wait if the service named them.
@@ -208,7 +205,7 @@ class Pacer:
         ``random`` in [0, 1) places the restart in its jitter.
         """
         self.ended(ticket)
-        asked = 0.0 if retry_after is None else retry_after * (1 + JITTER * random)
+        asked = (retry_after or 0.0) * (1 + JITTER * random)
         self._close_until(now + asked)
         if ticket.epoch == self._epoch:
             self._cut(ticket, now, asked)
@@ -217,19 +214,20 @@ class Pacer:
         self._gate = max(self._gate, then)
 
     def _cut(self, ticket: Ticket, now: float, asked: float) -> None:
-        if ticket.level > self._proven and ticket.pace <= self._base and not self._is_starting:
-            self._is_doubling = self._proven < DEEP_LEVEL * ticket.level
-            self.limit = max(self._proven, DEEP_LEVEL * ticket.level, 1.0)
-        elif ticket.number:
-            self._base = _learned(ticket, self.rate)
-        self._fruitless = 0 if ticket.number else self._fruitless + 1
+        """Learn from the first refusal of an epoch, and begin the next."""
+        hold = max(HOLD, PAUSE_SHARE * asked) * (STEADY if self._grown else 1)
+        if ticket.number:
+            self._base, self._fruitless = self._learned(ticket), 0
+        else:
+            self._fruitless += 1
         if not asked:
             self._close_until(now + min(2 / self._base * 2**self._fruitless, LONGEST_PAUSE))
-        self._probe_at = self._gate + max(HOLD, PAUSE_SHARE * asked)
-        self._is_starting = False
-        self._next_epoch()
+        self._probe_at = self._gate + hold
+        self._is_starting, self._is_asking = False, self._fruitless > 0
+        self._begin_epoch(now, self._dry if self._fruitless else now)
 
-    def _next_epoch(self) -> None:
-        self._epoch += 1
-        self._proven *= FORGET
-        self._begin_epoch()
+    def _learned(self, ticket: Ticket) -> float:
+        """Return the rate to go on with."""
+        mean = (ticket.number + PRIOR) / (ticket.age + PRIOR / self._base)
+        taken = max(mean, ticket.pace) if self._grown else mean
+        return max(min(taken, self.rate) * (1 - CUT), 1 / LONGEST_PAUSE)
