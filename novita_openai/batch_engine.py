@@ -273,7 +273,7 @@ class Engine:
     def _answered(self, lane: Lane, request: BatchRequest, ticket: Ticket, answer: Answer) -> None:
         tokens = self.tally.spending.add(request.model, answer.usage)
         self._progressed = self._loop.time()
-        lane.answered(request, ticket, self._progressed, tokens)
+        lane.answered(request, ticket, tokens)
         self._keep(answer_row(request, answer), succeeded=True)
 
     def _failed(self, lane: Lane, request: BatchRequest, ticket: Ticket, error: openai.APIError) -> None:

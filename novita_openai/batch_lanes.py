@@ -57,8 +57,8 @@ class Lane:
         most = request.max_tokens
         return request.prompt_tokens + (usual if most is None else most)
 
-    def answered(self, request: BatchRequest, ticket: Ticket, now: float, tokens: int) -> None:
+    def answered(self, request: BatchRequest, ticket: Ticket, tokens: int) -> None:
         """Count an answer, which came to so many tokens."""
         self._answers += 1
         self._made += max(0, tokens - request.prompt_tokens)
-        self.pacer.answered(ticket, now, tokens or ticket.tokens)
+        self.pacer.answered(ticket, tokens or ticket.tokens)

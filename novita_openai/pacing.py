@@ -169,7 +169,7 @@ class Pacer:
         since, number = self._mark
         return (self._number - number) / (now - since + BURST)
 
-    def answered(self, ticket: Ticket, now: float, tokens: float = 0.0) -> None:
+    def answered(self, ticket: Ticket, tokens: float = 0.0) -> None:
         """Count an answer, which came to so many tokens."""
         self.ended(ticket, tokens)
         self._faults = 0
