@@ -1,12 +1,14 @@
-"""How long to wait before a request is sent again, and how many may be."""
+"""How long to wait before a request is sent again, if at all, and how many may be."""
 
 from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["Backoff", "RetryBudget"]
+__all__ = ["Backoff", "RetryBudget", "no_wait", "unless_skipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +67,25 @@ class RetryBudget:
             granted = self._tokens >= 1
             self._tokens -= granted
             return granted
+
+
+_without_waiting = 0
+
+
+def unless_skipped(seconds: float) -> float:
+    """Return the seconds to wait between attempts: none inside :func:`no_wait`."""
+    return 0.0 if _without_waiting else seconds
+
+
+@contextmanager
+def no_wait() -> Iterator[None]:
+    """Skip every wait between attempts while inside, in all threads: for tests of programs that meet errors.
+
+    A batch sends its rows again at once, and still slows down for a service that refuses them.
+    """
+    global _without_waiting  # noqa: PLW0603 - a switch for the whole process, so that threads see it too
+    _without_waiting += 1
+    try:
+        yield
+    finally:
+        _without_waiting -= 1

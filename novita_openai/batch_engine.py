@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import openai
 
+from novita_openai.backoff import unless_skipped
 from novita_openai.batch_lanes import Lane
 from novita_openai.batch_report import Spending
 from novita_openai.batch_rows import Answer, answer_row, error_row, read_answer, unsent_row
@@ -282,12 +283,14 @@ class Engine:
         age = now - (request.started or now)
         verdict = decide(error, self.session.policy, request.attempts + 1, age, random=random())  # noqa: S311 - jitter
         if isinstance(verdict, Wait):
-            lane.pacer.refused(ticket, now, verdict.asked, random=random())  # noqa: S311 - jitter
+            asked = unless_skipped(verdict.asked or 0.0)
+            lane.pacer.refused(ticket, now, asked, random=random())  # noqa: S311 - jitter
             self._again(lane, request, now)
         elif isinstance(verdict, Again):
             request.attempts += 1
-            lane.pacer.failed(ticket, now, verdict.delay, verdict.asked)
-            self._again(lane, request, now + verdict.delay)
+            delay = unless_skipped(verdict.delay)
+            lane.pacer.failed(ticket, now, delay, unless_skipped(verdict.asked or 0.0))
+            self._again(lane, request, now + delay)
         elif isinstance(verdict, Stop):
             lane.pacer.ended(ticket)
             self.stop(verdict.reason)

@@ -18,14 +18,13 @@ import inspect
 import math
 import random as random_numbers
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 import openai
 
-from novita_openai.backoff import Backoff, RetryBudget
+from novita_openai.backoff import Backoff, RetryBudget, no_wait, unless_skipped
 from novita_openai.errors import (
     RULES,
     UNKNOWN,
@@ -249,7 +248,7 @@ class Call:
         """
         return {
             "retry": self._is_retryable,
-            "wait": lambda _: 0.0 if _without_waiting else self.upcoming,
+            "wait": lambda _: unless_skipped(self.upcoming),
             "stop": lambda _: self._is_spent(),
             "before_sleep": lambda _: self._log("retry.scheduled", wait=round(self.upcoming, 3)),
             "retry_error_callback": lambda _: _FAILED,
@@ -332,17 +331,3 @@ _WHY_NOT_AGAIN: Final = {
 def _summary(error: Exception) -> str:
     status = status_of(error)
     return reason_of(error) if status is None else f"{status} {reason_of(error)}"
-
-
-_without_waiting = 0
-
-
-@contextmanager
-def no_wait() -> Iterator[None]:
-    """Skip every wait between attempts while inside, in all threads: for tests of programs that meet errors."""
-    global _without_waiting  # noqa: PLW0603 - a switch for the whole process, so that threads see it too
-    _without_waiting += 1
-    try:
-        yield
-    finally:
-        _without_waiting -= 1

@@ -17,12 +17,14 @@ from server import CHAT, MODELS, Reply, Server, error
 from structlog.testing import capture_logs
 
 import novita_openai
-from novita_openai import OpenAI, batch
+from novita_openai import OpenAI, RetryPolicy, batch
+from novita_openai.backoff import Backoff
 from novita_openai.batch import BatchInputError, BatchProgress, BatchReport, BatchStopped
 from novita_openai.batch_files import ResultFiles
 from novita_openai.batch_requests import Source
 from novita_openai.batch_stream import STREAM_BUFFER
 from novita_openai.emulator import Emulator, Fault
+from novita_openai.errors import Action
 from novita_openai.pacing import MOST_IN_FLIGHT
 
 
@@ -350,6 +352,16 @@ def test_attempts_are_the_policys_or_the_clients(scripted: Job, server: Server) 
             scripted.write([row(f"a{number}")])
             scripted.run(client=scripted.client(**options))
             assert scripted.failures()[f"a{number}"]["error"]["attempts"] == attempts
+
+
+def test_no_wait_skips_the_waits_of_rows_and_of_models(scripted: Job, server: Server) -> None:
+    patient = RetryPolicy(3, backoffs={action: Backoff(60, 60) for action in (Action.WAIT, Action.RETRY)}, budget=None)
+    too_fast, down = error(429, "RATE_LIMIT_EXCEEDED", retry_after="60"), error(500, "MODEL_NOT_AVAILABLE")
+    server.script.extend([too_fast, down, error(500, "MODEL_NOT_AVAILABLE", retry_after="60")])
+    with novita_openai.retry.no_wait():
+        report = scripted.run([row("a")], client=scripted.client(policy=patient))
+    assert (report.succeeded, report.sent) == (1, 4)
+    assert report.elapsed < 60
 
 
 def test_too_fast_uses_up_no_attempt(scripted: Job, server: Server) -> None:
