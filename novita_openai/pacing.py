@@ -38,10 +38,10 @@ FIRST_LIMIT: Final = 32
 FIRST_RATE: Final = 50.0
 DOUBLING: Final = 0.25
 CUT: Final = 0.015
-BURST: Final = 0.1
+BURST: Final = 0.09
 """Seconds of requests that a service is taken to let through at once."""
 PRIOR: Final = 3.0
-HOLD: Final = 0.6
+HOLD: Final = 0.65
 PAUSE_SHARE: Final = 6.0
 STEADY: Final = 5.0
 PROBE: Final = 3.0
