@@ -42,11 +42,12 @@ def requests(path: Path, count: int) -> None:
     """Write so many requests."""
     with path.open("w") as file:
         for number in range(count):
-            file.write(json.dumps({"custom_id": f"row-{number}", "url": "/v1/chat/completions", "body": _body(number)}))
+            file.write(json.dumps({"custom_id": f"row-{number}", "url": "/v1/chat/completions", "body": body(number)}))
             file.write("\n")
 
 
-def _body(number: int) -> dict[str, Any]:
+def body(number: int) -> dict[str, Any]:
+    """Return the body of a row."""
     content = f"How do I make pasta? {number}"
     return {"model": MODEL, "messages": [{"role": "user", "content": content}], "max_tokens": 512}
 
@@ -60,7 +61,7 @@ async def bare(url: str, count: int, in_flight: int, path: Path) -> None:
 
             async def work() -> None:
                 for number in numbers:
-                    async with session.post(f"{url}/chat/completions", json=_body(number)) as response:
+                    async with session.post(f"{url}/chat/completions", json=body(number)) as response:
                         answer = json.loads(await response.read())
                     file.write(json.dumps({"custom_id": f"row-{number}", "response": answer}).encode() + b"\n")
 
@@ -74,7 +75,7 @@ async def naive(url: str, count: int, in_flight: int, path: Path) -> None:
 
         async def one(number: int) -> Any:
             async with semaphore:
-                return await client.chat.completions.create(**_body(number))
+                return await client.chat.completions.create(**body(number))
 
         answers = await asyncio.gather(*(one(number) for number in range(count)))
     lines = (answer.model_dump_json() + "\n" for answer in answers)

@@ -65,8 +65,8 @@ SCENARIOS: Final = (
     Scenario("retry-after-ms", retry_after=True),
     Scenario("retry-after-ms, step", retry_after=True, is_step=True),
     Scenario("Retry-After: 1", retry_after=1.0),
-    # No bound: each refusal stops the model for a second, of which the burst makes up a tenth, and it takes four or five
-    # of them, and a wait before the higher limit is tried, to find the start, the way down and the way back.
+    # No bound: each refusal stops the model for a second, of which the burst makes up a tenth, and it takes four or
+    # five of them, and a wait before the higher limit is tried, to find the start, the way down and the way back.
     Scenario("Retry-After: 1, step", retry_after=1.0, is_step=True, time_bound=math.inf),
 )
 

@@ -38,7 +38,11 @@ class Comparison:
 def table(comparisons: Sequence[Comparison]) -> str:
     """Lay the comparisons out in columns under their headings."""
     headings = ("case", "peer", "peer's figure", "ours", "ratio", "rounds", "bound", "")
-    rows = [headings, *(comparison.row() for comparison in comparisons)]
+    return columns([headings, *(comparison.row() for comparison in comparisons)])
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Lay rows of as many cells each out in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
