@@ -10,7 +10,8 @@ has a :class:`Pacer`, which learns a rate from refusals (429). The law:
    epoch, from the refusal that began it, less ``CUT``. Of a pause only ``BURST`` counts: in a longer one the service
    saves up no more. ``PRIOR`` requests at the rate before are counted in, lest a few decide.
 3. **Pause.** ``Retry-After`` stops all rows of the model until then, plus some jitter. Without it they pause for two
-   turns. Where the next request is refused too, one at a time asks, after pauses that double up to ``LONGEST_PAUSE``.
+   turns. Where the next request is refused too, one at a time asks, after pauses that double up to ``LONGEST_PAUSE``;
+   no rate is lower than one request in that time.
 4. **Probe.** The rate holds, then grows with the cube of the answers: slowly past the known limit, fast where the limit
    is gone. Only requests that had to wait for their turn count: a rate that is not used shows nothing. A refusal then
    counts the latest requests alone, where those were more than the mean.
