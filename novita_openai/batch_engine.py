@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from random import random
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -18,10 +16,10 @@ import openai
 
 from novita_openai.backoff import unless_skipped
 from novita_openai.batch_lanes import Lane
-from novita_openai.batch_report import Spending
+from novita_openai.batch_report import Tally
 from novita_openai.batch_rows import Answer, answer_row, error_row, read_answer, unsent_row
 from novita_openai.batch_verdicts import Again, Fail, Stop, Wait, decide
-from novita_openai.errors import reason_of
+from novita_openai.errors import Action, reason_of
 from novita_openai.pacing import Pacer, Ticket
 
 if TYPE_CHECKING:
@@ -34,6 +32,10 @@ DRAIN: Final = 30.0
 """Seconds that requests in flight have to end once no more are started."""
 NO_PROGRESS: Final = 1_800.0
 """Seconds of failures without one answer that stop a batch."""
+FREE_REFUSALS: Final = 3
+"""Refusals of a row for which the model's pace is to blame; what is refused more often may be too large to pass."""
+UNBOUNDED: Final = 4_096
+"""Tokens that are set aside for an answer, under ``max_cost``, where its row sets no ``max_tokens``."""
 TICK: Final = 0.5
 MOST_ASIDE: Final = 1_000
 MOST_BYTES_ASIDE: Final = 32 * 1024 * 1024
@@ -51,18 +53,6 @@ class Sink(Protocol):
     def is_full(self) -> bool:
         """Tell whether nothing more should be started for now."""
         ...
-
-
-@dataclass(slots=True)
-class Tally:
-    """What one run has done so far."""
-
-    sent: int = 0
-    retries: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
-    spending: Spending = field(default_factory=Spending)
 
 
 class Engine:
@@ -88,7 +78,8 @@ class Engine:
         self._lanes: dict[str, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._aside = self._bytes_aside = 0
-        self._exhausted = self._is_scheduled = False
+        self._reserved = 0.0
+        self._exhausted = self._is_scheduled = self._is_short = False
         self._timer: asyncio.TimerHandle | None = None
         self._progressed = self._loop.time()
 
@@ -217,7 +208,8 @@ class Engine:
 
     def _can_start(self) -> bool:
         """Tell whether anything may be started, whatever its model."""
-        return len(self._tasks) < self.limits.connections and not (self._is_ending or self.sink.is_full())
+        is_room = len(self._tasks) < self.limits.connections and not self._is_short
+        return is_room and not (self._is_ending or self.sink.is_full())
 
     def _count_aside(self, change: int, request: BatchRequest) -> None:
         self._aside += change
@@ -238,13 +230,14 @@ class Engine:
             request = lane.take(now)
             if request is None:
                 return
+            if lane.refusal is None and not self._can_pay(request):
+                lane.put_back(request)
+                return
             self._count_aside(-1, request)
             if lane.refusal is not None:
                 self._keep(unsent_row(request, lane.refusal, self.session.transport.key), succeeded=False)
                 continue
-            self._check_cost()
-            if not self._is_ending:
-                self._start(lane, request, now)
+            self._start(lane, request, now)
 
     def _start(self, lane: Lane, request: BatchRequest, now: float) -> None:
         ticket = lane.pacer.start(now, lane.tokens_of(request))
@@ -252,6 +245,7 @@ class Engine:
         self.tally.retries += request.started is not None
         if request.started is None:
             request.started = now
+        self._reserved += self._most_for(request)
         self._tasks.add(self._loop.create_task(self._send(lane, request, ticket)))
 
     async def _send(self, lane: Lane, request: BatchRequest, ticket: Ticket) -> None:
@@ -261,6 +255,8 @@ class Engine:
             self._finish(error)
         finally:
             self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self._reserved = self._reserved - self._most_for(request) if self._tasks else 0.0
+            self._is_short = False
             self.schedule()
 
     async def _attempt(self, lane: Lane, request: BatchRequest, ticket: Ticket) -> None:
@@ -285,7 +281,8 @@ class Engine:
         if isinstance(verdict, Wait):
             asked = unless_skipped(verdict.asked or 0.0)
             lane.pacer.refused(ticket, now, asked, random=random())  # noqa: S311 - jitter
-            self._again(lane, request, now)
+            request.refusals += 1
+            self._again(lane, request, now + unless_skipped(self._own_pause(request)))
         elif isinstance(verdict, Again):
             request.attempts += 1
             delay = unless_skipped(verdict.delay)
@@ -300,6 +297,11 @@ class Engine:
             self._fail(lane, request, error, verdict)
         if now - self._progressed > NO_PROGRESS:
             self.stop(f"no answer for {NO_PROGRESS / 60:g} minutes; the last error: {reason_of(error)}")
+
+    def _own_pause(self, request: BatchRequest) -> float:
+        """Return the seconds by which a row that is refused again and again lets the others of its model go first."""
+        times = request.refusals - FREE_REFUSALS
+        return self.session.policy.backoffs[Action.WAIT].delay(times) if times > 0 else 0.0
 
     def _again(self, lane: Lane, request: BatchRequest, due: float) -> None:
         lane.add_again(request, due)
@@ -322,11 +324,25 @@ class Engine:
         if self.limits.max_errors is not None and self.tally.failed > self.limits.max_errors:
             self.stop(f"more rows failed than max_errors={self.limits.max_errors} allows")
 
-    def _check_cost(self) -> None:
-        """Stop in time: one more and those in flight will cost about what the others did."""
-        most, count = self.limits.max_cost, self.tally.succeeded
-        if most is None or not count:
-            return
-        cost = self.tally.spending.cost(self.session.prices) or 0.0
-        if cost * (1 + (len(self._tasks) + 1) / count) > most:
-            self.stop(f"the answers have cost ${cost:.4f}, and max_cost is ${most:g}")
+    def _can_pay(self, request: BatchRequest) -> bool:
+        """Tell whether a row can be paid for besides those in flight; if not, wait for these, or stop without any."""
+        most, spent = self.limits.max_cost, self.tally.spending.cost(self.session.prices)
+        if most is None:
+            return True
+        if spent is None or self._most_for(request) == math.inf:
+            self.stop(f"max_cost needs prices, and the models list has none for {request.model}")
+            return False
+        if spent + self._reserved + self._most_for(request) <= most:
+            return True
+        self._is_short = bool(self._tasks)
+        if not self._is_short:
+            self.stop(f"the answers have cost ${spent:.4f}, and max_cost is ${most:g}")
+        return False
+
+    def _most_for(self, request: BatchRequest) -> float:
+        """Return about the most dollars that a row can cost, infinite without a price; 0 where they do not count."""
+        if self.limits.max_cost is None:
+            return 0.0
+        tokens = UNBOUNDED if request.max_tokens is None else request.max_tokens
+        cost = self.session.prices.cost(request.model, request.prompt_tokens, tokens)
+        return math.inf if cost is None else cost

@@ -14,6 +14,8 @@ from novita_openai.jsonl import Journal, write_whole
 __all__ = ["KnownRow", "ResultFiles", "StandardOutput", "errors_path"]
 
 PREFIX: Final = "batch_req_"
+HEAD: Final = f'{{"id": "{PREFIX}'.encode()
+"""How every row of the results is written."""
 
 
 class KnownRow(NamedTuple):
@@ -32,8 +34,8 @@ def errors_path(results: Path) -> Path:
 class ResultFiles:
     """The two files of a job, locked while they are open.
 
-    Raises :class:`BatchInputError` where one of them is the input, ``OSError`` where they cannot be written, of which
-    :class:`novita_openai.jsonl.LockedError` says that another process does.
+    Raises :class:`BatchInputError` where one of them is the input or holds something else, ``OSError`` where they
+    cannot be written, of which :class:`novita_openai.jsonl.LockedError` says that another process does.
     """
 
     def __init__(self, path: Path, source: Source) -> None:
@@ -42,6 +44,8 @@ class ResultFiles:
         both = (path, errors_path(path))
         if any(source.is_file(each) for each in both):
             raise BatchInputError([f"{path}: the results would overwrite the input {source}"])
+        for each in both:
+            _refuse_another(each)
         self._new = [each for each in both if not each.exists()]
         self.answers = Journal(path)
         try:
@@ -93,15 +97,28 @@ class ResultFiles:
 def known_rows(journal: Journal) -> Iterator[KnownRow]:
     """Yield the rows of a file of results; raise :class:`BatchInputError` where it is another file."""
     for number, line in journal.rows():
-        try:
-            row: Any = json.loads(line)
-            custom_id, name = row["custom_id"], row["id"]
-            if not (isinstance(custom_id, str) and name.startswith(PREFIX)):
-                raise ValueError(name)  # noqa: TRY301 - caught with the others
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            message = f"{journal.path}, line {number}: no row of a batch's results; give another file for them"
-            raise BatchInputError([message]) from None
-        yield KnownRow(custom_id, name.removeprefix(PREFIX), line)
+        yield _known_row(journal.path, number, line)
+
+
+def _known_row(path: Path, number: int, line: bytes) -> KnownRow:
+    try:
+        row: Any = json.loads(line)
+        custom_id, name = row["custom_id"], row["id"]
+        if not (isinstance(custom_id, str) and name.startswith(PREFIX)):
+            raise ValueError(name)  # noqa: TRY301 - caught with the others
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        message = f"{path}, line {number}: no row of a batch's results; give another file for them"
+        raise BatchInputError([message]) from None
+    return KnownRow(custom_id, name.removeprefix(PREFIX), line)
+
+
+def _refuse_another(path: Path) -> None:
+    """Refuse a file that starts with anything but a row, whole or torn, before its end is mended."""
+    if path.is_file():
+        with path.open("rb") as file:
+            line = file.readline()
+        if line[: len(HEAD)] != HEAD[: len(line)]:
+            _known_row(path, 1, line)
 
 
 def _places(path: Path) -> dict[str, int]:

@@ -63,32 +63,32 @@ class Job:
             self.plan = await check(
                 self.source, self.reader, files, retry_failed=self.retry_failed, is_stopped=interrupts.__bool__
             )
+            if interrupts:
+                return BatchReport(total=self.plan.total, interrupted=True)
+            await self._prepare(interrupts)
         except BatchInputError:
             if files is not None:
                 files.discard_new()
             raise
-        if interrupts:
-            return BatchReport(total=self.plan.total, interrupted=True)
-        await self._prepare(interrupts)
         rows = Rows(self.source, self.reader, self.plan)
         self.engine = Engine(iter(rows), sink, session, on_tick=self._tick)
         interrupts.then = self.engine.interrupt
         if interrupts:
             self.engine.interrupt()
         await self.engine.run()
-        return await self._conclude(rows)
+        return await self._conclude(rows, interrupts)
 
     async def _prepare(self, interrupts: Interrupts) -> None:
-        if self.files is not None:
-            drop_stale_failures(self.files, self.plan, retry_failed=self.retry_failed)
         if self.session.limits.max_cost is not None or self.on_progress is not None:
             await interrupts.end(self.session.fetch_prices())
         if not interrupts:
             self.session.require_prices(self.plan.prompt_tokens)
+            if self.files is not None:
+                drop_stale_failures(self.files, self.plan, retry_failed=self.retry_failed)
 
-    async def _conclude(self, rows: Rows) -> BatchReport:
-        if self.session.prices.is_empty and self.engine.tally.succeeded:
-            await self.session.fetch_prices()
+    async def _conclude(self, rows: Rows, interrupts: Interrupts) -> BatchReport:
+        if self.session.prices.is_empty and self.engine.tally.succeeded and not interrupts:
+            await interrupts.end(self.session.fetch_prices())
         self._tick()
         report = BatchReport(**self._figures())
         if self.files is not None and self.is_ordered and not report.unfinished:
@@ -97,7 +97,9 @@ class Job:
         if rows.error is not None:
             raise rows.error
         if self.engine.stopped is not None:
-            raise stopped(self.engine.stopped, report)
+            raise stopped(self.engine.stopped, report, can_go_on=self.files is not None)
+        if report.unfinished and not report.interrupted:
+            raise BatchInputError([f"{self.source} changed while it was run: {report.unfinished} of its rows are gone"])
         return report
 
     def _tick(self) -> None:
@@ -129,7 +131,7 @@ class Job:
         }
 
 
-def stopped(reason: str, report: BatchReport) -> BatchStopped:
+def stopped(reason: str, report: BatchReport, *, can_go_on: bool) -> BatchStopped:
     """Return the error for an early end, which says how to go on."""
     left = f"{report.unfinished} of {report.total} rows are unfinished"
-    return BatchStopped(f"{reason}\n{left}: start the same again to go on", report)
+    return BatchStopped(f"{reason}\n{left}{': start the same again to go on' if can_go_on else ''}", report)

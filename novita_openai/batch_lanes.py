@@ -36,6 +36,10 @@ class Lane:
         """Take a new row."""
         self._fresh.append(request)
 
+    def put_back(self, request: BatchRequest) -> None:
+        """Take a row back that was not sent."""
+        self._fresh.appendleft(request)
+
     def add_again(self, request: BatchRequest, due: float) -> None:
         """Take a row back that may be sent again from a time on."""
         heapq.heappush(self._again, (due, next(self._order), request))

@@ -130,15 +130,16 @@ async def check(
 
 def drop_stale_failures(files: ResultFiles, plan: Plan, *, retry_failed: bool) -> None:
     """Take the rows out of the errors that are answered, given twice, or to be sent again."""
-    kept: dict[str, bytes] = {}
+    last: dict[int, int] = {}
     count = 0
-    for row in known_rows(files.errors):
-        count += 1
-        state = plan.states.get(_key(row.custom_id))
+    for count, row in enumerate(known_rows(files.errors), start=1):
+        key = _key(row.custom_id)
+        state = plan.states.get(key)
         if state != ANSWERED and not (retry_failed and state == PENDING):
-            kept[row.custom_id] = row.line
-    if len(kept) < count:
-        files.errors.replace(kept.values())
+            last[key] = count
+    if len(last) < count:
+        numbered = enumerate(known_rows(files.errors), start=1)
+        files.errors.replace(row.line for number, row in numbered if last.get(_key(row.custom_id)) == number)
 
 
 class Rows:

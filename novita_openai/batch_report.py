@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -106,6 +107,18 @@ class Spending:
         """Return dollars, None where one of the models has no known price."""
         costs = [prices.cost(model, *tokens) for model, tokens in self.by_model.items()]
         return None if None in costs else sum((cost for cost in costs if cost is not None), 0.0)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one run has done so far."""
+
+    sent: int = 0
+    retries: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    spending: Spending = field(default_factory=Spending)
 
 
 def _count(usage: object, name: str) -> int:

@@ -6,11 +6,13 @@ larger than the memory.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import shutil
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,7 +45,10 @@ class BatchInputError(ValueError):
 
 @dataclass(slots=True, eq=False)
 class BatchRequest:
-    """One row of the input, and how far it got: ``attempts`` used up, and when it was first sent (seconds)."""
+    """One row of the input, and how far it got.
+
+    ``attempts`` used up, ``refusals`` for coming too fast, and when it was first ``started`` (seconds).
+    """
 
     custom_id: str
     path: str
@@ -52,6 +57,7 @@ class BatchRequest:
     content: bytes
     digest: str
     attempts: int = 0
+    refusals: int = 0
     started: float | None = None
 
     @property
@@ -87,10 +93,10 @@ class Reader:
             text = line.decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"not UTF-8: byte {error.start}") from None
-        if self.prompts is not None:
-            return self.row(number, self.prompts(text))
         if number == 1:
             text = text.removeprefix("\ufeff")
+        if self.prompts is not None:
+            return self.row(number, self.prompts(text))
         try:
             row = _decode(text)
         except (ValueError, RecursionError) as error:
@@ -170,6 +176,8 @@ class Source:
         self.is_stdin = str(path) == "-"
         self._spool: BinaryIO | None = None
         if self.is_stdin:
+            if stdin is None and sys.stdin is None:
+                raise OSError(errno.EBADF, "it is closed", "standard input")
             self._spool = _spooled(stdin or sys.stdin.buffer)
         elif not self.path.is_file():
             with self.path.open("rb") as file:
@@ -198,7 +206,7 @@ class Source:
         with self._opened() as file:
             try:
                 yield from numbered_lines(file)
-            except (EOFError, gzip.BadGzipFile) as error:
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 raise BatchInputError([f"{self}: {error}"]) from error
 
     @contextmanager
@@ -227,6 +235,8 @@ def prompt_body(format_name: str | None, options: Mapping[str, Any]) -> Callable
     from novita_openai.prompts.completions import chat_to_completion
 
     get_format(format_name)  # an unknown name is refused here, not for each line
+    if "model" not in options:
+        raise BatchInputError(["no model for the prompts: give one for all"])
 
     def body(line: str) -> dict[str, Any]:
         messages = [{"role": "user", "content": line}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -21,6 +22,9 @@ __all__ = ["Limits", "Session", "SessionOptions"]
 MOST_WITHOUT_AIOHTTP: Final = 256
 """With more connections the SDK's own HTTP library gets slower, not faster."""
 
+PRICES_TIMEOUT: Final = 10.0
+"""Seconds to wait for the models list where prices are only told."""
+
 RESERVED_FILES: Final = 24
 """What the process has open besides connections."""
 
@@ -30,7 +34,8 @@ class SessionOptions(TypedDict, total=False):
 
     ``client``: an ``AsyncOpenAI`` of this package; None: one from the environment, with ``RetryPolicy.batch()``.
     ``concurrency``: the most requests in flight; None: it is found. ``rpm``, ``tpm``: the most requests and tokens a
-    minute for each model. ``max_errors``: rows that may fail for good. ``max_cost``: dollars that this run may cost.
+    minute for each model. ``max_errors``: rows that may fail for good. ``max_cost``: dollars that this run may cost,
+    for which each request in flight counts with its ``max_tokens``, or 4,096 where it sets none.
     ``model``: for rows that name none.
     """
 
@@ -86,6 +91,7 @@ class Session:
             if limits.concurrency is None:
                 limits = replace(limits, connections=min(limits.connections, MOST_WITHOUT_AIOHTTP))
         self.limits, self.prices = limits, Prices()
+        self._no_prices = ""
 
     async def __aenter__(self) -> Self:
         await self.transport.prepare()
@@ -97,17 +103,21 @@ class Session:
             await self._own.close()
 
     async def fetch_prices(self) -> None:
-        """Read the models list; without one, costs stay unknown."""
+        """Read the models list; without one, costs stay unknown. Where they have a limit it is asked for patiently."""
+        is_needed = self.limits.max_cost is not None
+        models = self.policy.wraps(self.transport.models) if is_needed else self.transport.models
         try:
-            self.prices = Prices(await self.transport.models())
-        except openai.OpenAIError:
-            self.prices = Prices()
+            async with asyncio.timeout(None if is_needed else PRICES_TIMEOUT):
+                self.prices = Prices(await models())
+        except (openai.OpenAIError, TimeoutError) as error:
+            self._no_prices = f"cannot be read: {error}"
 
     def require_prices(self, models: Iterable[str]) -> None:
         """Refuse a limit in dollars for what has no known price."""
         unknown = [model for model in models if self.prices.cost(model, 0, 0) is None]
         if self.limits.max_cost is not None and unknown:
-            raise BatchInputError([f"max_cost needs prices, and the models list has none for {', '.join(unknown)}"])
+            why = self._no_prices or f"has none for {', '.join(unknown)}"
+            raise BatchInputError([f"max_cost needs prices, and the models list {why}"])
 
 
 def _tell_of_slowness() -> None:

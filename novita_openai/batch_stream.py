@@ -110,4 +110,12 @@ class stream:  # noqa: N801 - used like a function
 
 def _report_of(engine: Engine) -> BatchReport:
     tally = engine.tally
-    return BatchReport(total=tally.succeeded + tally.failed, succeeded=tally.succeeded, failed=tally.failed)
+    return BatchReport(
+        total=tally.succeeded + tally.failed,
+        succeeded=tally.succeeded,
+        failed=tally.failed,
+        sent=tally.sent,
+        retries=tally.retries,
+        tokens=tally.spending.tokens,
+        cost=tally.spending.cost(engine.session.prices),
+    )

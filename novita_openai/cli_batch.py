@@ -150,7 +150,8 @@ def _summary(report: BatchReport, output: str) -> str:
         f"{report.elapsed:.1f} s",
     ]
     if report.interrupted:
-        parts.append(f"interrupted with {report.unfinished} rows to do: start the same again to go on")
+        again = "" if output == "-" else ": start the same again to go on"
+        parts.append(f"interrupted with {report.unfinished} rows to do{again}")
     return "; ".join(parts)
 
 

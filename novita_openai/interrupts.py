@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["Interrupts"]
 
@@ -26,19 +26,24 @@ class Interrupts:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Take the signals while inside, in the main thread alone; leave the handlers as they were."""
+        """Take the signals while inside, in the main thread alone, as do others; leave the handlers as they were."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        loop, previous = asyncio.get_running_loop(), {number: signal.getsignal(number) for number in SIGNALS}
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self._came)
+        loop = asyncio.get_running_loop()
+        if not _watching:
+            for number in SIGNALS:
+                _previous[number] = signal.getsignal(number)
+                loop.add_signal_handler(number, _tell_all)
+        _watching.append(self)
         try:
             yield
         finally:
-            for number, handler in previous.items():
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler)
+            _watching.remove(self)
+            if not _watching:
+                for number, handler in _previous.items():
+                    loop.remove_signal_handler(number)
+                    signal.signal(number, handler)
 
     async def end(self, waiting: Awaitable[None]) -> None:
         """Wait for something, until a signal comes."""
@@ -52,7 +57,18 @@ class Interrupts:
         if not task.cancelled():
             task.result()
 
-    def _came(self) -> None:
+    def came(self) -> None:
+        """Count a signal, and pass it on."""
         self.count += 1
         if self.then is not None:
             self.then()
+
+
+# Of the main thread's event loop, which many jobs may share.
+_watching: list[Interrupts] = []
+_previous: dict[signal.Signals, Any] = {}
+
+
+def _tell_all() -> None:
+    for interrupts in tuple(_watching):
+        interrupts.came()

@@ -112,7 +112,7 @@ def replace_rows(path: Path, rows: Iterable[bytes]) -> None:
     """Write rows to a new file beside ``path`` and rename it to that; on an error the old file stays as it was."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        with _named(path), beside.open("xb") as file:
+        with _named(path), beside.open("wb") as file:
             file.writelines(row + b"\n" for row in rows)
             file.flush()
             os.fsync(file.fileno())
@@ -167,6 +167,6 @@ def _end_of_last_line(file: int, length: int) -> int:
 def _is_row(line: bytes) -> bool:
     try:
         row: Any = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(row, dict)
