@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from novita_openai import batch, emulator, local, prompts, retry
-    from novita_openai.batch_report import BatchReport, BatchStopped
+    from novita_openai.batch import BatchReport, BatchStopped
     from novita_openai.client import (
         AsyncNovitaOpenAI,
         AsyncOpenAI,
+        MissingAPIKeyError,
         NovitaOpenAI,
         OpenAI,
         create_async_client,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from novita_openai.errors import RULES, Action, ErrorRule, classify
     from novita_openai.prompts import PromptError, PromptFormat
     from novita_openai.retry import Backoff, RetryBudget, RetryPolicy
-    from novita_openai.settings import MissingAPIKeyError
 
 __all__ = [
     "RULES",
@@ -51,12 +51,19 @@ __all__ = [
 ]
 
 _MODULES = {
-    "batch_report": ("BatchReport", "BatchStopped"),
-    "client": ("AsyncNovitaOpenAI", "AsyncOpenAI", "NovitaOpenAI", "OpenAI", "create_async_client", "create_client"),
+    "batch": ("BatchReport", "BatchStopped"),
+    "client": (
+        "AsyncNovitaOpenAI",
+        "AsyncOpenAI",
+        "MissingAPIKeyError",
+        "NovitaOpenAI",
+        "OpenAI",
+        "create_async_client",
+        "create_client",
+    ),
     "errors": ("RULES", "Action", "ErrorRule", "classify"),
     "prompts": ("PromptError", "PromptFormat"),
     "retry": ("Backoff", "RetryBudget", "RetryPolicy"),
-    "settings": ("MissingAPIKeyError",),
 }
 
 if not TYPE_CHECKING:

@@ -20,9 +20,9 @@ import novita_openai
 from novita_openai import OpenAI, RetryPolicy, batch
 from novita_openai.backoff import Backoff
 from novita_openai.batch import BatchInputError, BatchProgress, BatchReport, BatchStopped
-from novita_openai.batch_files import ResultFiles
-from novita_openai.batch_requests import Source
-from novita_openai.batch_stream import STREAM_BUFFER
+from novita_openai.batch.files import ResultFiles
+from novita_openai.batch.requests import Source
+from novita_openai.batch.streaming import STREAM_BUFFER
 from novita_openai.emulator import Emulator, Fault
 from novita_openai.errors import Action
 from novita_openai.pacing import MOST_IN_FLIGHT

@@ -21,8 +21,8 @@ import typer
 from batch_jobs import MODEL, PROGRAM, Job, environment, row, rows, start, until
 from server import CHAT, Reply, Server, error
 
-from novita_openai import cli_batch
-from novita_openai.cli_batch import run_batch
+from novita_openai.cli import batch as cli_batch
+from novita_openai.cli.batch import run_batch
 from novita_openai.emulator import Emulator, Fault
 
 Result = subprocess.CompletedProcess[str]

@@ -18,9 +18,9 @@ from server import Server, error
 
 from novita_openai import Action, Backoff, RetryPolicy, batch
 from novita_openai.batch import BatchInputError, BatchProgress, BatchStopped
-from novita_openai.batch_requests import Source
-from novita_openai.emulated_faults import Fault
+from novita_openai.batch.requests import Source
 from novita_openai.emulator import Emulator, Model
+from novita_openai.emulator.faults import Fault
 
 
 @pytest.fixture

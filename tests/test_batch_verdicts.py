@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from novita_openai import RULES, Action, Backoff, ErrorRule, RetryPolicy
-from novita_openai.batch_verdicts import Again, Fail, Stop, Verdict, Wait, decide
+from novita_openai.batch.verdicts import Again, Fail, Stop, Verdict, Wait, decide
 
 HTTP: Any = import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0])
 POLICY = RetryPolicy(3, backoffs={Action.WAIT: Backoff(5, 60), Action.RETRY: Backoff(2, 60)})

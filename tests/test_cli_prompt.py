@@ -12,7 +12,7 @@ import pytest
 from test_prompts import GUIDE
 from typer.testing import CliRunner
 
-from novita_openai.cli_prompt import prompt_app
+from novita_openai.cli.prompt import prompt_app
 
 MESSAGES = json.dumps([{"role": "user", "content": "How?"}])
 

@@ -23,11 +23,11 @@ from calls import CHAT, COMPLETION, MESSAGES, MODEL
 from pydantic import BaseModel
 
 from novita_openai import Action, OpenAI, RetryPolicy, classify
-from novita_openai.emulated_faults import Reply, event
-from novita_openai.emulated_limits import Limits
-from novita_openai.emulated_requests import RefusedError, tokens_in
-from novita_openai.emulated_samples import sample
 from novita_openai.emulator import FAULTS, MODELS, Emulator, Fault, Model
+from novita_openai.emulator.faults import Reply, event
+from novita_openai.emulator.limits import Limits
+from novita_openai.emulator.requests import RefusedError, tokens_in
+from novita_openai.emulator.samples import sample
 from novita_openai.errors import reason_of, retry_after
 
 

@@ -14,7 +14,7 @@ from batch_jobs import no_file_above
 from hypothesis import given
 from hypothesis import strategies as st
 
-from novita_openai.jsonl import Journal, LockedError, numbered_lines
+from novita_openai.batch.jsonl import Journal, LockedError, numbered_lines
 
 
 def test_lines_end_in_line_feeds_alone() -> None:

@@ -7,6 +7,8 @@ import importlib
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from inspect import ismodule
 from pathlib import Path
 
 import pytest
@@ -14,121 +16,159 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "novita_openai"
 
-# A module imports only from rows above it.
-LAYERS = [
-    "prompts.separators",
-    "prompts.cores",
-    "prompts.table",
-    "prompts.messages",
-    "prompts.losses",
-    "prompts.calls",
-    "prompts.dates",
-    "prompts.reasoning",
-    "prompts.description",
-    "prompts.folding",
-    "prompts.dialect",
-    "prompts.tools",
-    "prompts.conversion",
-    "prompts.format",
-    "prompts.meter",
-    "prompts.suspects",
-    "prompts.sandbox",
-    "prompts.jinja",
-    "prompts.draft",
-    "prompts.probe",
-    "prompts.proof",
-    "prompts.template",
-    "prompts.catalog",
-    "prompts.deltas",
-    "prompts.completions",
-    "prompts.asking",
-    "prompts.checking",
-    "errors",
-    "jsonl",
-    "backoff",
-    "retry",
-    "settings",
-    "answers",
-    "seam",
-    "resumption",
-    "streams",
-    "attempts",
-    "client",
-    "pacing",
-    "batch_requests",
-    "batch_files",
-    "batch_plan",
-    "batch_report",
-    "batch_rows",
-    "batch_verdicts",
-    "batch_lanes",
-    "batch_transport",
-    "batch_session",
-    "batch_engine",
-    "interrupts",
-    "batch_job",
-    "batch_estimate",
-    "batch_stream",
-    "batch",
-    "emulated_faults",
-    "emulated_requests",
-    "emulated_settings",
-    "emulated_limits",
-    "emulated_samples",
-    "emulated_answers",
-    "emulated_wire",
-    "emulator",
-    "local",
-    "testing",
-    "terminal",
-    "cli_batch",
-    "cli_prompt",
-    "cli",
-    "__main__",
-]
-TEMPLATES = ("prompts.jinja", "prompts.sandbox", "prompts.suspects")
+# What a room holds, in reading order: a module imports only from rows above it. A package's own face, its
+# __init__, comes after all that is in it.
+Rows = dict[str, "Rows | None"]
+HOUSE: Rows = {
+    "errors": None,
+    "backoff": None,
+    "retry": None,
+    "pacing": None,
+    "prompts": {
+        "messages": None,
+        "calling": dict.fromkeys(("calls", "dialect", "families")),
+        "engine": dict.fromkeys(
+            (
+                "separators",
+                "cores",
+                "table",
+                "losses",
+                "dates",
+                "reasoning",
+                "description",
+                "folding",
+                "conversion",
+            )
+        ),
+        "format": None,
+        "templates": dict.fromkeys(
+            ("meter", "suspects", "sandbox", "jinja", "draft", "probe", "proof", "derivation"),
+        ),
+        "catalog": None,
+        "over_completions": dict.fromkeys(("deltas", "completions", "asking", "checking")),
+    },
+    "client": dict.fromkeys(("settings", "answers", "seam", "resumption", "streams", "attempts", "clients")),
+    "batch": dict.fromkeys(
+        (
+            "jsonl",
+            "requests",
+            "files",
+            "plan",
+            "report",
+            "rows",
+            "verdicts",
+            "lanes",
+            "transport",
+            "session",
+            "engine",
+            "interrupts",
+            "job",
+            "estimates",
+            "streaming",
+            "runs",
+        )
+    ),
+    "emulator": dict.fromkeys(("faults", "requests", "settings", "limits", "samples", "answers", "wire", "server")),
+    "local": None,
+    "testing": None,
+    "cli": dict.fromkeys(("terminal", "batch", "prompt", "commands")),
+    "__main__": None,
+}
+CORRIDOR = {"errors", "backoff", "retry", "pacing"}
+# What of the other rooms a room may use.
+MAY_IMPORT = {
+    "prompts": set[str](),
+    "client": CORRIDOR | {"prompts"},
+    "batch": CORRIDOR | {"prompts", "client"},
+    "emulator": {"errors"},
+    "local": set[str](),
+    "testing": {"retry", "emulator"},
+    "cli": CORRIDOR | {"prompts", "client", "batch", "emulator", "local"},
+    "__main__": {"cli"},
+}
+MOST_ON_THE_CORRIDOR = 10
 # What each may import besides the standard library and the core packages.
 EXTRAS = {
-    "cli": {"rich", "typer"},
-    "cli_batch": {"rich", "typer"},
-    "cli_prompt": {"typer"},
-    "emulated_requests": {"pydantic"},
-    "emulated_wire": {"aiohttp"},
+    "cli.commands": {"rich", "typer"},
+    "cli.batch": {"rich", "typer"},
+    "cli.prompt": {"typer"},
+    "cli.terminal": {"rich", "typer"},
+    "emulator.requests": {"pydantic"},
+    "emulator.wire": {"aiohttp"},
     "local": {"xllamacpp"},
-    "terminal": {"rich", "typer"},
+    "prompts.templates.jinja": {"jinja2"},
+    "prompts.templates.sandbox": {"jinja2"},
+    "prompts.templates.suspects": {"jinja2"},
     "testing": {"pytest"},
-    **{name: {"jinja2"} for name in TEMPLATES},
 }
 CORE = {"openai", "structlog", "tenacity"}
 
-MODULES = sorted(
-    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-    for path in PACKAGE.rglob("*.py")
-    if path.stem != "__init__"
-)
+
+def in_order(rows: Rows, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of a room's modules, and then the room's own."""
+    for name, inside in rows.items():
+        if inside is not None:
+            yield from in_order(inside, f"{prefix}{name}.")
+        yield prefix + name
+
+
+ORDER = list(in_order(HOUSE))
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {name: path for path in PACKAGE.rglob("*.py") if (name := dotted(path))}
+MODULES = sorted(FILES)
 
 
 def imports_of(module: str) -> set[str]:
-    tree = ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    """Return what a module imports, ours by the module or package that is named in the statement."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.module is not None
-            package = (PACKAGE.parent / node.module.replace(".", "/")).is_dir()
-            found |= {f"{node.module}.{name.name}" for name in node.names} if package else {node.module}
+            assert node.module is not None, f"{module}: imports are absolute"
+            for name in node.names:
+                full = f"{node.module}.{name.name}"
+                found.add(full if full.removeprefix("novita_openai.") in FILES else node.module)
     return found
 
 
+def ours_in(module: str) -> set[str]:
+    prefix = "novita_openai."
+    return {name.removeprefix(prefix) for name in imports_of(module) if name.startswith(prefix)}
+
+
 def test_every_module_has_its_row() -> None:
-    assert sorted(LAYERS) == MODULES
+    assert sorted(ORDER) == MODULES
+
+
+def test_few_modules_stand_outside_of_a_room() -> None:
+    assert len([*PACKAGE.glob("*.py")]) <= MOST_ON_THE_CORRIDOR
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_imports_only_from_rows_above_it(module: str) -> None:
-    ours = {name.removeprefix("novita_openai.") for name in imports_of(module) if name.startswith("novita_openai")}
-    assert ours <= set(LAYERS[: LAYERS.index(module)])
+    assert ours_in(module) <= set(ORDER[: ORDER.index(module)])
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_room_uses_only_the_rooms_that_it_may(module: str) -> None:
+    room = module.partition(".")[0]
+    rooms = {name.partition(".")[0] for name in ours_in(module)} - {room}
+    assert rooms <= MAY_IMPORT.get(room, CORRIDOR)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_is_named_like_what_its_package_offers(module: str) -> None:
+    package, _, name = module.rpartition(".")
+    face = importlib.import_module(f"novita_openai.{package}".rstrip("."))
+    offered = getattr(face, "__all__", ())
+    assert name not in offered or ismodule(getattr(face, name)), f"importing {module} would hide {package}.{name}"
 
 
 @pytest.mark.parametrize("module", MODULES)

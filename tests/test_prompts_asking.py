@@ -14,9 +14,9 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from typer.testing import CliRunner
 
 from novita_openai import AsyncOpenAI, OpenAI, RetryPolicy, prompts
-from novita_openai.cli_prompt import prompt_app
-from novita_openai.emulated_faults import document, refusal
+from novita_openai.cli.prompt import prompt_app
 from novita_openai.emulator import Emulator
+from novita_openai.emulator.faults import document, refusal
 from novita_openai.local import LocalModel
 from novita_openai.retry import no_wait
 

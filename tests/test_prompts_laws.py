@@ -170,7 +170,7 @@ def test_a_reply_appends(fmt: PromptFormat) -> None:
 
 @EACH
 def test_messages_split_alike_however_the_text_is_cut(fmt: PromptFormat) -> None:
-    from novita_openai.prompts.deltas import Deltas
+    from novita_openai.prompts.over_completions.deltas import Deltas
 
     call = '{"name": "f", "arguments": {"a": 1}, "parameters": {}}'
     calls = [

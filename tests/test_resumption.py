@@ -18,8 +18,8 @@ from server import Reply, Server, chunk, stream
 from structlog.testing import capture_logs
 
 from novita_openai import AsyncOpenAI, OpenAI, RetryPolicy, create_async_client, create_client, prompts
+from novita_openai.client.resumption import MOST_IN_A_ROW, MOST_IN_ALL
 from novita_openai.emulator import MODELS, Emulator, Fault
-from novita_openai.resumption import MOST_IN_A_ROW, MOST_IN_ALL
 from novita_openai.retry import no_wait
 
 MODEL = "meta-llama/llama-3.1-8b-instruct"

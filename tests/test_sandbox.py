@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from novita_openai.prompts import jinja, meter
-from novita_openai.prompts.jinja import ChatTemplate, TemplateError
+from novita_openai.prompts.templates import jinja, meter
+from novita_openai.prompts.templates.jinja import ChatTemplate, TemplateError
 
 CHAT = [{"role": "user", "content": "hello"}]
 
@@ -193,7 +193,7 @@ def test_without_jinja_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch
     kept = sys.modules.copy()
     try:
         for module in ("sandbox", "jinja", "suspects"):
-            del sys.modules[f"novita_openai.prompts.{module}"]
+            del sys.modules[f"novita_openai.prompts.templates.{module}"]
         with pytest.raises(ModuleNotFoundError, match=r"novita-openai\[templates\]"):
             importlib.import_module(jinja.__name__)
     finally:

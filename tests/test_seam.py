@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types import Completion, CompletionChoice
 
-from novita_openai.resumption import resumption_of
-from novita_openai.seam import Opening, Thinking
+from novita_openai.client.resumption import resumption_of
+from novita_openai.client.seam import Opening, Thinking
 
 SAID = "Boil the water, then add the salt"
 

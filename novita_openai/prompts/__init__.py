@@ -11,14 +11,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.asking import AsyncChatStream, ChatStream, achat, chat
     from novita_openai.prompts.catalog import detect, format_for_model, format_names, get_format
-    from novita_openai.prompts.checking import Check, check
-    from novita_openai.prompts.completions import chat_to_completion, completion_to_chat, completions_to_chunks
+    from novita_openai.prompts.engine.reasoning import Thought
     from novita_openai.prompts.format import PromptFormat
     from novita_openai.prompts.messages import History, PromptError
-    from novita_openai.prompts.reasoning import Thought
-    from novita_openai.prompts.template import TemplateError, from_pretrained_config, from_template
+    from novita_openai.prompts.over_completions.asking import AsyncChatStream, ChatStream, achat, chat
+    from novita_openai.prompts.over_completions.checking import Check, check
+    from novita_openai.prompts.over_completions.completions import (
+        chat_to_completion,
+        completion_to_chat,
+        completions_to_chunks,
+    )
+    from novita_openai.prompts.templates.derivation import TemplateError, from_pretrained_config, from_template
 
 __all__ = [
     "AsyncChatStream",
@@ -44,14 +48,14 @@ __all__ = [
 ]
 
 _MODULES = {
-    "asking": ("AsyncChatStream", "ChatStream", "achat", "chat"),
+    "over_completions.asking": ("AsyncChatStream", "ChatStream", "achat", "chat"),
     "catalog": ("detect", "format_for_model", "format_names", "get_format"),
-    "checking": ("Check", "check"),
-    "completions": ("chat_to_completion", "completion_to_chat", "completions_to_chunks"),
+    "over_completions.checking": ("Check", "check"),
+    "over_completions.completions": ("chat_to_completion", "completion_to_chat", "completions_to_chunks"),
     "format": ("PromptFormat",),
     "messages": ("History", "PromptError"),
-    "reasoning": ("Thought",),
-    "template": ("TemplateError", "from_pretrained_config", "from_template"),
+    "engine.reasoning": ("Thought",),
+    "templates.derivation": ("TemplateError", "from_pretrained_config", "from_template"),
 }
 
 if not TYPE_CHECKING:

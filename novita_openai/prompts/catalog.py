@@ -22,10 +22,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
+from novita_openai.prompts.engine.reasoning import Thought
+from novita_openai.prompts.engine.table import END, REASONED, REPLY, START
 from novita_openai.prompts.format import PromptFormat
 from novita_openai.prompts.messages import PromptError
-from novita_openai.prompts.reasoning import Thought
-from novita_openai.prompts.table import END, REASONED, REPLY, START
 
 __all__ = ["detect", "format_for_model", "format_names", "get_format", "reads"]
 

@@ -1,0 +1,251 @@
+"""The rows of a batch's input: OpenAI's Batch format, bare bodies, or lines of text as prompts.
+
+A row is read and checked twice, before the first request is sent and when its turn comes, so that a file may be
+larger than the memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NoReturn, Self, cast
+
+from novita_openai.batch.jsonl import numbered_lines
+
+__all__ = ["BatchInputError", "BatchRequest", "Reader", "Source"]
+
+URLS: Final = {"/v1/chat/completions": "/chat/completions", "/v1/completions": "/completions"}
+"""The addresses of OpenAI's Batch format, and what is sent to: the base URL holds the version."""
+
+CHAT: Final = "/chat/completions"
+COMPLETIONS: Final = "/completions"
+
+_SHOWN_ERRORS: Final = 100
+
+
+class BatchInputError(ValueError):
+    """The input cannot be run, or not with this output; ``errors`` holds a line for each reason."""
+
+    def __init__(self, errors: list[str]) -> None:
+        more = len(errors) - _SHOWN_ERRORS
+        shown = [*errors[:_SHOWN_ERRORS], *([f"and {more} more"] if more > 0 else [])]
+        super().__init__("\n".join(shown))
+        self.errors = errors
+
+
+@dataclass(slots=True, eq=False)
+class BatchRequest:
+    """One row of the input, and how far it got.
+
+    ``attempts`` used up, ``refusals`` for coming too fast, and when it was first ``started`` (seconds).
+    """
+
+    custom_id: str
+    path: str
+    model: str
+    body: dict[str, Any]
+    content: bytes
+    digest: str
+    attempts: int = 0
+    refusals: int = 0
+    started: float | None = None
+
+    @property
+    def id(self) -> str:
+        """Return the row's id in the results."""
+        return f"batch_req_{self.digest}"
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Return about how many tokens are sent: one for four bytes."""
+        return len(self.content) // 4
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Return the longest answer that the request allows, None where it names none."""
+        limit = self.body.get("max_tokens", self.body.get("max_completion_tokens"))
+        return limit if isinstance(limit, int) else None
+
+
+class Reader:
+    """Turns lines into requests.
+
+    ``model``: for bodies that name none, and for prompts. ``prompts``: what makes a line of text a body's prompt;
+    None: the lines are JSON.
+    """
+
+    def __init__(self, model: str | None = None, prompts: Callable[[str], dict[str, Any]] | None = None) -> None:
+        self.model, self.prompts = model, prompts
+
+    def line(self, number: int, line: bytes) -> BatchRequest:
+        """Return the request of a line; raise ``ValueError`` where it holds none."""
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"not UTF-8: byte {error.start}") from None
+        if number == 1:
+            text = text.removeprefix("\ufeff")
+        if self.prompts is not None:
+            return self.row(number, self.prompts(text))
+        try:
+            row = _decode(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"bad JSON: {error}") from None
+        return self.row(number, row)
+
+    def row(self, number: int, row: object) -> BatchRequest:
+        """Return the request that a decoded row asks for; raise ``ValueError`` where it asks for none."""
+        if not isinstance(row, dict):
+            raise ValueError(f"a row is a JSON object, not {type(row).__name__}")  # noqa: TRY004 - bad input is one error
+        fields = cast("dict[str, Any]", row)
+        path, body = _wrapped(fields) if _ENVELOPE & fields.keys() else _bare(fields)
+        custom_id = fields.get("custom_id", f"line-{number}")
+        if not isinstance(custom_id, str) or not custom_id:
+            raise ValueError(f"custom_id must be a text, not {custom_id!r}")
+        if self.model is not None and body.get("model") is None:
+            body = {**body, "model": self.model}
+        model = body.get("model")
+        if not isinstance(model, str) or not model:
+            raise ValueError(f"no model in the body of {custom_id!r}: name one, or give a model for all")
+        if body.get("stream"):
+            raise ValueError(f"stream: true in the body of {custom_id!r}: a batch takes whole answers")
+        content = _encode(body)
+        digest = blake2b(f"{path}\n".encode() + content, digest_size=16).hexdigest()
+        return BatchRequest(custom_id, path, model, body, content, digest)
+
+
+_ENVELOPE: Final = {"body", "url", "method"}
+
+
+def _wrapped(row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the path and the body of a row of OpenAI's Batch format."""
+    url, method, body = row.get("url"), row.get("method", "POST"), row.get("body")
+    if not isinstance(url, str) or url not in URLS:
+        raise ValueError(f"url must be one of {', '.join(URLS)}, not {url!r}")
+    if method != "POST":
+        raise ValueError(f"method must be POST, not {method!r}")
+    if not isinstance(body, dict):
+        raise ValueError(f"body must be a JSON object, not {type(body).__name__}")  # noqa: TRY004 - the same
+    return URLS[url], cast("dict[str, Any]", body)
+
+
+def _bare(row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the path and the body of a row that is a body itself."""
+    paths = [path for name, path in (("messages", CHAT), ("prompt", COMPLETIONS)) if name in row]
+    if len(paths) != 1:
+        raise ValueError("a row has url and body, or is a body with either messages or prompt")
+    return paths[0], {name: value for name, value in row.items() if name != "custom_id"}
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def _encode(body: dict[str, Any]) -> bytes:
+    try:
+        return _dump(body).encode()
+    except UnicodeEncodeError:
+        raise ValueError("the body holds half a character (a lone surrogate), which no request can carry") from None
+    except ValueError:
+        raise ValueError("the body holds a number too large for JSON") from None
+
+
+class Source:
+    """Where the rows are read from, as often as need be: a file, gzip by its suffix ``.gz``, or standard input (``-``).
+
+    What can be read only once, standard input or a pipe, is copied into a temporary file first. Raises ``OSError``
+    where it cannot be read.
+    """
+
+    def __init__(self, path: str | Path, stdin: BinaryIO | None = None) -> None:
+        self.path = Path(path)
+        self.is_stdin = str(path) == "-"
+        self._spool: BinaryIO | None = None
+        if self.is_stdin:
+            if stdin is None and sys.stdin is None:
+                raise OSError(errno.EBADF, "it is closed", "standard input")
+            self._spool = _spooled(stdin or sys.stdin.buffer)
+        elif not self.path.is_file():
+            with self.path.open("rb") as file:
+                self._spool = _spooled(file)
+
+    def __str__(self) -> str:
+        return "standard input" if self.is_stdin else str(self.path)
+
+    def is_file(self, path: Path) -> bool:
+        """Tell whether a path is the file that is read."""
+        return not self.is_stdin and path.exists() and self.path.exists() and path.samefile(self.path)
+
+    @property
+    def is_text(self) -> bool:
+        """Tell whether the name is that of a text, each line of which is a prompt."""
+        return ".txt" in (self.path.suffix, Path(self.path.stem).suffix if self.path.suffix == ".gz" else "")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield numbered lines; raise :class:`BatchInputError` where a compressed file is none, or is cut."""
+        with self._opened() as file:
+            try:
+                yield from numbered_lines(file)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                raise BatchInputError([f"{self}: {error}"]) from error
+
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        if self._spool is not None:
+            self._spool.seek(0)
+            yield self._spool
+        elif self.path.suffix == ".gz":
+            with gzip.open(self.path) as file:
+                yield cast("BinaryIO", file)
+        else:
+            with self.path.open("rb") as file:
+                yield file
+
+    def close(self) -> None:
+        """Drop the temporary file, if there is one."""
+        if self._spool is not None:
+            self._spool.close()
+
+
+def prompt_body(format_name: str | None, options: Mapping[str, Any]) -> Callable[[str], dict[str, Any]]:
+    """Return what makes a line of text a body for completions: a user message in a prompt format, or a raw prompt."""
+    if format_name is None:
+        return lambda line: {**options, "prompt": line}
+    from novita_openai.prompts.catalog import get_format
+    from novita_openai.prompts.over_completions.completions import chat_to_completion
+
+    get_format(format_name)  # an unknown name is refused here, not for each line
+    if "model" not in options:
+        raise BatchInputError(["no model for the prompts: give one for all"])
+
+    def body(line: str) -> dict[str, Any]:
+        messages = [{"role": "user", "content": line}]
+        return dict(chat_to_completion(messages=messages, format=format_name, **options))
+
+    return body
+
+
+def _spooled(file: BinaryIO) -> BinaryIO:
+    spool = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - closed by its source
+    shutil.copyfileobj(file, spool)
+    return spool

@@ -1,0 +1,65 @@
+"""Batch jobs over files, from the arguments to the report."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Unpack
+
+from novita_openai.batch.estimates import BatchEstimate, aestimate
+from novita_openai.batch.files import ResultFiles, StandardOutput
+from novita_openai.batch.interrupts import Interrupts
+from novita_openai.batch.job import Job, RunOptions, reader_for
+from novita_openai.batch.report import BatchReport  # noqa: TC001 - public annotations can be resolved at run time
+from novita_openai.batch.requests import Source
+from novita_openai.batch.session import Session
+
+__all__ = ["arun", "estimate", "run"]
+
+
+def run(requests: str | Path, results: str | Path, **options: Unpack[RunOptions]) -> BatchReport:
+    """Run the requests of a file and append their results to another; go on where an earlier run has ended.
+
+    ``requests``: JSON lines, gzip by the suffix ``.gz``; ``-`` reads standard input. ``results``: answers; rows that
+    failed for good go to ``<name>.errors<suffix>`` beside it; ``-`` prints both, and cannot be gone on with. Options:
+    :class:`RunOptions`.
+
+    Raises :class:`BatchInputError` (a ``ValueError``) before anything is sent, :class:`BatchStopped` where going on
+    cannot help, ``OSError`` where files cannot be used. A signal ends it early, with a report that says so.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise RuntimeError("batch.run() inside a running event loop: use `await batch.arun(...)`")
+    with Source(requests) as source:  # outside of an event loop, where an interrupt ends the reading of a pipe
+        return asyncio.run(_run(source, results, options))
+
+
+async def arun(requests: str | Path, results: str | Path, **options: Unpack[RunOptions]) -> BatchReport:
+    """Do the same inside an event loop."""
+    with Source(requests) as source:
+        return await _run(source, results, options)
+
+
+async def _run(source: Source, results: str | Path, options: RunOptions) -> BatchReport:
+    interrupts = Interrupts()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(interrupts.watched())
+        job = Job(source, reader_for(source, options), options)
+        session = await stack.enter_async_context(Session(options))
+        if str(results) == "-":
+            return await job.run(session, StandardOutput(), None, interrupts)
+        files = stack.enter_context(ResultFiles(Path(results), source))
+        return await job.run(session, files, files, interrupts)
+
+
+def estimate(requests: str | Path, **options: Unpack[RunOptions]) -> BatchEstimate:
+    """Check the requests of a file, send none of them, and estimate what they would come to.
+
+    Raises :class:`BatchInputError` with all that is wrong. Without a key or a models list the cost stays unknown.
+    """
+    with Source(requests) as source:
+        return asyncio.run(aestimate(source, options))

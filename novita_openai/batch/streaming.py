@@ -1,0 +1,121 @@
+"""Batches without files: rows of a program in, results out as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any, Final, Unpack
+
+from novita_openai.batch.engine import Engine
+from novita_openai.batch.report import BatchReport, BatchStopped
+from novita_openai.batch.requests import BatchInputError, BatchRequest, Reader
+from novita_openai.batch.session import Session, SessionOptions
+
+__all__ = ["stream"]
+
+STREAM_BUFFER: Final = 1_000
+"""Results that wait for a program to take them, above which nothing more is sent."""
+
+
+class Buffer:
+    """Results on their way to a program."""
+
+    def __init__(self) -> None:
+        self.rows: deque[bytes] = deque()
+        self.came = asyncio.Event()
+
+    def write(self, row: bytes, *, succeeded: bool) -> None:  # noqa: ARG002 - the row tells
+        """Take a row."""
+        self.rows.append(row)
+        self.came.set()
+
+    def is_full(self) -> bool:
+        """Tell whether the program is behind."""
+        return len(self.rows) >= STREAM_BUFFER
+
+
+class stream:  # noqa: N801 - used like a function
+    """Run requests of a program and yield their results as they come, for use in ``for`` and in ``async for``.
+
+    ``requests``: rows as of a file, decoded; taken as they are needed. Results are rows as in a file of results,
+    decoded, failed ones too. Options: :class:`SessionOptions`. Between two results ``for`` lets nothing happen,
+    ``async for`` what the event loop finds time for.
+
+    Raises :class:`BatchInputError` for a row that is none, when all before it have ended, and :class:`BatchStopped`.
+    """
+
+    def __init__(self, requests: Iterable[Mapping[str, Any]], **options: Unpack[SessionOptions]) -> None:
+        self._requests, self._reader, self._options = requests, Reader(options.get("model")), options
+        self._error: BatchInputError | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        with asyncio.Runner() as runner:
+            results = self._results()
+
+            async def following() -> dict[str, Any] | None:
+                return await anext(results, None)
+
+            try:
+                while (result := runner.run(following())) is not None:
+                    yield result
+            finally:
+                runner.run(results.aclose())
+
+    def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        return self._results()
+
+    async def _results(self) -> AsyncGenerator[dict[str, Any], None]:
+        buffer = Buffer()
+        async with Session(self._options) as session:
+            if session.limits.max_cost is not None:
+                await session.fetch_prices()
+            engine = Engine(self._rows(), buffer, session)
+            running = asyncio.ensure_future(engine.run())
+            running.add_done_callback(lambda _: buffer.came.set())
+            try:
+                while buffer.rows or not running.done():
+                    while buffer.rows:
+                        yield json.loads(buffer.rows.popleft())
+                        engine.schedule()
+                    buffer.came.clear()
+                    if not running.done():
+                        await buffer.came.wait()
+                await running
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+            self._conclude(engine)
+
+    def _conclude(self, engine: Engine) -> None:
+        if self._error is not None:
+            raise self._error
+        if engine.stopped is not None:
+            raise BatchStopped(engine.stopped, _report_of(engine))
+
+    def _rows(self) -> Iterator[BatchRequest]:
+        seen: set[str] = set()
+        for number, row in enumerate(self._requests, start=1):
+            try:
+                request = self._reader.row(number, row)
+                if request.custom_id in seen:
+                    raise ValueError(f"custom_id {request.custom_id!r} was given before")  # noqa: TRY301
+            except ValueError as error:
+                self._error = BatchInputError([f"request {number}: {error}"])
+                return
+            seen.add(request.custom_id)
+            yield request
+
+
+def _report_of(engine: Engine) -> BatchReport:
+    tally = engine.tally
+    return BatchReport(
+        total=tally.succeeded + tally.failed,
+        succeeded=tally.succeeded,
+        failed=tally.failed,
+        sent=tally.sent,
+        retries=tally.retries,
+        tokens=tally.spending.tokens,
+        cost=tally.spending.cost(engine.session.prices),
+    )

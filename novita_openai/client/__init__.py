@@ -1,0 +1,25 @@
+"""The drop-in clients: the SDK's own, with Novita's key and address, retries, and answers that are whole.
+
+In the order of a call: :mod:`.settings` finds key and address, :mod:`.attempts` says what each attempt sends,
+:mod:`.answers` and :mod:`.streams` look at what comes back, :mod:`.resumption` goes on where a stream broke.
+"""
+
+from novita_openai.client.clients import (
+    AsyncNovitaOpenAI,
+    AsyncOpenAI,
+    NovitaOpenAI,
+    OpenAI,
+    create_async_client,
+    create_client,
+)
+from novita_openai.client.settings import MissingAPIKeyError
+
+__all__ = [
+    "AsyncNovitaOpenAI",
+    "AsyncOpenAI",
+    "MissingAPIKeyError",
+    "NovitaOpenAI",
+    "OpenAI",
+    "create_async_client",
+    "create_client",
+]

@@ -1,0 +1,234 @@
+"""What one call sends, attempt by attempt: the options of each, the upload rewound, the answer looked at."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, cast
+from urllib.parse import urlsplit
+
+import openai
+
+from novita_openai.client.answers import is_guardable, refuse
+from novita_openai.client.resumption import RESUMPTION, Resumption, resumption_of
+from novita_openai.client.streams import is_guardable_stream
+from novita_openai.errors import is_named, status_of
+from novita_openai.retry import Call, RetryPolicy
+
+__all__ = ["Request"]
+
+# The SDK marks calls of with_raw_response by this request header.
+_RAW_RESPONSE: Final = "X-Stainless-Raw-Response"
+_RETRY_COUNT: Final = "x-stainless-retry-count"
+
+
+class Client(Protocol):
+    """What a request needs to know of its client."""
+
+    policy: RetryPolicy
+    resume_streams: bool
+    max_retries: int
+    timeout: Any
+    _client: Any
+
+    @property
+    def base_url(self) -> Any:
+        """The address, as a URL object of the SDK's HTTP library."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """The classes of the sync or of the async client: the guarding ones, and the SDK's."""
+
+    response: Any
+    stream: Any
+    sdk_response: Any
+    sdk_stream: type
+
+
+class Request(Call):
+    """What one call of ``request()`` sends, attempt by attempt, and what it makes of the answer; it does no I/O.
+
+    Most calls need one attempt, so that what only a failure asks for is worked out when it asks.
+    """
+
+    is_parsed = is_raw = is_started = is_resumed = False
+    files: _Files | None = None
+
+    def __init__(  # noqa: PLR0913 - the arguments of the SDK's request()
+        self, client: Client, cast_to: Any, options: Any, *, stream: bool, stream_cls: Any, guards: Guards
+    ) -> None:
+        super().__init__(client.policy)
+        self.client, self.options, self.kind, self.guards = client, options, cast_to, guards
+        self.is_stream = stream
+        self.cast_to, self.stream_cls = cast_to, stream_cls
+        mode = options.headers.get(_RAW_RESPONSE) if options.headers else None
+        if stream:
+            if is_guardable_stream(stream_cls, guards.sdk_stream):
+                self.is_started = mode is None
+                self.stream_cls = guards.stream[stream_cls.__args__]
+                self.is_resumed = client.resume_streams
+        elif is_guardable(cast_to):
+            self.is_parsed, self.is_raw = mode is None, mode == "true"
+            # The SDK returns a response where its type is asked for; but with_raw_response has a type of its own.
+            if not self.is_raw:
+                self.cast_to = (guards.sdk_response if self.is_parsed else guards.response)[cast_to]
+        if contents := _contents(options):
+            self.files = _Files(contents)
+
+    def options_for(self, made: int) -> Any:
+        """Return the options of the attempt after ``made`` others: a copy, as the SDK writes into what it is given."""
+        options = copy.copy(self.options)
+        options.max_retries = 0
+        if made:
+            options.headers = {_RETRY_COUNT: str(made), **(options.headers or {})}
+        if "://" in options.url and _is_elsewhere(options.url, self.client):
+            options.headers = {"Authorization": openai.Omit(), **(options.headers or {})}
+        if self.policy.deadline is not None:
+            own = not isinstance(options.timeout, openai.NotGiven)
+            options.timeout = _shrink(options.timeout if own else self.client.timeout, max(self.remaining(), 0.001))
+        return options
+
+    def make_resumable(self, answer: Any, run: Callable[[Request], Any]) -> None:
+        """Lay into a response how its stream goes on: by what ``run`` makes of a further request."""
+        resumption = resumption_of(self.options.url, self.options.json_data, self.options.extra_json or {})
+        if resumption is not None:
+            resumption.send = lambda failure: run(Continuation(self, resumption, failure))
+            response = answer.response if self.is_started else answer.http_response
+            response.extensions[RESUMPTION] = resumption
+
+    def raw(self, answer: Any, made: int) -> Any:
+        """Return a raw response or a stream with the number of retries on it; raise where a raw body is no answer."""
+        if self.is_raw:
+            refuse(answer.http_response, self.kind)
+        if hasattr(answer, "retries_taken"):
+            answer.retries_taken = made
+        return answer
+
+    def refuse_foreign(self, error: Exception) -> None:
+        """Raise the SDK's error instead of one of aiohttp that slips through it, or that holds the headers sent."""
+        if is_named(error, "ClientError") or is_named(error.__cause__, "ClientResponseError"):
+            request = self.client._client.build_request(self.options.method, self.client.base_url)  # noqa: SLF001
+            raise openai.APIConnectionError(request=request) from None
+
+    @property
+    def attempts(self) -> int:
+        """Return the policy's number, else what the SDK's ``max_retries`` comes to."""
+        return self.policy.attempts or 1 + self.options.get_max_retries(self.client.max_retries)
+
+    def rewind(self) -> bool:
+        """Take uploads back to where they stood."""
+        return self.files is None or self.files.rewind()
+
+    def details(self) -> dict[str, object]:
+        """Name the model."""
+        return {"model": _field(self.options.json_data, "model")}
+
+    def hints(self) -> list[str]:
+        """Return what to write instead of what OpenAI accepts and the service refuses."""
+        if status_of(self.error) not in (400, 422):
+            return []
+        body = self.options.json_data
+        messages = _field(body, "messages")
+        roles = [_field(message, "role") for message in messages] if isinstance(messages, list) else []
+        return [hint for used, hint in _UNSUPPORTED.items() if used in roles or _field(body, used) is not None]
+
+
+class Continuation(Request):
+    """The request that goes on with a stream; what broke the stream counts as its first attempt.
+
+    The service does no work twice for it, so that this costs no token of the retry budget; its own failures do.
+    """
+
+    def __init__(self, request: Request, resumption: Resumption, failure: Exception) -> None:
+        options = copy.copy(request.options)
+        options.url, options.json_data, options.extra_json = resumption.path, resumption.body, None
+        headers = options.headers or {}
+        options.headers = {name: value for name, value in headers.items() if name != _RAW_RESPONSE}
+        kind, chunk = request.kind, request.stream_cls.__args__[0]
+        if resumption.path != request.options.url:
+            kind = chunk = openai.types.Completion
+        stream_cls = cast("Any", request.guards.sdk_stream)[chunk]
+        super().__init__(request.client, kind, options, stream=True, stream_cls=stream_cls, guards=request.guards)
+        self.is_resumed, self.failure, self.tokens = False, failure, resumption.tokens
+
+    def options_for(self, made: int) -> Any:
+        """Return the options of an attempt; the first is the broken stream."""
+        if not made:
+            raise self.failure
+        return super().options_for(made)
+
+    @property
+    def attempts(self) -> int:
+        """Return the number of attempts, of which the broken stream is one."""
+        return max(super().attempts, 2)
+
+    def withdraw(self) -> bool:
+        """Take a token from the budget, but for the first request."""
+        return len(self.history) == 1 or super().withdraw()
+
+    def details(self) -> dict[str, object]:
+        """Name the model and the tokens so far."""
+        return {**super().details(), "tokens": self.tokens}
+
+    def _log(self, event: str, **keys: object) -> None:
+        is_first = event == "retry.scheduled" and len(self.history) == 1
+        super()._log("stream.resumed" if is_first else event, **keys)
+
+
+# https://novita.ai/docs/api-reference/model-apis-llm-create-chat-completion
+_UNSUPPORTED: Final = {
+    "max_completion_tokens": "Novita may refuse `max_completion_tokens`: use `max_tokens`.",
+    "developer": "Novita may refuse the role `developer`: use `system`.",
+}
+
+
+class _Files:
+    """The files of an upload and where they stand before the first attempt reads them."""
+
+    def __init__(self, contents: list[Any]) -> None:
+        files = [content for content in contents if not isinstance(content, _REPEATABLE)]
+        self.can_rewind = all(hasattr(file, "seekable") and file.seekable() for file in files)
+        self.places = [(file, file.tell()) for file in files] if self.can_rewind else []
+
+    def rewind(self) -> bool:
+        for file, place in self.places:
+            file.seek(place)
+        return self.can_rewind
+
+
+# What can be read again without further ado.
+_REPEATABLE: Final = (bytes, str, list, tuple)
+
+
+def _contents(options: Any) -> list[Any]:
+    """Return what an upload consists of: the files of a form, or the raw content (since SDK 2.0)."""
+    raw = vars(options).get("content")
+    if options.files is None:
+        return [] if raw is None else [raw]
+    parts = options.files.items() if isinstance(options.files, Mapping) else options.files
+    return [part[1] if isinstance(part, tuple) else part for _, part in parts]
+
+
+def _field(body: object, name: str) -> Any:
+    return body.get(name) if isinstance(body, Mapping) else None
+
+
+def _is_elsewhere(url: str, client: Client) -> bool:
+    """Tell whether a request leaves the base URL's origin, so that the key must stay behind."""
+    target, base = urlsplit(url), client.base_url
+    return (target.scheme, target.netloc) != (base.scheme, base.netloc.decode())
+
+
+def _shrink(timeout: Any, remaining: float) -> openai.Timeout:
+    """Return a timeout none of whose parts is longer than the seconds that remain."""
+    if hasattr(timeout, "as_dict"):  # the timeout object of whichever HTTP library
+        parts = timeout.as_dict()
+    else:
+        parts = dict(zip(_TIMEOUTS, timeout if isinstance(timeout, tuple) else (timeout,) * 4, strict=False))
+    return openai.Timeout(**{name: min(parts.get(name) or remaining, remaining) for name in _TIMEOUTS})
+
+
+_TIMEOUTS: Final = ("connect", "read", "write", "pool")

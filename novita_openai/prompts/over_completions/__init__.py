@@ -1,0 +1,1 @@
+"""Chats carried over the completions endpoint: bodies there, answers and streams back."""

@@ -1,0 +1,172 @@
+"""Chat over the completions endpoint: the arguments and results of ``chat.completions.create``, the prompt our own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+
+from novita_openai.prompts.catalog import format_for_model, get_format
+from novita_openai.prompts.format import PromptFormat
+from novita_openai.prompts.over_completions.completions import (
+    chat_to_completion,
+    completion_to_chat,
+    completions_to_chunks,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from openai import AsyncOpenAI, AsyncStream, OpenAI, Stream
+    from openai.types import Completion
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+__all__ = ["AsyncChatStream", "ChatStream", "achat", "chat"]
+
+Format = PromptFormat | str | None
+Messages = Iterable[Any]
+
+
+class ChatStream:
+    """The chunks of a chat, made of a stream of completions; leaving its loop, or its block, closes it."""
+
+    def __init__(self, stream: Stream[Completion], fmt: PromptFormat) -> None:
+        self._stream, self._chunks = stream, completions_to_chunks(stream, fmt)
+
+    @property
+    def response(self) -> Any:
+        """The HTTP response, as the SDK's streams have it."""
+        return self._stream.response
+
+    def __iter__(self) -> Iterator[ChatCompletionChunk]:
+        try:
+            yield from self._chunks
+        finally:
+            self.close()
+
+    def __next__(self) -> ChatCompletionChunk:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        """Close the response and release the connection."""
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncChatStream:
+    """The async twin of :class:`ChatStream`."""
+
+    def __init__(self, stream: AsyncStream[Completion], fmt: PromptFormat) -> None:
+        self._stream, self._chunks = stream, completions_to_chunks(stream, fmt)
+
+    @property
+    def response(self) -> Any:
+        """The HTTP response, as the SDK's streams have it."""
+        return self._stream.response
+
+    async def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:
+        try:
+            async for chunk in self._chunks:
+                yield chunk
+        finally:
+            await self.close()
+
+    async def __anext__(self) -> ChatCompletionChunk:
+        return await anext(self._chunks)
+
+    async def close(self) -> None:
+        """Close the response and release the connection."""
+        await self._stream.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+@overload
+def chat(
+    client: OpenAI,
+    *,
+    model: str,
+    messages: Messages,
+    stream: Literal[False] | None = None,
+    format: Format = None,
+    **params: Any,
+) -> ChatCompletion: ...
+@overload
+def chat(
+    client: OpenAI, *, model: str, messages: Messages, stream: Literal[True], format: Format = None, **params: Any
+) -> ChatStream: ...
+@overload
+def chat(
+    client: OpenAI, *, model: str, messages: Messages, stream: bool | None, format: Format = None, **params: Any
+) -> ChatCompletion | ChatStream: ...
+def chat(
+    client: OpenAI,
+    *,
+    model: str,
+    messages: Messages,
+    stream: bool | None = None,
+    format: Format = None,
+    **params: Any,
+) -> ChatCompletion | ChatStream:
+    """Ask a chat of the completions endpoint, for models and servers without another, or for control of the prompt.
+
+    Takes the arguments of ``client.chat.completions.create`` and returns what it does; ``format`` is a format or its
+    name, None the model's. The arguments of ``PromptFormat.render`` are taken too. Raise PromptError for what the
+    format or the endpoint has no place for.
+    """
+    fmt = _format(model, format)
+    asked = chat_to_completion(messages=messages, model=model, format=fmt, stream=stream, **params)
+    answer = client.completions.create(**asked)
+    return ChatStream(answer, fmt) if stream else completion_to_chat(answer, fmt)
+
+
+@overload
+async def achat(
+    client: AsyncOpenAI,
+    *,
+    model: str,
+    messages: Messages,
+    stream: Literal[False] | None = None,
+    format: Format = None,
+    **params: Any,
+) -> ChatCompletion: ...
+@overload
+async def achat(
+    client: AsyncOpenAI, *, model: str, messages: Messages, stream: Literal[True], format: Format = None, **params: Any
+) -> AsyncChatStream: ...
+@overload
+async def achat(
+    client: AsyncOpenAI, *, model: str, messages: Messages, stream: bool | None, format: Format = None, **params: Any
+) -> ChatCompletion | AsyncChatStream: ...
+async def achat(
+    client: AsyncOpenAI,
+    *,
+    model: str,
+    messages: Messages,
+    stream: bool | None = None,
+    format: Format = None,
+    **params: Any,
+) -> ChatCompletion | AsyncChatStream:
+    """Ask a chat of the completions endpoint; see :func:`chat`."""
+    fmt = _format(model, format)
+    asked = chat_to_completion(messages=messages, model=model, format=fmt, stream=stream, **params)
+    answer = await client.completions.create(**asked)
+    return AsyncChatStream(answer, fmt) if stream else completion_to_chat(answer, fmt)
+
+
+def _format(model: str, given: Format) -> PromptFormat:
+    if given is None:
+        return format_for_model(model)
+    return get_format(given) if isinstance(given, str) else given

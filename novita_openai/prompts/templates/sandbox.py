@@ -1,0 +1,200 @@
+"""Jinja as Hugging Face sets it up, in a sandbox that bounds what a chat template takes.
+
+A template is a program by a stranger. Jinja's sandbox keeps it from the attributes of Python's objects, not from taking
+all time and memory, so here every step that can be repeated, and every step that can make a value larger than those
+it is given, is charged to a meter:
+
+1. the bodies of loops, macros and blocks, with the text that stands in them;
+2. what is printed, joined with ``~``, or put into a list, tuple or dict, with all that it holds;
+3. the results of calls, filters and of the operators ``+ * ** %``, which are weighed before they are used;
+4. calls into Python and these operators are refused beforehand where the product of their two heaviest operands is
+   above a bound, since no function of the sandbox makes more than that of them in one step.
+
+The source is bounded as well, and between two charges stands no more than it spells out. So a rendering ends when the
+meter is empty or its time is up, without a thread, a signal or another process.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Iterable
+from functools import wraps
+from types import BuiltinMethodType
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import nodes, pass_context
+from jinja2.ext import Extension
+from jinja2.runtime import Context, LoopContext, Macro
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+
+from novita_openai.prompts.templates.meter import MOST_PRODUCT, Meter, Refused, format_extent, weight
+
+if TYPE_CHECKING:
+    from jinja2.parser import Parser
+
+__all__ = ["CHARGE", "JOIN", "WEIGH", "Sandbox"]
+
+# Filters that no template can spell.
+CHARGE, WEIGH, JOIN = ".charge", ".weigh", ".join"
+
+_WIDEST_INDENT: Final = 16
+_HELD_BACK: Final = frozenset({"pprint", "random", "urlize", "xmlattr"})
+"""Filters of Jinja that no chat template needs: they are not repeatable, or their cost is not seen from outside."""
+
+
+class _Generation(Extension):
+    """Hugging Face's ``{% generation %}``, which marks what the assistant wrote and prints nothing of its own."""
+
+    tags = {"generation"}  # noqa: RUF012 - so Jinja declares it
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+
+
+class _Namespace(Namespace):
+    """Jinja's namespace, printed without what it holds, which may be itself."""
+
+    def __repr__(self) -> str:
+        return "<Namespace>"
+
+
+_DICT_NAMES: Final = frozenset(dir(dict))
+_TEXT_METHODS: Final = frozenset(name for name in dir(str) if not name.startswith(("_", "format")))
+_FRAME_VARIABLES: Final = frozenset({"_loop_vars", "_block_vars"})
+_HOLDERS: Final = frozenset({_Namespace, LoopContext})
+_VALUES: Final = frozenset({bool, dict, int, list, str})
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja as Hugging Face sets it up, with every step charged to ``meter``."""
+
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+
+    def __init__(self, date: dt.date | None) -> None:
+        self.meter = Meter()
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=[_Generation, "jinja2.ext.loopcontrols"],
+            # nothing is worked out while compiling, where the meter would see it once
+            optimized=False,
+            finalize=self._weigh,
+        )
+        self.filters |= {"tojson": self._tojson, "format": self._format}
+        self.filters = {name: self._metered(run) for name, run in self.filters.items() if name not in _HELD_BACK}
+        self.filters |= {CHARGE: self._charge, WEIGH: self._weigh, JOIN: self._join}
+        self.globals |= {"raise_exception": _raise_exception, "strftime_now": _clock(date), "namespace": _Namespace}
+        del self.globals["lipsum"]
+
+    def _metered(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a filter that foresees and weighs."""
+        first = int(hasattr(run, "jinja_pass_arg"))  # before it stands what Jinja itself passes
+        foresee, weigh = self.meter.foresee, self.meter.weigh
+
+        @wraps(run)
+        def metered(*operands: Any, **options: Any) -> Any:
+            foresee([*operands[first:], *options.values()])
+            return weigh(run(*operands, **options))
+
+        return metered
+
+    @pass_context
+    def _charge(self, _: Context, amount: int) -> None:
+        self.meter.charge(amount)
+
+    @pass_context
+    def _weigh(self, _: Context, value: Any) -> Any:
+        return self.meter.weigh(value)
+
+    @pass_context
+    def _join(self, _: Context, values: Iterable[Any]) -> str:
+        return "".join([str(self.meter.weigh(value)) for value in values])
+
+    def _tojson(
+        self,
+        value: Any,
+        ensure_ascii: bool = False,  # noqa: FBT001, FBT002 - Hugging Face's signature
+        indent: int | str | None = None,
+        separators: tuple[str, str] | None = None,
+        sort_keys: bool = False,  # noqa: FBT001, FBT002 - the same
+    ) -> str:
+        if (indent if isinstance(indent, int) else len(indent or "")) > _WIDEST_INDENT:
+            raise Refused("unbounded", f"tojson indents by {indent}")
+        encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+        return "".join(map(self.meter.weigh, encoder.iterencode(value)))
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return an attribute or item, at once where it is one that templates ask for most and that is safe."""
+        kind = type(obj)
+        if kind is dict and attribute not in _DICT_NAMES:
+            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+        if kind in _HOLDERS and not attribute.startswith("_"):
+            value = getattr(obj, attribute, None)
+            if type(value) in _VALUES:
+                return value
+        elif kind is str and attribute in _TEXT_METHODS:
+            return getattr(obj, attribute)
+        return super().getattr(obj, attribute)
+
+    def call_binop(self, context: Context | None, operator: str, left: Any, right: Any) -> Any:  # noqa: ARG002
+        """Return the result of an operator, foreseen and weighed."""
+        if operator == "%" and isinstance(left, str):
+            self._foresee_format(left, right if isinstance(right, tuple) else [right])
+        elif operator == "**" or (operator == "*" and not (isinstance(left, int) and isinstance(right, int))):
+            self.meter.foresee([left, right])
+        return self.meter.weigh(self.binop_table[operator](left, right))
+
+    def _foresee_format(self, text: str, values: Iterable[Any]) -> None:
+        """Refuse a format string that could make too much of its widths, or of its values by naming them often."""
+        values = [*values]
+        self.meter.foresee([format_extent(text), *values])
+        self.meter.foresee([format_extent(text), weight(values, MOST_PRODUCT)])
+
+    def _format(self, text: Any, *values: Any, **named: Any) -> Any:
+        """Return what Jinja's filter of this name does."""
+        if values and named:
+            raise TypeError("format takes values or named values, not both")
+        return self.call_binop(None, "%", str(text), named or values)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """Return a safe ``str.format``, foreseen and weighed."""
+        safe = super().wrap_str_format(value)
+        if safe is None:
+            return None
+
+        def run(*operands: Any, **options: Any) -> str:
+            self._foresee_format(value.__self__, [*operands, *options.values()])
+            text: str = self.meter.weigh(safe(*operands, **options))
+            return text
+
+        return run
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, PYI063 - Jinja's signature
+        """Return the result of a call, foreseen where it goes into Python, and weighed."""
+        self = __self
+        if isinstance(__obj, BuiltinMethodType):
+            for name in _FRAME_VARIABLES & kwargs.keys():
+                del kwargs[name]
+            self.meter.foresee([__obj.__self__, *args, *kwargs.values()])
+            return self.meter.weigh(__obj(*args, **kwargs))
+        value = super().call(__context, __obj, *args, **kwargs)
+        if isinstance(__obj, Macro):
+            self.meter.charge(1)
+            return value
+        return self.meter.weigh(value)
+
+
+def _raise_exception(problem: str) -> None:
+    raise Refused("refused", f"the template says {str(problem)!r}")
+
+
+def _clock(date: dt.date | None) -> Callable[[str], str]:
+    def strftime_now(format: str) -> str:
+        if date is None:
+            raise Refused("date", "it prints today's date: give it as date=")
+        return date.strftime(format)
+
+    return strftime_now
