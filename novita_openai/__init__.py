@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from novita_openai.prompts import PromptError, PromptFormat
     from novita_openai.retry import Backoff, RetryBudget, RetryPolicy
 
+__version__ = "0.1.0"
+
 __all__ = [
     "RULES",
     "Action",
@@ -40,6 +42,7 @@ __all__ = [
     "PromptFormat",
     "RetryBudget",
     "RetryPolicy",
+    "__version__",
     "batch",
     "classify",
     "create_async_client",

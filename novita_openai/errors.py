@@ -10,13 +10,15 @@ from __future__ import annotations
 import email.utils
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from enum import Enum
 from typing import Any, Final, cast
 
 import openai
+
+from novita_openai import sdk
 
 __all__ = ["RULES", "Action", "ErrorRule", "classify"]
 
@@ -132,10 +134,10 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, openai.APIStatusError):
         return reason_in(_body_of(error))
     if isinstance(error, openai.APIResponseValidationError):
-        return SCHEMA_MISMATCH if is_named(error.__cause__, "ValidationError") else INVALID_ANSWER
+        return SCHEMA_MISMATCH if sdk.is_named(error.__cause__, sdk.VALIDATION_ERROR) else INVALID_ANSWER
     if isinstance(error, (openai.APITimeoutError, TimeoutError)):
-        lost = _lost_connection(error)
-        return TIMEOUT if lost is None or is_named(lost, "TimeoutError") else CONNECTION_ERROR
+        lost = sdk.lost_connection(error)
+        return TIMEOUT if lost is None or sdk.is_named(lost, "TimeoutError") else CONNECTION_ERROR
     if isinstance(error, (openai.APIConnectionError, ConnectionError)):
         return CONNECTION_ERROR if was_tried(error) else NOT_SENT
     return reason_in(error.body) if isinstance(error, openai.APIError) else type(error).__name__
@@ -203,36 +205,11 @@ def was_tried(error: BaseException) -> bool:
     cause = error.__cause__
     if cause is None or hasattr(error, "partial_text"):  # which only streams that have begun carry
         return True
-    return is_named(cause, *_NETWORK_ERRORS) and not is_named(cause, "LocalProtocolError")
+    return sdk.is_network_error(cause)
 
 
 def is_ambiguous(error: BaseException) -> bool:
     """Tell whether the service may have answered, and charged, a request whose answer was lost."""
     if isinstance(error, openai.APIStatusError):
         return False
-    if (lost := _lost_connection(error)) is not None:
-        return not is_named(lost, "ClientConnectorError", "ConnectionTimeoutError")
-    return not any(is_named(each, *_NEVER_CONNECTED) for each in _causes(error))
-
-
-# Of httpx and httpx2, of aiohttp, and of the standard library.
-_NETWORK_ERRORS: Final = ("RequestError", "ClientError", "SSLError", "EndOfStream", "OSError")
-_NEVER_CONNECTED: Final = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ConnectionRefusedError", "gaierror")
-
-
-def _lost_connection(error: BaseException) -> BaseException | None:
-    """Return aiohttp's own error: the transport over it calls every lost connection a ``ConnectTimeout``."""
-    return next((each for each in _causes(error) if is_named(each, "ClientConnectionError")), None)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, what caused it, and so on."""
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__
-
-
-def is_named(error: BaseException | None, *names: str) -> bool:
-    """Compare class names: the SDK changed its HTTP library in 3.0 and takes clients of both."""
-    return any(parent.__name__ in names for parent in type(error).__mro__)
+    return not sdk.never_connected(error)

@@ -4,6 +4,7 @@ In the order of a call: :mod:`.settings` finds key and address, :mod:`.attempts`
 :mod:`.answers` and :mod:`.streams` look at what comes back, :mod:`.resumption` goes on where a stream broke.
 """
 
+from novita_openai import sdk
 from novita_openai.client.clients import (
     AsyncNovitaOpenAI,
     AsyncOpenAI,
@@ -13,6 +14,8 @@ from novita_openai.client.clients import (
     create_client,
 )
 from novita_openai.client.settings import MissingAPIKeyError
+
+sdk.check_classes()
 
 __all__ = [
     "AsyncNovitaOpenAI",

@@ -16,7 +16,8 @@ from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin
 
 import openai
 
-from novita_openai.errors import NO_WORD, NOT_JSON, RULES, SERVER_ERROR, is_named, reason_in
+from novita_openai import sdk
+from novita_openai.errors import NO_WORD, NOT_JSON, RULES, SERVER_ERROR, reason_in
 
 __all__ = [
     "AsyncGuardedResponse",
@@ -59,17 +60,25 @@ async def guarded_async(parse: Callable[[], Awaitable[Any]], response: Any, kind
 class GuardedResponse(openai.APIResponse[_T]):
     """The SDK's response, for ``with_streaming_response``: ``parse`` gives a whole answer or raises an SDK error."""
 
+    def __init__(self, **options: Any) -> None:
+        self.kind = options["cast_to"]
+        super().__init__(**options)
+
     def parse(self, *, to: Any = None) -> Any:
         """Parse the body as the SDK does."""
-        return guarded(partial(super().parse, to=to), self.http_response, to or self._cast_to)
+        return guarded(partial(super().parse, to=to), self.http_response, to or self.kind)
 
 
 class AsyncGuardedResponse(openai.AsyncAPIResponse[_T]):
     """The async twin of :class:`GuardedResponse`."""
 
+    def __init__(self, **options: Any) -> None:
+        self.kind = options["cast_to"]
+        super().__init__(**options)
+
     async def parse(self, *, to: Any = None) -> Any:
         """Parse the body as the SDK does."""
-        return await guarded_async(partial(super().parse, to=to), self.http_response, to or self._cast_to)
+        return await guarded_async(partial(super().parse, to=to), self.http_response, to or self.kind)
 
 
 @lru_cache(maxsize=256)
@@ -100,11 +109,11 @@ def refuse(response: Any, kind: Any, cause: Exception | None = None) -> None:
 def _refuse_behind(error: Exception, response: Any, kind: Any) -> None:
     """Raise the SDK error that stands behind an exception met while parsing, if there is one."""
     try:
-        if isinstance(error, openai.OpenAIError) or is_named(error, "ValidationError"):
+        if isinstance(error, openai.OpenAIError) or sdk.is_named(error, sdk.VALIDATION_ERROR):
             return  # the SDK's own word, or the user's
-        if is_named(error, "TimeoutException"):
+        if sdk.is_named(error, sdk.TIMEOUT):
             raise openai.APITimeoutError(request=response.request) from error
-        if is_named(error, "RequestError", "ClientError"):
+        if sdk.is_named(error, *sdk.TRANSPORT_ERRORS):
             raise openai.APIConnectionError(request=response.request) from error
         if response.is_stream_consumed:
             refuse(response, kind, error)

@@ -10,16 +10,14 @@ from urllib.parse import urlsplit
 
 import openai
 
+from novita_openai import sdk
 from novita_openai.client.answers import is_guardable, refuse
 from novita_openai.client.resumption import RESUMPTION, Resumption, resumption_of
-from novita_openai.client.streams import is_guardable_stream
-from novita_openai.errors import is_named, status_of
+from novita_openai.errors import status_of
 from novita_openai.retry import Call, RetryPolicy
 
 __all__ = ["Request"]
 
-# The SDK marks calls of with_raw_response by this request header.
-_RAW_RESPONSE: Final = "X-Stainless-Raw-Response"
 _RETRY_COUNT: Final = "x-stainless-retry-count"
 
 
@@ -30,7 +28,6 @@ class Client(Protocol):
     resume_streams: bool
     max_retries: int
     timeout: Any
-    _client: Any
 
     @property
     def base_url(self) -> Any:
@@ -64,9 +61,9 @@ class Request(Call):
         self.client, self.options, self.kind, self.guards = client, options, cast_to, guards
         self.is_stream = stream
         self.cast_to, self.stream_cls = cast_to, stream_cls
-        mode = options.headers.get(_RAW_RESPONSE) if options.headers else None
+        mode = options.headers.get(sdk.raw_response_header()) if options.headers else None
         if stream:
-            if is_guardable_stream(stream_cls, guards.sdk_stream):
+            if sdk.is_text_stream(stream_cls, guards.sdk_stream, options.url):
                 self.is_started = mode is None
                 self.stream_cls = guards.stream[stream_cls.__args__]
                 self.is_resumed = client.resume_streams
@@ -93,7 +90,7 @@ class Request(Call):
 
     def make_resumable(self, answer: Any, run: Callable[[Request], Any]) -> None:
         """Lay into a response how its stream goes on: by what ``run`` makes of a further request."""
-        resumption = resumption_of(self.options.url, self.options.json_data, self.options.extra_json or {})
+        resumption = resumption_of(self.options.url, sdk.body_of(self.options), sdk.extra_body_of(self.options))
         if resumption is not None:
             resumption.send = lambda failure: run(Continuation(self, resumption, failure))
             response = answer.response if self.is_started else answer.http_response
@@ -109,14 +106,13 @@ class Request(Call):
 
     def refuse_foreign(self, error: Exception) -> None:
         """Raise the SDK's error instead of one of aiohttp that slips through it, or that holds the headers sent."""
-        if is_named(error, "ClientError") or is_named(error.__cause__, "ClientResponseError"):
-            request = self.client._client.build_request(self.options.method, self.client.base_url)  # noqa: SLF001
-            raise openai.APIConnectionError(request=request) from None
+        if sdk.is_foreign(error):
+            raise openai.APIConnectionError(request=sdk.bare_request(self.client, self.options.method)) from None
 
     @property
     def attempts(self) -> int:
         """Return the policy's number, else what the SDK's ``max_retries`` comes to."""
-        return self.policy.attempts or 1 + self.options.get_max_retries(self.client.max_retries)
+        return self.policy.attempts or 1 + sdk.retries_of(self.options, self.client)
 
     def rewind(self) -> bool:
         """Take uploads back to where they stood."""
@@ -124,13 +120,13 @@ class Request(Call):
 
     def details(self) -> dict[str, object]:
         """Name the model."""
-        return {"model": _field(self.options.json_data, "model")}
+        return {"model": _field(sdk.body_of(self.options), "model")}
 
     def hints(self) -> list[str]:
         """Return what to write instead of what OpenAI accepts and the service refuses."""
         if status_of(self.error) not in (400, 422):
             return []
-        body = self.options.json_data
+        body = sdk.body_of(self.options)
         messages = _field(body, "messages")
         roles = [_field(message, "role") for message in messages] if isinstance(messages, list) else []
         return [hint for used, hint in _UNSUPPORTED.items() if used in roles or _field(body, used) is not None]
@@ -143,10 +139,9 @@ class Continuation(Request):
     """
 
     def __init__(self, request: Request, resumption: Resumption, failure: Exception) -> None:
-        options = copy.copy(request.options)
-        options.url, options.json_data, options.extra_json = resumption.path, resumption.body, None
+        options = sdk.with_body(request.options, resumption.path, resumption.body)
         headers = options.headers or {}
-        options.headers = {name: value for name, value in headers.items() if name != _RAW_RESPONSE}
+        options.headers = {name: value for name, value in headers.items() if name != sdk.raw_response_header()}
         kind, chunk = request.kind, request.stream_cls.__args__[0]
         if resumption.path != request.options.url:
             kind = chunk = openai.types.Completion
@@ -205,7 +200,7 @@ _REPEATABLE: Final = (bytes, str, list, tuple)
 
 def _contents(options: Any) -> list[Any]:
     """Return what an upload consists of: the files of a form, or the raw content (since SDK 2.0)."""
-    raw = vars(options).get("content")
+    raw = sdk.raw_content_of(options)
     if options.files is None:
         return [] if raw is None else [raw]
     parts = options.files.items() if isinstance(options.files, Mapping) else options.files

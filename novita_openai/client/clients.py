@@ -1,86 +1,71 @@
 """The SDK's clients, preconfigured: key and address lookup, isolation from OPENAI_* variables, retries by the table.
 
 Everything the SDK offers ends in its public ``request()``; the one override of it here is where retries happen and
-where an answer that is none becomes an error. The two clients differ in ``await`` alone.
+where an answer that holds nothing becomes an error. The two clients differ in ``await`` and in what a key may be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar, Unpack, cast
 
 import openai
 
+from novita_openai import sdk
 from novita_openai.client.answers import AsyncGuardedResponse, GuardedResponse, guarded, guarded_async
 from novita_openai.client.attempts import Guards, Request
-from novita_openai.client.settings import (
-    URL,
-    AsyncCheckedKey,
-    CheckedKey,
-    MissingAPIKeyError,
-    check_key,
-    find_base_url,
-    find_key,
-)
+from novita_openai.client.connections import ClosingHttpClient, async_http_client
+from novita_openai.client.options import AsyncKey, ClientOptions, CopyOptions, Key, OwnOptions, take_own
+from novita_openai.client.settings import URL, AsyncCheckedKey, CheckedKey, check_key, find_base_url, find_key
 from novita_openai.client.streams import AsyncGuardedStream, GuardedStream
 from novita_openai.retry import RetryPolicy
 
-__all__ = [
-    "AsyncNovitaOpenAI",
-    "AsyncOpenAI",
-    "MissingAPIKeyError",
-    "NovitaOpenAI",
-    "OpenAI",
-    "create_async_client",
-    "create_client",
-]
+__all__ = ["AsyncNovitaOpenAI", "AsyncOpenAI", "NovitaOpenAI", "OpenAI", "create_async_client", "create_client"]
 
+CONNECTIONS: Final = 1_000
+"""How many connections the clients of the factories may have, and keep."""
 
 _GUARDS: Final = Guards(GuardedResponse, GuardedStream, openai.APIResponse, openai.Stream)
 _ASYNC_GUARDS: Final = Guards(AsyncGuardedResponse, AsyncGuardedStream, openai.AsyncAPIResponse, openai.AsyncStream)
 
-
-class _SharedOptions(TypedDict, total=False):
-    organization: str | None
-    project: str | None
-    webhook_secret: str | None
-    timeout: float | openai.Timeout | openai.NotGiven | None
-    default_headers: Mapping[str, str] | None
-    default_query: Mapping[str, object] | None
-    # Their types are not the same in every release of the SDK, or are no types of the SDK.
-    websocket_base_url: Any
-    http_client: Any
-    admin_api_key: Any
-    workload_identity: Any
-    provider: Any
-    data_residency: Any
+_Key = TypeVar("_Key")
 
 
-class ClientOptions(_SharedOptions, total=False):
-    """The SDK's own arguments, with the SDK's meaning; older releases refuse what they do not know."""
+class _Preconfigured(Generic[_Key]):
+    """What the two clients share: how they are built and copied."""
 
-    max_retries: int
-    _strict_response_validation: bool
-    _enforce_credentials: bool
+    policy: RetryPolicy
+    resume_streams: bool
+
+    _checked: ClassVar[Any]
+    """Wraps a function for the key so that each of its answers is checked."""
+
+    def __init__(
+        self, *, api_key: _Key | None = None, base_url: str | URL | None = None, **options: Unpack[ClientOptions]
+    ) -> None:
+        key = find_key() if api_key is None else api_key
+        key = self._checked(key) if callable(key) else check_key(key, "api_key")
+        own = take_own(options)
+        client = cast("Any", self)
+        cast("Any", super()).__init__(api_key=key, base_url=find_base_url(base_url), **options)
+        sdk.check_client(client)
+        sdk.isolate(client, options)
+        self.policy = own.get("policy") or RetryPolicy()
+        self.resume_streams = own.get("resume_streams") or False
+
+    def copy(self, *, api_key: _Key | None = None, **options: Unpack[CopyOptions]) -> Self:
+        """Return a client with some options changed, on the same connections; what is None stays as it is."""
+        kept = {name: getattr(self, name) for name in OwnOptions.__annotations__}
+        own = {**kept, **take_own(options)}
+        return cast("Self", sdk.copied(cast("Any", super()).copy, {"api_key": api_key, **options}, own))
+
+    with_options = copy
 
 
-class CopyOptions(_SharedOptions, total=False):
-    """The SDK's own arguments of ``copy`` and ``with_options``, alike."""
-
-    base_url: Any
-    max_retries: int | openai.NotGiven
-    set_default_headers: Mapping[str, str] | None
-    set_default_query: Mapping[str, object] | None
-    _enforce_credentials: bool | None
-    _extra_kwargs: Mapping[str, Any]
-
-
-class NovitaOpenAI(openai.OpenAI):
+class NovitaOpenAI(_Preconfigured[Key], openai.OpenAI):
     """``openai.OpenAI`` for Novita AI; every argument and method of the SDK works, with its own types.
 
     ``api_key``: the key, or a function that returns it, asked before every request; else ``NOVITA_API_KEY``, else
-    the file named by ``NOVITA_API_KEY_FILE``, else :class:`MissingAPIKeyError`. ``base_url``: else
+    the file named by ``NOVITA_API_KEY_FILE``, else :class:`~novita_openai.MissingAPIKeyError`. ``base_url``: else
     ``NOVITA_BASE_URL``, else the service's address. ``policy``: how errors are answered (:class:`RetryPolicy`).
     ``resume_streams``: a text stream that is cut, ends too early or is silent for longer than ``timeout`` (10 minutes
     unless told) goes on from its text so far, where the policy retries: at most 10 times, 3 of them in a row without
@@ -88,39 +73,7 @@ class NovitaOpenAI(openai.OpenAI):
     No OPENAI_* variable changes what is sent.
     """
 
-    policy: RetryPolicy
-    resume_streams: bool
-
-    def __init__(
-        self,
-        *,
-        api_key: str | Callable[[], str] | None = None,
-        base_url: str | URL | None = None,
-        policy: RetryPolicy | None = None,
-        resume_streams: bool = False,
-        **options: Unpack[ClientOptions],
-    ) -> None:
-        key = find_key() if api_key is None else api_key
-        key = CheckedKey.of(key) if callable(key) else check_key(key, "api_key")
-        super().__init__(api_key=key, base_url=find_base_url(base_url), **options)
-        _isolate(self, options)
-        self.policy = policy or RetryPolicy()
-        self.resume_streams = resume_streams
-
-    def copy(
-        self,
-        *,
-        api_key: str | Callable[[], str] | None = None,
-        policy: RetryPolicy | None = None,
-        resume_streams: bool | None = None,
-        **options: Unpack[CopyOptions],
-    ) -> Self:
-        """Return a client with some options changed, on the same connections; what is None stays as it is."""
-        resumes = self.resume_streams if resume_streams is None else resume_streams
-        extra = {"policy": policy or self.policy, "resume_streams": resumes, **options.pop("_extra_kwargs", {})}
-        return super().copy(api_key=api_key, **cast("Any", options), _extra_kwargs=extra)
-
-    with_options = copy
+    _checked = CheckedKey.of
 
     def _request_retried(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
         return self._run(Request(self, cast_to, options, stream=stream, stream_cls=stream_cls, guards=_GUARDS))
@@ -144,42 +97,10 @@ class NovitaOpenAI(openai.OpenAI):
         request = _request_retried
 
 
-class AsyncNovitaOpenAI(openai.AsyncOpenAI):
+class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], openai.AsyncOpenAI):
     """``openai.AsyncOpenAI`` for Novita AI; see :class:`NovitaOpenAI`. A function for the key may be async or not."""
 
-    policy: RetryPolicy
-    resume_streams: bool
-
-    def __init__(
-        self,
-        *,
-        api_key: str | Callable[[], str] | Callable[[], Awaitable[str]] | None = None,
-        base_url: str | URL | None = None,
-        policy: RetryPolicy | None = None,
-        resume_streams: bool = False,
-        **options: Unpack[ClientOptions],
-    ) -> None:
-        key = find_key() if api_key is None else api_key
-        key = AsyncCheckedKey.of(key) if callable(key) else check_key(key, "api_key")
-        super().__init__(api_key=key, base_url=find_base_url(base_url), **options)
-        _isolate(self, options)
-        self.policy = policy or RetryPolicy()
-        self.resume_streams = resume_streams
-
-    def copy(
-        self,
-        *,
-        api_key: str | Callable[[], str] | Callable[[], Awaitable[str]] | None = None,
-        policy: RetryPolicy | None = None,
-        resume_streams: bool | None = None,
-        **options: Unpack[CopyOptions],
-    ) -> Self:
-        """Return a client with some options changed, on the same connections; what is None stays as it is."""
-        resumes = self.resume_streams if resume_streams is None else resume_streams
-        extra = {"policy": policy or self.policy, "resume_streams": resumes, **options.pop("_extra_kwargs", {})}
-        return super().copy(api_key=cast("Any", api_key), **cast("Any", options), _extra_kwargs=extra)
-
-    with_options = copy
+    _checked = AsyncCheckedKey.of
 
     async def _request_retried(
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
@@ -216,28 +137,18 @@ AsyncOpenAI = AsyncNovitaOpenAI
 
 
 def create_client(
-    *,
-    api_key: str | Callable[[], str] | None = None,
-    base_url: str | URL | None = None,
-    policy: RetryPolicy | None = None,
-    resume_streams: bool = False,
-    **options: Unpack[ClientOptions],
+    *, api_key: Key | None = None, base_url: str | URL | None = None, **options: Unpack[ClientOptions]
 ) -> NovitaOpenAI:
     """Build a client for a busy program: as many idle connections are kept as may be open (1,000).
 
     Arguments as for :class:`NovitaOpenAI`; an ``http_client`` of your own is used as it is.
     """
-    options["http_client"] = options.get("http_client") or _ClosingClient(limits=_LIMITS)
-    return NovitaOpenAI(api_key=api_key, base_url=base_url, policy=policy, resume_streams=resume_streams, **options)
+    options["http_client"] = options.get("http_client") or ClosingHttpClient(limits=sdk.limits(CONNECTIONS))
+    return NovitaOpenAI(api_key=api_key, base_url=base_url, **options)
 
 
 def create_async_client(
-    *,
-    api_key: str | Callable[[], str] | Callable[[], Awaitable[str]] | None = None,
-    base_url: str | URL | None = None,
-    policy: RetryPolicy | None = None,
-    resume_streams: bool = False,
-    **options: Unpack[ClientOptions],
+    *, api_key: AsyncKey | None = None, base_url: str | URL | None = None, **options: Unpack[ClientOptions]
 ) -> AsyncNovitaOpenAI:
     """Build an async client for a busy program: over aiohttp where ``novita-openai[fast]`` is installed.
 
@@ -245,33 +156,5 @@ def create_async_client(
     connections are kept as may be open (1,000). Close it, or use it in ``async with``. aiohttp needs asyncio; under
     trio use :class:`AsyncNovitaOpenAI`.
     """
-    options["http_client"] = options.get("http_client") or _async_transport()
-    return AsyncNovitaOpenAI(
-        api_key=api_key, base_url=base_url, policy=policy, resume_streams=resume_streams, **options
-    )
-
-
-# The type is taken from the SDK's own limits, as its HTTP library is not the same in every release.
-_LIMITS: Final = type(openai.DEFAULT_CONNECTION_LIMITS)(max_connections=1000, max_keepalive_connections=1000)
-
-
-class _ClosingClient(openai.DefaultHttpxClient):
-    """Closes its connections when it is collected, as the client that the SDK makes for itself does."""
-
-    def __del__(self) -> None:
-        with suppress(AttributeError):  # half made, as where a proxy's address is wrong
-            self.close()
-
-
-def _async_transport() -> Any:
-    try:
-        return openai.DefaultAioHttpClient(limits=_LIMITS)
-    except RuntimeError:  # the SDK's word for "aiohttp is not installed"
-        return openai.DefaultAsyncHttpxClient(limits=_LIMITS)
-
-
-def _isolate(client: openai.OpenAI | openai.AsyncOpenAI, options: ClientOptions) -> None:
-    """Take back what the SDK has read from OPENAI_* variables: only arguments count."""
-    for name in ("organization", "project", "webhook_secret", "admin_api_key"):
-        setattr(client, name, options.get(name))
-    client._custom_headers = dict(options.get("default_headers") or {})  # noqa: SLF001 - there is no public way
+    options["http_client"] = options.get("http_client") or async_http_client(CONNECTIONS)[0]
+    return AsyncNovitaOpenAI(api_key=api_key, base_url=base_url, **options)

@@ -14,26 +14,15 @@ from typing import Any, Final, TypeVar, cast
 
 import openai
 
+from novita_openai import sdk
 from novita_openai.client.answers import status_error
 from novita_openai.client.resumption import RESUMPTION, Resumption
-from novita_openai.errors import is_named
 
-__all__ = ["AsyncGuardedStream", "GuardedStream", "is_guardable_stream"]
+__all__ = ["AsyncGuardedStream", "GuardedStream"]
 
 _T = TypeVar("_T")
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-
-
-def is_guardable_stream(stream_cls: Any, base: type) -> bool:
-    """Tell whether a stream is one of chat completions or completions, whose end can be told."""
-    chunk = getattr(stream_cls, "__args__", (None,))[0]
-    return getattr(stream_cls, "__origin__", None) is base and getattr(chunk, "__name__", "") in _CHUNKS
-
-
-# By name, as importing the types would cost programs that never stream.
-_CHAT_CHUNK: Final = "ChatCompletionChunk"
-_CHUNKS: Final = (_CHAT_CHUNK, "Completion")
 
 
 class _Progress:
@@ -41,7 +30,7 @@ class _Progress:
 
     def __init__(self, kind: Any, response: Any) -> None:
         self.resumption: Any = response.extensions.get(RESUMPTION)
-        is_chat = getattr(kind, "__name__", "") == _CHAT_CHUNK
+        is_chat = sdk.is_chat_chunk(kind)
         self.text_of = _text_of_chat if is_chat else _text_of_completion
         self.is_sound = _is_sound_in_chat if is_chat else _is_sound_in_completion
         self.texts: list[str] = []
@@ -148,25 +137,19 @@ def _translate(error: Exception, response: Any) -> openai.APIError:
         return error
     if isinstance(error, openai.APIError):  # the SDK's word for an event with an error object
         return status_error(response, {"error": error.body}) or _broken(response, f"the service says: {error.message}")
-    if is_named(error, "TimeoutException"):
+    if sdk.is_named(error, sdk.TIMEOUT):
         return openai.APITimeoutError(request=response.request)
-    if is_named(error, "RequestError", "ClientError"):
+    if sdk.is_named(error, *sdk.TRANSPORT_ERRORS):
         return _broken(response, "the connection was cut")
     return _broken(response, f"an event cannot be read ({type(error).__name__})")
 
 
-class GuardedStream(openai.Stream[_T]):
-    """The SDK's stream, read to a whole answer or to an SDK error; leaving its loop closes it."""
+class GuardedStream(sdk.Stream[_T], openai.Stream[_T]):
+    """The SDK's stream, read to a whole answer or to an SDK error."""
 
-    _ahead: list[_T]
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._ahead = []
-
-    def __stream__(self) -> Iterator[_T]:
+    def chunks(self) -> Iterator[_T]:
         """Yield the chunks; raise at an end that is none."""
-        progress, chunks = _Progress(self._cast_to, self.response), None
+        progress, chunks = _Progress(self.kind, self.response), None
         while True:
             try:
                 for chunk in self._begin() if chunks is None else chunks:
@@ -186,7 +169,7 @@ class GuardedStream(openai.Stream[_T]):
             _refuse_other_media(response, response.read())
         chunks_of_bytes = response.iter_bytes
         response.iter_bytes = lambda: _without_mark(chunks_of_bytes())
-        return super().__stream__()
+        return super().chunks()
 
     def _go_on(self, resumption: Resumption, failure: Exception) -> Iterator[_T]:
         """Yield what a further request adds."""
@@ -202,9 +185,9 @@ class GuardedStream(openai.Stream[_T]):
                 if resumption.is_stopped:
                     return
 
-    def _iter_events(self) -> Iterator[Any]:
+    def events(self) -> Iterator[sdk.Event]:
         """Yield what the SDK is to read; nothing that comes after the end can spoil it."""
-        for event in super()._iter_events():
+        for event in super().events():
             if _speaks(event):
                 yield event
             if _is_last(event):
@@ -212,32 +195,15 @@ class GuardedStream(openai.Stream[_T]):
 
     def start(self) -> None:
         """Read the first chunk, to be given out first."""
-        self._ahead = [super().__next__()]
-
-    def __next__(self) -> _T:
-        return self._ahead.pop() if self._ahead else super().__next__()
-
-    def __iter__(self) -> Iterator[_T]:
-        try:
-            while self._ahead:
-                yield self._ahead.pop()
-            yield from self._iterator
-        finally:
-            self.close()
+        self.put_back(next(self))
 
 
-class AsyncGuardedStream(openai.AsyncStream[_T]):
+class AsyncGuardedStream(sdk.AsyncStream[_T], openai.AsyncStream[_T]):
     """The async twin of :class:`GuardedStream`."""
 
-    _ahead: list[_T]
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._ahead = []
-
-    async def __stream__(self) -> AsyncIterator[_T]:
+    async def chunks(self) -> AsyncIterator[_T]:
         """Yield the chunks; raise at an end that is none."""
-        progress, chunks = _Progress(self._cast_to, self.response), None
+        progress, chunks = _Progress(self.kind, self.response), None
         while True:
             try:
                 async for chunk in await self._begin() if chunks is None else chunks:
@@ -257,7 +223,7 @@ class AsyncGuardedStream(openai.AsyncStream[_T]):
             _refuse_other_media(response, await response.aread())
         chunks_of_bytes = response.aiter_bytes
         response.aiter_bytes = lambda: _without_mark_async(chunks_of_bytes())
-        return super().__stream__()
+        return super().chunks()
 
     async def _go_on(self, resumption: Resumption, failure: Exception) -> AsyncIterator[_T]:
         """Yield what a further request adds."""
@@ -274,9 +240,9 @@ class AsyncGuardedStream(openai.AsyncStream[_T]):
                 if resumption.is_stopped:
                     return
 
-    async def _iter_events(self) -> AsyncIterator[Any]:
+    async def events(self) -> AsyncIterator[sdk.Event]:
         """Yield what the SDK is to read; nothing that comes after the end can spoil it."""
-        async for event in super()._iter_events():
+        async for event in super().events():
             if _speaks(event):
                 yield event
             if _is_last(event):
@@ -284,19 +250,7 @@ class AsyncGuardedStream(openai.AsyncStream[_T]):
 
     async def start(self) -> None:
         """Read the first chunk, to be given out first."""
-        self._ahead = [await super().__anext__()]
-
-    async def __anext__(self) -> _T:
-        return self._ahead.pop() if self._ahead else await super().__anext__()
-
-    async def __aiter__(self) -> AsyncIterator[_T]:
-        try:
-            while self._ahead:
-                yield self._ahead.pop()
-            async for chunk in self._iterator:
-                yield chunk
-        finally:
-            await self.close()
+        self.put_back(await anext(self))
 
 
 def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:

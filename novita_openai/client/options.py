@@ -1,0 +1,62 @@
+"""What the constructors, factories and copies of the clients take, listed once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+import openai  # noqa: TC002 - the annotations of a TypedDict can be resolved at run time
+
+from novita_openai import sdk
+
+if TYPE_CHECKING:
+    from novita_openai.retry import RetryPolicy
+
+__all__ = ["AsyncKey", "ClientOptions", "CopyOptions", "Key", "OwnOptions", "take_own"]
+
+Key = str | Callable[[], str]
+AsyncKey = Key | Callable[[], Awaitable[str]]
+
+
+class OwnOptions(TypedDict, total=False):
+    """What these clients take besides the SDK's own arguments; the clients' docstring tells what each means."""
+
+    policy: RetryPolicy | None
+    resume_streams: bool | None
+
+
+class _SharedOptions(OwnOptions, total=False):
+    organization: str | None
+    project: str | None
+    webhook_secret: str | None
+    timeout: float | openai.Timeout | openai.NotGiven | None
+    default_headers: Mapping[str, str] | None
+    default_query: Mapping[str, object] | None
+    # Their types are not the same in every release of the SDK, or are no types of the SDK.
+    websocket_base_url: Any
+    http_client: Any
+    admin_api_key: Any
+    workload_identity: Any
+    provider: Any
+    data_residency: Any
+
+
+class ClientOptions(sdk.ClientOptions, _SharedOptions, total=False):
+    """All arguments but for key and address; the SDK's own have its meaning, older releases refuse newer ones."""
+
+    max_retries: int
+
+
+class CopyOptions(sdk.CopyOptions, _SharedOptions, total=False):
+    """All arguments of ``copy`` and ``with_options`` but for the key."""
+
+    base_url: Any
+    max_retries: int | openai.NotGiven
+    set_default_headers: Mapping[str, str] | None
+    set_default_query: Mapping[str, object] | None
+
+
+def take_own(options: Any) -> OwnOptions:
+    """Take our own out of the arguments, so that the SDK's are left; what is None is as if not given."""
+    taken = {name: options.pop(name, None) for name in OwnOptions.__annotations__}
+    return cast("OwnOptions", {name: value for name, value in taken.items() if value is not None})
