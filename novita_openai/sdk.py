@@ -33,6 +33,7 @@ NEWEST_TESTED: Final = "3.57.0"
 _STREAM: Final = ("__stream__", "_iter_events", "__init__.cast_to")
 _CLIENT: Final = ("copy._extra_kwargs", "request.stream_cls")
 _OPTIONS: Final = ("method", "url", "headers", "timeout", "files", "json_data", "extra_json", "max_retries")
+_CONTENT: Final = () if openai.__version__.startswith("1.") else ("content",)
 CLASS_NAMES: Final = {
     "Stream": _STREAM,
     "AsyncStream": _STREAM,
@@ -41,7 +42,7 @@ CLASS_NAMES: Final = {
     "OpenAI": _CLIENT,
     "AsyncOpenAI": _CLIENT,
     "_constants": ("RAW_RESPONSE_HEADER",),
-    "_models.FinalRequestOptions": (*_OPTIONS, "get_max_retries"),
+    "_models.FinalRequestOptions": (*_OPTIONS, *_CONTENT, "get_max_retries"),
 }
 CLIENT_NAMES: Final = ("_client", "_custom_headers")
 STREAM_NAMES: Final = ("_iterator",)

@@ -16,12 +16,12 @@ from novita_openai.client.resumption import RESUMPTION, Resumption, resumption_o
 from novita_openai.errors import status_of
 from novita_openai.retry import Call, RetryPolicy
 
-__all__ = ["Request"]
+__all__ = ["ClientCall", "Guards"]
 
 _RETRY_COUNT: Final = "x-stainless-retry-count"
 
 
-class Client(Protocol):
+class CallingClient(Protocol):
     """What a request needs to know of its client."""
 
     policy: RetryPolicy
@@ -45,7 +45,7 @@ class Guards:
     sdk_stream: type
 
 
-class Request(Call):
+class ClientCall(Call):
     """What one call of ``request()`` sends, attempt by attempt, and what it makes of the answer; it does no I/O.
 
     Most calls need one attempt, so that what only a failure asks for is worked out when it asks.
@@ -55,7 +55,7 @@ class Request(Call):
     files: _Files | None = None
 
     def __init__(  # noqa: PLR0913 - the arguments of the SDK's request()
-        self, client: Client, cast_to: Any, options: Any, *, stream: bool, stream_cls: Any, guards: Guards
+        self, client: CallingClient, cast_to: Any, options: Any, *, stream: bool, stream_cls: Any, guards: Guards
     ) -> None:
         super().__init__(client.policy)
         self.client, self.options, self.kind, self.guards = client, options, cast_to, guards
@@ -88,7 +88,7 @@ class Request(Call):
             options.timeout = _shrink(options.timeout if own else self.client.timeout, max(self.remaining(), 0.001))
         return options
 
-    def make_resumable(self, answer: Any, run: Callable[[Request], Any]) -> None:
+    def make_resumable(self, answer: Any, run: Callable[[ClientCall], Any]) -> None:
         """Lay into a response how its stream goes on: by what ``run`` makes of a further request."""
         resumption = resumption_of(self.options.url, sdk.body_of(self.options), sdk.extra_body_of(self.options))
         if resumption is not None:
@@ -132,13 +132,13 @@ class Request(Call):
         return [hint for used, hint in _UNSUPPORTED.items() if used in roles or _field(body, used) is not None]
 
 
-class Continuation(Request):
+class Continuation(ClientCall):
     """The request that goes on with a stream; what broke the stream counts as its first attempt.
 
     The service does no work twice for it, so that this costs no token of the retry budget; its own failures do.
     """
 
-    def __init__(self, request: Request, resumption: Resumption, failure: Exception) -> None:
+    def __init__(self, request: ClientCall, resumption: Resumption, failure: Exception) -> None:
         options = sdk.with_body(request.options, resumption.path, resumption.body)
         headers = options.headers or {}
         options.headers = {name: value for name, value in headers.items() if name != sdk.raw_response_header()}
@@ -211,7 +211,7 @@ def _field(body: object, name: str) -> Any:
     return body.get(name) if isinstance(body, Mapping) else None
 
 
-def _is_elsewhere(url: str, client: Client) -> bool:
+def _is_elsewhere(url: str, client: CallingClient) -> bool:
     """Tell whether a request leaves the base URL's origin, so that the key must stay behind."""
     target, base = urlsplit(url), client.base_url
     return (target.scheme, target.netloc) != (base.scheme, base.netloc.decode())

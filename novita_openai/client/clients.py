@@ -12,7 +12,7 @@ import openai
 
 from novita_openai import sdk
 from novita_openai.client.answers import AsyncGuardedResponse, GuardedResponse, guarded, guarded_async
-from novita_openai.client.attempts import Guards, Request
+from novita_openai.client.attempts import ClientCall, Guards
 from novita_openai.client.connections import ClosingHttpClient, async_http_client
 from novita_openai.client.options import AsyncKey, ClientOptions, CopyOptions, Key, OwnOptions, take_own
 from novita_openai.client.settings import URL, AsyncCheckedKey, CheckedKey, check_key, find_base_url, find_key
@@ -76,9 +76,9 @@ class NovitaOpenAI(_Preconfigured[Key], openai.OpenAI):
     _checked = CheckedKey.of
 
     def _request_retried(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        return self._run(Request(self, cast_to, options, stream=stream, stream_cls=stream_cls, guards=_GUARDS))
+        return self._run(ClientCall(self, cast_to, options, stream=stream, stream_cls=stream_cls, guards=_GUARDS))
 
-    def _run(self, request: Request) -> Any:
+    def _run(self, request: ClientCall) -> Any:
         send, stream = super().request, request.is_stream
 
         def attempt(made: int) -> Any:
@@ -105,10 +105,10 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], openai.AsyncOpenAI):
     async def _request_retried(
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        request = Request(self, cast_to, options, stream=stream, stream_cls=stream_cls, guards=_ASYNC_GUARDS)
+        request = ClientCall(self, cast_to, options, stream=stream, stream_cls=stream_cls, guards=_ASYNC_GUARDS)
         return await self._run(request)
 
-    async def _run(self, request: Request) -> Any:
+    async def _run(self, request: ClientCall) -> Any:
         send, stream = super().request, request.is_stream
 
         async def attempt(made: int) -> Any:
