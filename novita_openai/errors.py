@@ -1,8 +1,9 @@
-"""The service's errors as data, and what each asks of the caller.
+"""The service's errors as data, and what a caller should do about each.
 
-Every failure has a *reason*: the word in the error body where the service sent one, else one of the words below it
-in :data:`RULES` for what the network did. The reason decides; the HTTP status is the fallback; message text never
-matters. A rule says what to do (:class:`Action`), and its meaning, with the way out, becomes a note on the error.
+Every failure has a *reason*: the word in the error body where the service sent one, else a word of this module for
+what happened (``timeout``, ``connection_error``, ...). :func:`classify` finds the rule for it in :data:`RULES`: by the
+reason first, then by the HTTP status, never by the text of a message. A rule says what to do (:class:`Action`) and what
+the failure means, with the way out, which becomes a note on the error.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ __all__ = ["RULES", "Action", "ErrorRule", "classify"]
 
 
 class Action(Enum):
-    """What an error asks of the caller."""
+    """What to do about an error."""
 
     FAIL = "fail"
     """Sending the same request again cannot help."""
     WAIT = "wait"
-    """Too fast: the same request will do later."""
+    """Too many requests: the same request may succeed later."""
     RETRY = "retry"
-    """A passing fault: the same request may do at once."""
+    """A passing fault: the same request may succeed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class ErrorRule:
 NO_WORD: Final = "no_word"
 """A JSON error body that names no reason."""
 NOT_JSON: Final = "not_json"
-"""An error body that is no JSON object."""
+"""An error body that is not a JSON object."""
 TIMEOUT: Final = "timeout"
 CONNECTION_ERROR: Final = "connection_error"
 NOT_SENT: Final = "not_sent"
@@ -62,7 +63,7 @@ INVALID_ANSWER: Final = "invalid_answer"
 SCHEMA_MISMATCH: Final = "schema_mismatch"
 
 _KEYS = "Keys: https://novita.ai/settings/key-management"
-_UNEXPLAINED = "Refused without a reason, as a rule for want of credit."
+_UNEXPLAINED = "Refused without a reason, which usually means that the credit is used up."
 _BALANCE = "Top up: https://novita.ai/docs/guides/quickstart#3-maintain-sufficient-credit-balance-in-your-account"
 _MODELS = "Models: https://novita.ai/llm-api or `client.models.list()`"
 _LIMITS = "Limits, by model and account tier: https://novita.ai/docs/guides/llm-rate-limits"
@@ -76,7 +77,7 @@ RULES: Final[tuple[ErrorRule, ...]] = (
     ErrorRule(404, "MODEL_NOT_FOUND", Action.FAIL, f"The service has no model of that name. {_MODELS}"),
     ErrorRule(429, "RATE_LIMIT_EXCEEDED", Action.WAIT, f"Too many requests a minute. {_LIMITS}"),
     ErrorRule(500, "MODEL_NOT_AVAILABLE", Action.RETRY, f"The model is under maintenance. {_HELP}"),
-    # What the live service was also seen to send.
+    # What the live service sends besides.
     ErrorRule(400, "INVALID_REQUEST_BODY", Action.FAIL, f"The model does not take this request. {_MODELS}"),
     ErrorRule(401, "FAILED_TO_AUTH", Action.FAIL, f"The API key is invalid. {_KEYS}", stops_batch=True),
     ErrorRule(403, "ACCESS_DENY", Action.FAIL, f"The account may not use this model. {_MODELS}"),
@@ -99,12 +100,17 @@ RULES: Final[tuple[ErrorRule, ...]] = (
     # What the network did.
     ErrorRule(None, TIMEOUT, Action.RETRY, "No answer in time. The service asks for timeouts of at least 60 s."),
     ErrorRule(None, CONNECTION_ERROR, Action.RETRY, "The connection failed or was cut."),
-    ErrorRule(None, INVALID_ANSWER, Action.RETRY, f"The answer is none. {_WRONG_URL}"),
+    ErrorRule(
+        None,
+        INVALID_ANSWER,
+        Action.RETRY,
+        f"The status says success, but the body is not an answer of the API. {_WRONG_URL}",
+    ),
     ErrorRule(None, SCHEMA_MISMATCH, Action.FAIL, "The answer is whole, but strict validation refuses it."),
     ErrorRule(None, NOT_SENT, Action.FAIL, "The request could not be sent."),
 )
 UNKNOWN: Final = ErrorRule(None, None, Action.FAIL, "This error is in no table of the service.")
-"""What :func:`classify` answers where no row fits, so that it is total."""
+"""What :func:`classify` returns where no row fits: every error has a rule."""
 
 SERVER_ERROR: Final = 500
 

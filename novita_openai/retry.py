@@ -4,8 +4,8 @@ What happens to a failed attempt, in this order:
 
 1. its error is classified (:func:`novita_openai.classify`); an action without a backoff is final, and so is what the
    service forbids to repeat (``x-should-retry: false``);
-2. the delay is what the service asks for (``Retry-After``), else the action's backoff; a longer wish than
-   ``retry_after_cap`` is final;
+2. the delay is what the service asks for (``Retry-After``), else the action's backoff; where it asks for more than
+   ``retry_after_cap`` the error is final;
 3. it is final when the attempts are used up, the delay would pass the deadline, or the budget has no token left.
 
 A final error is raised as it came, with notes: the documented meaning, then a line for each attempt.
@@ -64,7 +64,7 @@ class RetryPolicy:
     ``deadline``: seconds over the whole call, waits included. It shrinks each attempt's timeout; as that bounds the
     silence on the line and not the sum, an answer that trickles in can still take longer.
     ``retry_after_cap``: seconds; when the service asks for a longer wait, the call fails at once and says so.
-    ``budget``: see :class:`RetryBudget`; None: no limit. A policy made anew starts with a full one of its own;
+    ``budget``: see :class:`RetryBudget`; None: no limit. A new policy starts with a full budget of its own;
     ``dataclasses.replace(client.policy, deadline=60)`` keeps the client's.
     ``retry_ambiguous``: whether to repeat what may have been answered (and charged) already: timeouts and
     disconnects after sending.
@@ -115,10 +115,10 @@ class RetryPolicy:
 
     def action(self, error: BaseException) -> Action:
         """Return what to do about an error: the table's word, and ``x-should-retry`` where the table has none."""
-        rule, wish = classify(error, self.rules), header_of(error, "x-should-retry")
-        if wish == "false" or (is_ambiguous(error) and not self.retry_ambiguous):
+        rule, should_retry = classify(error, self.rules), header_of(error, "x-should-retry")
+        if should_retry == "false" or (is_ambiguous(error) and not self.retry_ambiguous):
             return Action.FAIL
-        return Action.RETRY if wish == "true" and rule is UNKNOWN else rule.action
+        return Action.RETRY if should_retry == "true" and rule is UNKNOWN else rule.action
 
     def wraps(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Make any function, sync or async, retry by this policy (three attempts where the policy names no number).
@@ -142,7 +142,7 @@ class RetryPolicy:
             result = call.run(lambda _: function(*args, **kwargs))
             if not inspect.isawaitable(result):
                 return result
-            # The SDK's async methods look like plain functions: that they are none shows in what they return.
+            # The SDK's async methods look like plain functions; only what they return shows that they are async.
             return call.run_async(lambda made: cast("Any", function(*args, **kwargs)) if made else result)
 
         return cast("Callable[_P, _R]", retried)

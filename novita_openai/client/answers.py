@@ -1,4 +1,4 @@
-"""Answers that are none: a success status over an error object, a web page, nothing, half an answer.
+"""Replies with a success status that hold no answer: an error object, a web page, nothing, half an answer.
 
 The SDK hands these out as objects full of None, as text, or as a foreign exception. Here they become SDK errors: the
 status error that the word in the body names, else ``APIResponseValidationError``, so that they are classified and
@@ -83,7 +83,7 @@ class AsyncGuardedResponse(openai.AsyncAPIResponse[_T]):
 
 @lru_cache(maxsize=256)
 def is_guardable(kind: Any) -> bool:
-    """Tell whether answers of this type are JSON, so that a web page, nothing or an error object is none."""
+    """Tell whether answers of this type are JSON, so that a page, an empty body or an error object cannot be one."""
     origin = get_origin(kind) or kind
     if origin in _UNTYPED:
         return True
@@ -135,7 +135,7 @@ def _problem(response: Any, kind: Any) -> openai.APIError | None:
         media_type, size = response.headers.get("content-type", "no content type"), len(response.content)
         if kind in _UNTYPED and not ("json" in media_type or "html" in media_type):
             return None  # the SDK gives text of other types as text
-        message = f"Expected a JSON answer, got {size} bytes that are none ({media_type})."
+        message = f"Expected a JSON answer, got {size} bytes that are not JSON ({media_type})."
         return openai.APIResponseValidationError(response, response.text, message=message)
     if (wanted := _wanted(kind)) is None:
         fits = isinstance(body, dict) or (get_origin(kind) or kind) in _UNTYPED
@@ -153,12 +153,12 @@ _WITHOUT_BODY: Final = (204, 205)
 
 
 def _is_mere_error(body: object) -> bool:
-    """Tell an error object from an object that tells of an error among other things, as a failed job does."""
+    """Tell whether a body holds an error and nothing else; an object such as a failed job names one among other things."""
     return isinstance(body, dict) and body.keys() <= {"code", "reason", "message", "metadata", "error"}
 
 
 def status_error(response: Any, body: object) -> openai.APIStatusError | None:
-    """Build the status error that an error object stands for, whatever status carried it; None for other bodies."""
+    """Build the status error that an error object names, whatever the status it came with; None for other bodies."""
     status = _status_in(body)
     if status is None:
         return None
@@ -173,7 +173,7 @@ def status_error(response: Any, body: object) -> openai.APIStatusError | None:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """The list without which an answer is none: its name, what its items hold, and whether it may be empty."""
+    """The list that an answer must hold: its name, the field that its items must have, and whether it may be empty."""
 
     name: str
     item: str | None

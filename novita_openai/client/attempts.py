@@ -89,7 +89,7 @@ class ClientCall(Call):
         return options
 
     def make_resumable(self, answer: Any, run: Callable[[ClientCall], Any]) -> None:
-        """Lay into a response how its stream goes on: by what ``run`` makes of a further request."""
+        """Note in a response how its stream can be resumed: ``run`` sends the further request."""
         resumption = resumption_of(self.options.url, sdk.body_of(self.options), sdk.extra_body_of(self.options))
         if resumption is not None:
             resumption.send = lambda failure: run(Continuation(self, resumption, failure))
@@ -97,7 +97,7 @@ class ClientCall(Call):
             response.extensions[RESUMPTION] = resumption
 
     def raw(self, answer: Any, made: int) -> Any:
-        """Return a raw response or a stream with the number of retries on it; raise where a raw body is no answer."""
+        """Return a raw response or a stream with the number of retries on it; raise where a raw body holds no answer."""
         if self.is_raw:
             refuse(answer.http_response, self.kind)
         if hasattr(answer, "retries_taken"):
@@ -133,7 +133,7 @@ class ClientCall(Call):
 
 
 class Continuation(ClientCall):
-    """The request that goes on with a stream; what broke the stream counts as its first attempt.
+    """The request that resumes a stream; what broke the stream counts as its first attempt.
 
     The service does no work twice for it, so that this costs no token of the retry budget; its own failures do.
     """

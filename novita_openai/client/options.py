@@ -19,7 +19,7 @@ AsyncKey = Key | Callable[[], Awaitable[str]]
 
 
 class OwnOptions(TypedDict, total=False):
-    """What these clients take besides the SDK's own arguments; the clients' docstring tells what each means."""
+    """What these clients take besides the SDK's own arguments; the docstring of the clients explains them."""
 
     policy: RetryPolicy | None
     resume_streams: bool | None
@@ -32,7 +32,7 @@ class _SharedOptions(OwnOptions, total=False):
     timeout: float | openai.Timeout | openai.NotGiven | None
     default_headers: Mapping[str, str] | None
     default_query: Mapping[str, object] | None
-    # Their types are not the same in every release of the SDK, or are no types of the SDK.
+    # The types of these differ between releases of the SDK, or are not the SDK's.
     websocket_base_url: Any
     http_client: Any
     admin_api_key: Any

@@ -1,7 +1,7 @@
-"""Going on with a text stream that broke: what to ask next, and what of the answer is new. Pure: no I/O.
+"""Resuming a text stream that broke: what to ask next, and what of the answer is new. Pure: no I/O.
 
 The continuation is a completion of the prompt and of the text so far. A chat goes over the completions endpoint too,
-where the format of its model is known; while it has said nothing, it is asked anew. What a stream breaks by is told in
+where the format of its model is known; a chat that has said nothing yet is asked again. What counts as broken is said in
 :mod:`novita_openai.client.streams`; a silence breaks it when it is longer than the client's ``timeout``.
 
 Limits. Tokens are counted as chunks that hold text: ``max_tokens`` is lessened by them, and the usage is put together
@@ -74,7 +74,7 @@ def _is_plain(value: Any, plain: Any) -> bool:
 
 
 class Resumption:
-    """One stream of one text: what it has said, and how it goes on where it breaks. This one is a completion's."""
+    """What one stream of text has said so far, and how it is resumed where it breaks; this class is for completions."""
 
     send: Callable[[Exception], Any]
     """Set by the client: sends ``body`` to ``path`` by its policy, given what broke the stream."""
@@ -120,7 +120,7 @@ class Resumption:
         return self.finish_reason is not None or (self.limit is not None and self.tokens >= self.limit)
 
     def can_go_on(self) -> bool:
-        """Tell whether a stream that broke can be gone on with, and get ready to."""
+        """Prepare to resume a stream that broke; return False where that cannot be done."""
         is_spent = self.in_a_row >= MOST_IN_A_ROW or self.in_all >= MOST_IN_ALL
         if self.first is None or not self.is_plain or self.has_given_up or is_spent:
             return False
@@ -135,7 +135,7 @@ class Resumption:
         return True
 
     def begin(self) -> None:
-        """Note that a continuation has come; what breaks now can be gone on with again."""
+        """Note that a continuation has begun: what breaks from now on can be resumed again."""
         self.has_given_up = False
 
     def _plan(self) -> bool:
@@ -233,7 +233,7 @@ class ChatResumption(Resumption):
         return has_thought or bool(delta.content)
 
     def _think(self, extra: Mapping[str, Any]) -> bool:
-        """Add a thought; tell whether there is one. What else servers say cannot be gone on with."""
+        """Add a thought; return whether there is one. A stream with other unknown fields cannot be resumed."""
         said = {name: value for name, value in extra.items() if value}
         reasoning = said.pop("reasoning_content", "")
         if said or not isinstance(reasoning, str):

@@ -1,7 +1,7 @@
-"""Streams that never lie: a whole answer or an SDK error, never a silent half, never a foreign exception.
+"""Streams that give a whole answer or an SDK error: never half an answer in silence, never a foreign exception.
 
-A stream is complete when every choice it has shown has a finish reason; ``[DONE]`` alone proves nothing. Whatever else
-ends it becomes the status error that its word names, else ``APIConnectionError`` (``APITimeoutError`` for a silence),
+A stream is complete when every choice it has shown has a finish reason; ``[DONE]`` alone does not make it so. Whatever
+else ends it becomes the status error that its word names, else ``APIConnectionError`` (``APITimeoutError`` for a silence),
 with the text so far in ``.partial_text``. The first chunk is read before ``create`` returns, so that a failure up to
 then is retried like that of any other call; after it nothing is sent twice, but where the client resumes streams: then
 a stream that breaks goes on with what a further request adds (:mod:`novita_openai.client.resumption`).
@@ -37,11 +37,11 @@ class _Progress:
         self.unfinished: dict[int, bool] = {}
 
     def see(self, chunk: Any, response: Any) -> None:
-        """Take note of a chunk; raise where it is none."""
+        """Note what a chunk adds; raise where the event is not a chunk."""
         choices = getattr(chunk, "choices", None)
         if not isinstance(choices, list) or not all(map(_is_object, choices)):
             body = chunk.to_dict() if isinstance(chunk, openai.BaseModel) else chunk
-            raise status_error(response, body) or _broken(response, "an event is no part of an answer")
+            raise status_error(response, body) or _broken(response, "an event is not a part of an answer")
         for choice in choices:
             if not (type(choice.index) is int and _is_text(choice.finish_reason) and self.is_sound(choice)):
                 raise _broken(response, "a choice has not the fields of one")
@@ -59,7 +59,7 @@ class _Progress:
             raise _broken(response, "it ended without a finish_reason")
 
     def survive(self, error: Exception, response: Any) -> Exception:
-        """Return an error as the SDK's, with the text so far, where the stream can go on; raise it where not."""
+        """Turn an error into the SDK's, with the text so far; return it where the stream can be resumed, else raise it."""
         failure = _translate(error, response)
         failure.partial_text = "".join(self.texts)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         if failure is not error:
@@ -106,7 +106,7 @@ def _broken(response: Any, what: str) -> openai.APIConnectionError:
 
 
 def _refuse_other_media(response: Any, content: bytes) -> None:
-    """Raise what a body that is no event stream stands for: the error in it, or that it is none."""
+    """Raise the error that a body names which is not an event stream; where it names none, say what came."""
     media_type = response.headers.get("content-type", "no content type")
     error = status_error(response, _json(response)) if content else None
     raise error or _broken(response, f"{len(content)} bytes of {media_type} came instead of it")
@@ -148,7 +148,7 @@ class GuardedStream(sdk.Stream[_T], openai.Stream[_T]):
     """The SDK's stream, read to a whole answer or to an SDK error."""
 
     def chunks(self) -> Iterator[_T]:
-        """Yield the chunks; raise at an end that is none."""
+        """Yield the chunks; raise where the stream ends before the answer does."""
         progress, chunks = _Progress(self.kind, self.response), None
         while True:
             try:
@@ -202,7 +202,7 @@ class AsyncGuardedStream(sdk.AsyncStream[_T], openai.AsyncStream[_T]):
     """The async twin of :class:`GuardedStream`."""
 
     async def chunks(self) -> AsyncIterator[_T]:
-        """Yield the chunks; raise at an end that is none."""
+        """Yield the chunks; raise where the stream ends before the answer does."""
         progress, chunks = _Progress(self.kind, self.response), None
         while True:
             try:
