@@ -104,7 +104,7 @@ RULES: Final[tuple[ErrorRule, ...]] = (
         None,
         INVALID_ANSWER,
         Action.RETRY,
-        f"The status says success, but the body is not an answer of the API. {_WRONG_URL}",
+        f"A success status without an answer of the API. {_WRONG_URL}",
     ),
     ErrorRule(None, SCHEMA_MISMATCH, Action.FAIL, "The answer is whole, but strict validation refuses it."),
     ErrorRule(None, NOT_SENT, Action.FAIL, "The request could not be sent."),

@@ -153,7 +153,7 @@ _WITHOUT_BODY: Final = (204, 205)
 
 
 def _is_mere_error(body: object) -> bool:
-    """Tell whether a body holds an error and nothing else; an object such as a failed job names one among other things."""
+    """Tell whether a body holds an error and nothing else; a failed job names one among other things."""
     return isinstance(body, dict) and body.keys() <= {"code", "reason", "message", "metadata", "error"}
 
 

@@ -97,7 +97,7 @@ class ClientCall(Call):
             response.extensions[RESUMPTION] = resumption
 
     def raw(self, answer: Any, made: int) -> Any:
-        """Return a raw response or a stream with the number of retries on it; raise where a raw body holds no answer."""
+        """Return a raw response or a stream with the number of retries; raise where a raw body holds no answer."""
         if self.is_raw:
             refuse(answer.http_response, self.kind)
         if hasattr(answer, "retries_taken"):

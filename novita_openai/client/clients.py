@@ -67,9 +67,9 @@ class NovitaOpenAI(_Preconfigured[Key], openai.OpenAI):
     ``api_key``: the key, or a function that returns it, asked before every request; else ``NOVITA_API_KEY``, else
     the file named by ``NOVITA_API_KEY_FILE``, else :class:`~novita_openai.MissingAPIKeyError`. ``base_url``: else
     ``NOVITA_BASE_URL``, else the service's address. ``policy``: how errors are answered (:class:`RetryPolicy`).
-    ``resume_streams``: a text stream that is cut, ends too early or is silent for longer than ``timeout`` (10 minutes by
-    default) is resumed from its text so far, where the policy retries: at most 10 times, of which at most 3 in a row
-    bring no new text. Which streams can be resumed, and what that costs: :mod:`novita_openai.client.resumption`.
+    ``resume_streams``: a text stream that is cut, ends too early or is silent for longer than ``timeout`` (default:
+    10 minutes) is resumed from its text so far, where the policy retries: at most 10 times, of which at most 3 in a
+    row bring no new text. Which streams can be resumed, and what that costs: :mod:`novita_openai.client.resumption`.
     No OPENAI_* variable changes what is sent.
     """
 

@@ -1,8 +1,8 @@
 """Resuming a text stream that broke: what to ask next, and what of the answer is new. Pure: no I/O.
 
 The continuation is a completion of the prompt and of the text so far. A chat goes over the completions endpoint too,
-where the format of its model is known; a chat that has said nothing yet is asked again. What counts as broken is said in
-:mod:`novita_openai.client.streams`; a silence breaks it when it is longer than the client's ``timeout``.
+where the format of its model is known; a chat that has said nothing yet is asked again. What counts as broken is
+told in :mod:`novita_openai.client.streams`; a silence breaks it when it is longer than the client's ``timeout``.
 
 Limits. Tokens are counted as chunks that hold text: ``max_tokens`` is lessened by them, and the usage is put together
 from them and from the last request's, so that both are off where a server puts several tokens into a chunk. Without

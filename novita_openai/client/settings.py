@@ -65,7 +65,7 @@ def _read_key(path: str) -> str:
 def check_key(key: object, source: str) -> str:
     """Return a key that an HTTP header can carry; the error names the source and never the key."""
     if not isinstance(key, str):
-        raise MissingAPIKeyError(f"The API key from {source} must be text, not {type(key).__name__}.")
+        raise MissingAPIKeyError(f"The API key from {source} is no text but {type(key).__name__}.")
     key = key.strip()
     if not key:
         raise MissingAPIKeyError(f"The API key from {source} is empty.")

@@ -1,8 +1,8 @@
 """Streams that give a whole answer or an SDK error: never half an answer in silence, never a foreign exception.
 
-A stream is complete when every choice it has shown has a finish reason; ``[DONE]`` alone does not make it so. Whatever
-else ends it becomes the status error that its word names, else ``APIConnectionError`` (``APITimeoutError`` for a silence),
-with the text so far in ``.partial_text``. The first chunk is read before ``create`` returns, so that a failure up to
+A stream is complete when every choice it has shown has a finish reason; ``[DONE]`` alone does not make it so.
+Whatever else ends it becomes the status error that its word names, else ``APIConnectionError`` (``APITimeoutError`` for
+a silence), with the text so far in ``.partial_text``. The first chunk is read before ``create`` returns, so that a failure up to
 then is retried like that of any other call; after it nothing is sent twice, but where the client resumes streams: then
 a stream that breaks goes on with what a further request adds (:mod:`novita_openai.client.resumption`).
 """
@@ -59,7 +59,7 @@ class _Progress:
             raise _broken(response, "it ended without a finish_reason")
 
     def survive(self, error: Exception, response: Any) -> Exception:
-        """Turn an error into the SDK's, with the text so far; return it where the stream can be resumed, else raise it."""
+        """Return an error as the SDK's, with the text so far, where the stream can be resumed; else raise it."""
         failure = _translate(error, response)
         failure.partial_text = "".join(self.texts)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         if failure is not error:
