@@ -2,9 +2,9 @@
 
 A stream is complete when every choice it has shown has a finish reason; ``[DONE]`` alone does not make it so.
 Whatever else ends it becomes the status error that its word names, else ``APIConnectionError`` (``APITimeoutError`` for
-a silence), with the text so far in ``.partial_text``. The first chunk is read before ``create`` returns, so that a failure up to
-then is retried like that of any other call; after it nothing is sent twice, but where the client resumes streams: then
-a stream that breaks goes on with what a further request adds (:mod:`novita_openai.client.resumption`).
+a silence), with the text so far in ``.partial_text``. The first chunk is read before ``create`` returns, so that a
+failure up to then is retried like that of any other call; after it nothing is sent twice, but where the client resumes
+streams: then a stream that breaks goes on with what a further request adds (:mod:`novita_openai.client.resumption`).
 """
 
 from __future__ import annotations
