@@ -62,31 +62,33 @@ NOT_SENT: Final = "not_sent"
 INVALID_ANSWER: Final = "invalid_answer"
 SCHEMA_MISMATCH: Final = "schema_mismatch"
 
-_KEYS = "Keys: https://novita.ai/settings/key-management"
+BASE_URL: Final = "https://api.novita.ai/v3/openai"
+"""The service's documented address: https://novita.ai/docs/guides/llm-api."""
+KEYS: Final = "Keys: https://novita.ai/settings/key-management"
 _UNEXPLAINED = "Refused without a reason, which usually means that the credit is used up."
 _BALANCE = "Top up: https://novita.ai/docs/guides/quickstart#3-maintain-sufficient-credit-balance-in-your-account"
 _MODELS = "Models: https://novita.ai/llm-api or `client.models.list()`"
 _LIMITS = "Limits, by model and account tier: https://novita.ai/docs/guides/llm-rate-limits"
 _HELP = "Help: https://discord.gg/YyPRAzwp7P"
-_WRONG_URL = "The base URL is probably wrong: Novita's is https://api.novita.ai/v3/openai"
+_WRONG_URL = f"The base URL is probably wrong: Novita's is {BASE_URL}"
 
 RULES: Final[tuple[ErrorRule, ...]] = (
     # The service's own table: https://novita.ai/docs/guides/llm-api
-    ErrorRule(401, "INVALID_API_KEY", Action.FAIL, f"The API key is invalid. {_KEYS}", stops_batch=True),
+    ErrorRule(401, "INVALID_API_KEY", Action.FAIL, f"The API key is invalid. {KEYS}", stops_batch=True),
     ErrorRule(403, "NOT_ENOUGH_BALANCE", Action.FAIL, f"The account's credit is used up. {_BALANCE}", stops_batch=True),
     ErrorRule(404, "MODEL_NOT_FOUND", Action.FAIL, f"The service has no model of that name. {_MODELS}"),
     ErrorRule(429, "RATE_LIMIT_EXCEEDED", Action.WAIT, f"Too many requests a minute. {_LIMITS}"),
     ErrorRule(500, "MODEL_NOT_AVAILABLE", Action.RETRY, f"The model is under maintenance. {_HELP}"),
     # What the live service sends besides.
     ErrorRule(400, "INVALID_REQUEST_BODY", Action.FAIL, f"The model does not take this request. {_MODELS}"),
-    ErrorRule(401, "FAILED_TO_AUTH", Action.FAIL, f"The API key is invalid. {_KEYS}", stops_batch=True),
+    ErrorRule(401, "FAILED_TO_AUTH", Action.FAIL, f"The API key is invalid. {KEYS}", stops_batch=True),
     ErrorRule(403, "ACCESS_DENY", Action.FAIL, f"The account may not use this model. {_MODELS}"),
     ErrorRule(403, "model_access_denied", Action.FAIL, f"The account may not use this model. {_MODELS}"),
     ErrorRule(429, "TOKEN_LIMIT_EXCEEDED", Action.WAIT, f"Too many tokens a minute. {_LIMITS}"),
     ErrorRule(503, "SERVICE_NOT_AVAILABLE", Action.RETRY, f"The service is overloaded. {_HELP}"),
     # What a status means without a known word, as the SDK treats it.
     ErrorRule(400, None, Action.FAIL, "The request is malformed."),
-    ErrorRule(401, None, Action.FAIL, f"The API key was refused. {_KEYS}", stops_batch=True),
+    ErrorRule(401, None, Action.FAIL, f"The API key was refused. {KEYS}", stops_batch=True),
     ErrorRule(403, NO_WORD, Action.FAIL, f"{_UNEXPLAINED} {_BALANCE}", stops_batch=True),
     ErrorRule(403, NOT_JSON, Action.FAIL, f"{_UNEXPLAINED} {_BALANCE}", stops_batch=True),
     ErrorRule(403, None, Action.FAIL, f"The account may not do this. {_MODELS}"),

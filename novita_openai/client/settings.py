@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from inspect import isawaitable
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 import openai
 
-BASE_URL: Final = "https://api.novita.ai/v3/openai"
-"""The service's documented address: https://novita.ai/docs/guides/llm-api."""
+from novita_openai.errors import BASE_URL, KEYS
 
 
 class URL(Protocol):
@@ -49,7 +48,7 @@ def find_key() -> str:
         return check_key(_read_key(path), f"NOVITA_API_KEY_FILE ({path})")
     raise MissingAPIKeyError(
         "No API key: pass api_key=, set NOVITA_API_KEY, or set NOVITA_API_KEY_FILE to the path of a file that holds it."
-        " Keys: https://novita.ai/settings/key-management"
+        f" {KEYS}"
     )
 
 
