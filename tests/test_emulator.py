@@ -24,9 +24,9 @@ from pydantic import BaseModel
 
 from novita_openai import Action, OpenAI, RetryPolicy, classify
 from novita_openai.emulator import FAULTS, MODELS, Emulator, Fault, Model
-from novita_openai.emulator.faults import Reply, event
-from novita_openai.emulator.limits import Limits
-from novita_openai.emulator.requests import RefusedError, tokens_in
+from novita_openai.emulator.limits import Need, RateLimiter
+from novita_openai.emulator.replies import Reply, ServiceError, event
+from novita_openai.emulator.requests import tokens_in
 from novita_openai.emulator.samples import sample
 from novita_openai.errors import reason_of, retry_after
 
@@ -279,11 +279,11 @@ def test_bad_requests_are_refused_as_the_service_does(emulator: Emulator, change
 
 def test_what_is_no_request_is_refused(emulator: Emulator) -> None:
     for body, text in (
-        (b"{", "no JSON"),
+        (b"{", "not JSON"),
         (b"[]", "body: "),
         (b'{"model": "m"}', "messages: "),
-        (b"\xff", "no JSON"),
-        (b"[" * 99_999, "no JSON"),
+        (b"\xff", "not JSON"),
+        (b"[" * 99_999, "not JSON"),
     ):
         status, _, content = post(emulator, "/v3/openai/chat/completions", body)
         assert status == 400
@@ -330,13 +330,16 @@ def test_more_tokens_a_minute_than_allowed_are_refused() -> None:
 
 
 def test_a_bucket_fills_at_its_rate_and_takes_from_none_where_one_is_too_empty() -> None:
-    limits = Limits()
+    limiter = RateLimiter()
 
     def admit(now: float, tokens: float = 1) -> float:
-        needs = {"RATE_LIMIT_EXCEEDED": (1.0, 60.0, 2.0), "TOKEN_LIMIT_EXCEEDED": (tokens, 600.0, 600.0)}
+        needs = (
+            Need("RATE_LIMIT_EXCEEDED", "requests", 1.0, per_minute=60.0, burst=2.0),
+            Need("TOKEN_LIMIT_EXCEEDED", "tokens", tokens, per_minute=600.0, burst=600.0),
+        )
         try:
-            limits.admit("m", needs, 9, now)
-        except RefusedError as refused:
+            limiter.admit("m", needs, 9, now)
+        except ServiceError as refused:
             return refused.retry_after or -1
         return 0
 
@@ -447,9 +450,9 @@ def test_every_fault_says_what_it_means(kind: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "rest"}, "'rest' is no fault that the emulator knows; near it: reset"),
+        ({"kind": "rest"}, "'rest' is not a fault that the emulator knows; near it: reset"),
         ({"kind": "error_event", "reason": "RATE_LIMIT"}, "near it: RATE_LIMIT_EXCEEDED"),
-        ({"kind": "zzz"}, "near it: ACCESS_DENY"),
+        ({"kind": "zzz"}, "it knows: ACCESS_DENY"),
         ({"kind": "close", "after": -1}, "after must be None or a number of bytes from 0, not -1"),
         ({"kind": "close", "after": 1.5}, "not 1.5"),
         ({"kind": "RATE_LIMIT_EXCEEDED", "retry_after": -3}, "at least 0 seconds, not -3"),
@@ -469,7 +472,7 @@ def test_a_fault_that_cannot_be_is_refused(options: dict[str, Any], message: str
         ({"faults": {"clos": 0.5}}, "near it: close"),
         ({"burst": 0.5}, "burst"),
         ({"burst": 0}, "burst"),
-        ({"keys": "sk_test"}, "keys must be .*, not what was given"),
+        ({"keys": "sk_test"}, "keys must be None, a list of keys, .*; what was given is not shown"),
         ({"keys": {"k": "much"}}, "keys"),
         ({"models": "my/model"}, "models"),
         ({"models": [5]}, "models"),
@@ -477,7 +480,10 @@ def test_a_fault_that_cannot_be_is_refused(options: dict[str, Any], message: str
         ({"chunk_interval": -1}, "chunk_interval"),
         ({"retry_after": -5}, "retry_after"),
         ({"rpm": "60"}, "rpm"),
-        ({"latency": (2, 1)}, "latency"),
+        ({"faults": {"close": 0.6, "reset": 0.6}}, "faults must be .*: together they are 1.2"),
+        ({"latency": (2, 1)}, "latency must be .*, not \\(2, 1\\): the least is more than the most"),
+        ({"port": 80.5}, r"^port must be 0 \(a free one\) to 65535, not 80.5$"),
+        ({"burst": True}, "burst must be None or at least 1 request, not True"),
         ({"latency": float("inf")}, "latency"),
         ({"rpm": 0}, "rpm"),
         ({"tpm": {MODEL: -1}}, "tpm"),
@@ -650,10 +656,13 @@ def test_samples_fit_their_schema(schema: Any, is_fit: Callable[[Any], Any]) -> 
         {"type": "color"},
         {"$ref": "#"},
         {"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
+        {"properties": ["a"]},
+        {"type": "string", "minLength": "long"},
+        {"enum": {"a": 1}},
     ],
 )
 def test_a_schema_that_nothing_fits_is_refused(schema: Any, emulator: Emulator) -> None:
-    with pytest.raises(RefusedError, match="the JSON schema has"):
+    with pytest.raises(ServiceError, match="the JSON schema has"):
         sample(schema, Random(1))
     tools = [{"type": "function", "function": {"name": "cook", "parameters": schema}}]
     assert refusal_of(lambda: ask(emulator, tools=tools, tool_choice="required"))[0] == "INVALID_REQUEST_BODY"

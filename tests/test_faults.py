@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from novita_openai import AsyncOpenAI, OpenAI, RetryPolicy, create_async_client
 from novita_openai.emulator import FAULTS, Emulator, Fault
-from novita_openai.emulator.faults import Reply
+from novita_openai.emulator.replies import Reply
 from novita_openai.retry import no_wait
 
 PERMANENT: dict[str, type[openai.APIStatusError]] = {

@@ -41,7 +41,7 @@ HOUSE: Rows = {
         "jsonl requests files plan report rows verdicts lanes transport session engine interrupts job estimates"
         " streaming runs"
     ),
-    "emulator": modules("faults requests settings limits samples answers wire server"),
+    "emulator": modules("replies faults models settings requests limits samples answers wire server"),
     "local": modules("settings weights model server"),
     "testing": None,
     "cli": modules("terminal batch prompt commands"),
@@ -67,6 +67,7 @@ EXTRAS = {
     "cli.prompt": {"typer"},
     "cli.terminal": {"rich", "typer"},
     "emulator.requests": {"pydantic"},
+    "emulator.settings": {"pydantic"},
     "emulator.wire": {"aiohttp"},
     "local.server": {"aiohttp", "xllamacpp"},
     "prompts.templates.jinja": {"jinja2"},

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from novita_openai import AsyncOpenAI, OpenAI, RetryPolicy, prompts
 from novita_openai.cli.prompt import prompt_app
 from novita_openai.emulator import Emulator
-from novita_openai.emulator.faults import document, refusal
+from novita_openai.emulator.replies import document, error_reply
 from novita_openai.local import LocalModel
 from novita_openai.retry import no_wait
 
@@ -141,7 +141,7 @@ class CountingEmulator(Emulator):
             choice: dict[str, Any] = {"text": "x"}
         else:
             if self.refuses_system and body["messages"][0]["role"] == "system":
-                return "", refusal("INVALID_REQUEST_BODY")
+                return "", error_reply("INVALID_REQUEST_BODY")
             tokens = len(prompts.get_format(self.form).render(body["messages"])) - self.extra
             choice = {"message": {"role": "assistant", "content": "x"}}
         usage = {"prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": tokens + 1}

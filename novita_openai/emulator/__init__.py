@@ -1,14 +1,16 @@
-"""A local server that speaks the service's API, its errors and its faults: every bad day, offline and repeatable.
+"""A local server that speaks the service's API, with its errors, limits and faults: offline and repeatable.
 
-``with Emulator() as server:`` gives ``server.base_url`` for any OpenAI client. Replies follow from the request alone;
+``with Emulator() as server:`` gives ``server.base_url`` for any OpenAI client. Equal requests get equal answers;
 ``server.script`` holds what the next requests get instead: texts, assistant messages, functions that make one of the
-request's body, or a :class:`Fault`. It shares nothing with the clients but the error table, so that it can prove them
-wrong.
+request's body, or a :class:`Fault`. The emulator shares nothing with the clients but the error table, so that tests
+with it can find the clients' mistakes.
+
+The modules: ``server`` decides what a request gets, ``wire`` sends it; ``faults`` has the table of faults.
 """
 
 from novita_openai.emulator.answers import Answer
 from novita_openai.emulator.faults import FAULTS, Fault, FaultKind
-from novita_openai.emulator.requests import MODELS, Model
+from novita_openai.emulator.models import MODELS, Model
 from novita_openai.emulator.server import Emulator, Request
 
 __all__ = ["FAULTS", "MODELS", "Answer", "Emulator", "Fault", "FaultKind", "Model", "Request"]

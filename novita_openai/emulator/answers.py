@@ -1,4 +1,4 @@
-"""What the emulator answers: replies that follow from the request alone, whole or as the events of a stream."""
+"""What the emulator answers: the same to the same request, as one document or as the events of a stream."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from novita_openai.emulator.faults import EVENT_STREAM, Reply, document, event
-from novita_openai.emulator.requests import CREATED, AnyRequest, ChatRequest, CompletionRequest, tokens_in
+from novita_openai.emulator.models import CREATED
+from novita_openai.emulator.replies import EVENT_STREAM, Reply, document, event
+from novita_openai.emulator.requests import AnyRequest, ChatRequest, CompletionRequest, tokens_in
 from novita_openai.emulator.samples import sample
 
-__all__ = ["Answer", "Said", "answer"]
+__all__ = ["Answer", "Content", "answer_to"]
 
 _VOCABULARY: Final = (
     "water salt pasta oil garlic lemon pepper basil onion butter bread cheese tomato pan pot spoon heat taste stir "
@@ -25,7 +26,7 @@ _LENGTHS: Final = (8, 40)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer before it is written down: its choices are assistant messages, each with its finish reason."""
+    """An answer as data: its choices are assistant messages, each with its finish reason."""
 
     id: str
     request: AnyRequest
@@ -38,12 +39,12 @@ class Answer:
 
     @property
     def usage(self) -> dict[str, int]:
-        """Return the usage as the service writes it."""
+        """Return the tokens of prompt and answer, as the service counts them."""
         counts = self.request.prompt_tokens, self.completion_tokens
         return {"prompt_tokens": counts[0], "completion_tokens": counts[1], "total_tokens": sum(counts)}
 
     def reply(self) -> Reply:
-        """Write the answer down as the request wants it."""
+        """Return the answer as the reply that the request asks for: a stream or a document."""
         return Reply(headers=EVENT_STREAM, parts=tuple(self._events())) if self.request.stream else self._document()
 
     def _document(self) -> Reply:
@@ -81,12 +82,12 @@ class Answer:
         }
 
 
-Said = str | Mapping[str, Any]
-"""A text, or an assistant message."""
+Content = str | Mapping[str, Any]
+"""What a choice says: a text, or an assistant message."""
 
 
-def answer(request: AnyRequest, scripted: Said | None = None) -> Answer:
-    """Return the answer to a request: the scripted one, else one of its own making."""
+def answer_to(request: AnyRequest, scripted: Content | None = None) -> Answer:
+    """Return the answer to a request: the scripted content, or else content drawn by a seed made of the request."""
     content = json.dumps(request.model_dump(exclude={"stream", "stream_options"}), sort_keys=True).encode()
     digest = hashlib.sha256(content).hexdigest()
     count = (request.n or 1) * (len(request.prompts) if isinstance(request, CompletionRequest) else 1)
@@ -94,7 +95,7 @@ def answer(request: AnyRequest, scripted: Said | None = None) -> Answer:
     return Answer(digest[:32], request, tuple(choices))
 
 
-def _choice(request: AnyRequest, random: Random, scripted: Said | None) -> tuple[dict[str, Any], str]:
+def _choice(request: AnyRequest, random: Random, scripted: Content | None) -> tuple[dict[str, Any], str]:
     made = _make(request, random) if scripted is None else scripted
     message = {"content": made} if isinstance(made, str) else dict(made)
     if message.get("tool_calls"):
@@ -104,7 +105,7 @@ def _choice(request: AnyRequest, random: Random, scripted: Said | None) -> tuple
 
 
 def _end(text: str, request: AnyRequest) -> tuple[str, str]:
-    """Cut a text where the request wants its end."""
+    """Cut a text at the request's stop strings and ``max_tokens``; return it and the finish reason."""
     stops = [position for stop in request.stops if stop and (position := text.find(stop)) >= 0]
     tokens = tokens_in(text[: min(stops)] if stops else text)
     is_long = request.max_tokens is not None and len(tokens) > request.max_tokens
@@ -126,7 +127,7 @@ def _make(request: AnyRequest, random: Random) -> str | dict[str, Any]:
 
 
 def _demanded(request: ChatRequest) -> Any:
-    """Return the function that the request insists on, None where it leaves the choice."""
+    """Return the function that must be called, None where the request leaves the choice to the model."""
     choice, tools = request.tool_choice, request.tools or []
     if choice == "required" and tools:
         return tools[0].function
@@ -139,7 +140,7 @@ def _sentence(random: Random) -> str:
 
 
 def _texts(message: Mapping[str, Any]) -> Iterator[str]:
-    """Yield every text of a message that counts as output."""
+    """Yield every text of a message that counts as output tokens."""
     yield message.get("content") or ""
     yield message.get("reasoning_content") or ""
     for call in message.get("tool_calls") or ():
@@ -155,14 +156,14 @@ def _text_choice(message: dict[str, Any], alternatives: int | None) -> dict[str,
 
 
 def _pieces(message: dict[str, Any], alternatives: int | None) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Yield the text piece by piece, and whether it is the last."""
+    """Yield the pieces of a text, each with whether it is the last."""
     for token in tokens_in(message["content"]):
         yield {"text": token, "logprobs": _text_logprobs([token], alternatives)}, False
     yield {"text": "", "logprobs": None}, True
 
 
 def _deltas(message: dict[str, Any], alternatives: int | None) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Yield what is new of the message, and whether it is the last."""
+    """Yield the deltas of a message, each with whether it is the last."""
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     for name in ("reasoning_content", "content"):
         deltas += [{name: token} for token in tokens_in(message.get(name) or "")]
@@ -174,7 +175,10 @@ def _deltas(message: dict[str, Any], alternatives: int | None) -> Iterator[tuple
 
 
 def _chat_logprobs(tokens: list[str], alternatives: int | None) -> dict[str, Any]:
-    """Return the logprobs of a chat choice, nothing where they are not asked for: the token is always the likeliest."""
+    """Return the logprobs of a chat choice, an empty dict where none are asked for.
+
+    The only alternative to a token is the token itself.
+    """
     if alternatives is None or not tokens:
         return {}
     likely = [{"token": token, "logprob": _logprob(token), "bytes": [*token.encode()]} for token in tokens]
@@ -182,7 +186,7 @@ def _chat_logprobs(tokens: list[str], alternatives: int | None) -> dict[str, Any
 
 
 def _text_logprobs(tokens: list[str], alternatives: int | None) -> dict[str, Any] | None:
-    """Return the logprobs of a completion's choice."""
+    """Return the logprobs of a completion's choice, None where none are asked for."""
     if alternatives is None:
         return None
     offsets = [sum(map(len, tokens[:place])) for place in range(len(tokens))]
@@ -192,7 +196,7 @@ def _text_logprobs(tokens: list[str], alternatives: int | None) -> dict[str, Any
 
 
 def _logprob(token: str) -> float:
-    """Return a number that depends on the token alone."""
+    """Return a made-up number that depends on the token alone."""
     return -len(token) / 16
 
 

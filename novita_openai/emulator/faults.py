@@ -1,7 +1,7 @@
-"""What can go wrong between the service and a client, as data: each fault is a change of one reply.
+"""What can go wrong between the service and a client: each fault changes one reply.
 
-A reply is plain data (:class:`Reply`), so that every fault is a pure function of it and the emulator only sends what
-comes out. Faults of the socket and of events may come late: ``after`` is the number of bytes of the body before them.
+To add a fault, add a row to :data:`FAULTS`: its name, what it means, and the function that changes a reply. Some faults
+can come late: ``after`` is the number of bytes of the body that are sent before them.
 """
 
 from __future__ import annotations
@@ -10,98 +10,51 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any, Final, Literal
+from random import Random  # noqa: TC003 - annotations can be resolved at run time
+from typing import Any, Final
 
-from novita_openai.errors import NO_WORD, NOT_JSON, RULES
+from novita_openai.emulator.replies import (
+    HTML,
+    JSON,
+    STATUS_OF,
+    Ending,
+    Reply,
+    document,
+    error_object,
+    error_reply,
+    event,
+)
 
-__all__ = ["FAULTS", "Fault", "FaultKind", "Reply"]
-
-EVENT_STREAM: Final = {"content-type": "text/event-stream"}
-JSON: Final = {"content-type": "application/json"}
-HTML: Final = {"content-type": "text/html"}
+__all__ = ["FAULTS", "Fault", "FaultKind", "drawn_fault"]
 
 _OK: Final = 200
 _NAME: Final = b"event: error\n"
 _PING: Final = b"event: ping\ndata: {}\n\nevent: ping\n\nretry: 3000\n\ndata:\n\n"
 _PAGE: Final = b"<!DOCTYPE html><title>Gateway</title>"
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An HTTP reply: the parts of its body are the events of a stream, or one document.
-
-    ``ending`` is what becomes of the connection: ``whole`` keeps it, ``close`` hangs up, ``reset`` sends a TCP reset,
-    ``stall`` says no more until the client leaves; ``sent`` is how many bytes of the body come before that. Without a
-    head nothing of HTTP is sent.
-    """
-
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=lambda: JSON)
-    parts: tuple[bytes, ...] = ()
-    ending: Literal["whole", "close", "reset", "stall"] = "whole"
-    sent: int | None = None
-    has_head: bool = True
-
-    @property
-    def is_stream(self) -> bool:
-        """Tell whether the parts are events."""
-        return self.headers.get("content-type") == "text/event-stream"
-
-    @property
-    def body(self) -> bytes:
-        """Return the whole body."""
-        return b"".join(self.parts)
-
-
-def event(data: object) -> bytes:
-    """Return one server-sent event; text is sent as it is."""
-    return f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
-
-
-def document(body: object, status: int = 200, **headers: str) -> Reply:
-    """Return a JSON reply."""
-    return Reply(status, JSON | headers, (json.dumps(body).encode(),))
-
-
-def refusal(reason: str, message: str = "", retry_after: float | None = None) -> Reply:
-    """Return the service's error reply for a word of its table; ``retry_after`` in seconds goes into the header."""
-    headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
-    return document(_error(reason, message), _STATUS[reason], **headers)
-
-
-def _error(reason: str, message: str = "") -> dict[str, Any]:
-    message = message or reason.replace("_", " ").lower()
-    return {"code": _STATUS[reason], "reason": reason, "message": message, "metadata": {}}
-
-
-_STATUS: Final[dict[str, int]] = {
-    rule.reason: rule.status for rule in RULES if rule.status and rule.reason not in (None, NO_WORD, NOT_JSON)
-}
-_TOO_FAST: Final = "RATE_LIMIT_EXCEEDED"
+_LATEST_BYTE: Final = 4_096
+"""Drawn faults come before this byte of a body, or before the head."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault: a ``kind`` of :data:`FAULTS`, or a word of the service's error table.
+    """One fault: a ``kind`` of :data:`FAULTS`, which has the words of the service's error table too.
 
-    ``after`` is how many bytes of the body come first; None: not even the head of the reply. In a stream, faults that
-    are events wait for the end of the event that the byte is in. ``reason`` is the word of an error object,
+    ``after`` is how many bytes of the body are sent first; with None not even the head of the reply is. In a stream,
+    an event that is a fault comes after the event that holds that byte. ``reason`` is the word of an error object,
     ``retry_after`` (seconds) the header of an error reply, ``message`` its text.
 
-    Raises ``ValueError`` for a kind or a reason that is in no table.
+    Raises ``ValueError`` for a kind, a reason or a number that cannot be.
     """
 
     kind: str
     after: int | None = None
-    reason: str = _TOO_FAST
+    reason: str = "RATE_LIMIT_EXCEEDED"
     retry_after: float | None = None
     message: str = ""
 
     def __post_init__(self) -> None:
-        for word, table in ((self.kind, FAULTS), (self.reason, _STATUS)):
-            if word not in table:
-                near = get_close_matches(word, table, cutoff=0.4) or sorted(table)
-                raise ValueError(f"{word!r} is no fault that the emulator knows; near it: {', '.join(near)}")
+        _require_word(self.kind, FAULTS, "a fault")
+        _require_word(self.reason, STATUS_OF, "an error")
         if self.after is not None and (not isinstance(self.after, int) or self.after < 0):
             raise ValueError(f"after must be None or a number of bytes from 0, not {self.after!r}")
         if self.retry_after is not None and self.retry_after < 0:
@@ -109,7 +62,7 @@ class Fault:
 
     @property
     def is_instead(self) -> bool:
-        """Tell whether the service answers with an error status instead."""
+        """Tell whether an error status comes instead of the answer."""
         return self.spoil(Reply(parts=(b"{}",))).status != _OK
 
     def spoil(self, reply: Reply) -> Reply:
@@ -117,7 +70,24 @@ class Fault:
         return FAULTS[self.kind].spoil(self, reply)
 
 
-def _cut(ending: Literal["close", "reset", "stall"]) -> _Spoil:
+def _require_word(word: str, table: Mapping[str, object], noun: str) -> None:
+    if word not in table:
+        near = get_close_matches(word, table, cutoff=0.4)
+        hint = f"near it: {', '.join(near)}" if near else f"it knows: {', '.join(sorted(table))}"
+        raise ValueError(f"{word!r} is not {noun} that the emulator knows; {hint}")
+
+
+def drawn_fault(shares: Mapping[str, float], random: Random) -> Fault | None:
+    """Draw a fault by the share of requests that meets each kind; None for the requests that are left."""
+    kinds, weights = [None, *shares], [1 - sum(shares.values()), *shares.values()]
+    kind = random.choices(kinds, weights)[0]
+    return None if kind is None else Fault(kind, random.choice((None, random.randrange(_LATEST_BYTE))))
+
+
+_Spoil = Callable[[Fault, Reply], Reply]
+
+
+def _cut(ending: Ending) -> _Spoil:
     def spoil(fault: Fault, reply: Reply) -> Reply:
         return replace(reply, ending=ending, sent=fault.after or 0, has_head=fault.after is not None)
 
@@ -128,8 +98,9 @@ def _garbage(_: Fault, reply: Reply) -> Reply:
     return replace(reply, parts=(b"no status line\r\n\r\n",), ending="close", has_head=False)
 
 
-def _refused(fault: Fault, _: Reply) -> Reply:
-    return refusal(fault.kind, fault.message, fault.retry_after)
+def _error_status(fault: Fault, _: Reply) -> Reply:
+    headers = {} if fault.retry_after is None else {"retry-after": f"{fault.retry_after:g}"}
+    return error_reply(fault.kind, fault.message, **headers)
 
 
 def _gateway(status: int) -> _Spoil:
@@ -145,15 +116,15 @@ def _instead(headers: Mapping[str, str], body: bytes) -> _Spoil:
 
 
 def _error_object(fault: Fault, _: Reply) -> Reply:
-    return document(_error_of(fault))
+    return document(_error(fault))
 
 
-def _error_of(fault: Fault) -> dict[str, Any]:
-    return _error(fault.reason, fault.message)
+def _error(fault: Fault) -> dict[str, Any]:
+    return error_object(fault.reason, fault.message)
 
 
 def _inserted(make: Callable[[Fault], bytes]) -> _Spoil:
-    """Put an event into a stream, which ends there; in a document it is all that comes."""
+    """Put an event into a stream and end the stream there; a document becomes the event's data."""
 
     def spoil(fault: Fault, reply: Reply) -> Reply:
         if reply.is_stream:
@@ -164,7 +135,7 @@ def _inserted(make: Callable[[Fault], bytes]) -> _Spoil:
 
 
 def _before(parts: tuple[bytes, ...], size: int) -> tuple[bytes, ...]:
-    """Return the whole parts that have begun before so many bytes."""
+    """Return the parts that begin within the first ``size`` bytes."""
     taken: list[bytes] = []
     for part in parts:
         if size <= 0:
@@ -179,12 +150,12 @@ def _mislabelled(_: Fault, reply: Reply) -> Reply:
 
 
 def _unstreamed(_: Fault, reply: Reply) -> Reply:
-    """Answer as if no stream had been asked for."""
+    """Send the first event's data as a document."""
     return replace(reply, headers={**reply.headers, **JSON}, parts=(reply.parts[0].removeprefix(b"data: "),))
 
 
 def _edited(change: Callable[[dict[str, Any]], dict[str, Any]]) -> _Spoil:
-    """Change each object of the reply from the byte ``after`` on."""
+    """Change each JSON object of an answer from the byte ``after`` on; error replies stay as they are."""
 
     def edit(part: bytes) -> bytes:
         prefix = b"data: " if part.startswith(b"data: ") else b""
@@ -213,16 +184,9 @@ def _with_finish_reason(value: str | None, *, keep: bool) -> Callable[[dict[str,
     return change
 
 
-def _unfinished(fault: Fault, reply: Reply) -> Reply:
-    return _edited(_with_finish_reason(None, keep=False))(fault, reply) if reply.is_stream else reply
-
-
-def _half_finished(fault: Fault, reply: Reply) -> Reply:
-    return _edited(_with_finish_reason("", keep=True))(fault, reply) if reply.is_stream else reply
-
-
-def _in_streams(change: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]) -> _Spoil:
-    return lambda _, reply: replace(reply, parts=change(reply.parts)) if reply.is_stream else reply
+def _in_streams(spoil: _Spoil) -> _Spoil:
+    """Leave documents as they are."""
+    return lambda fault, reply: spoil(fault, reply) if reply.is_stream else reply
 
 
 def _in_pieces(_: Fault, reply: Reply) -> Reply:
@@ -230,12 +194,9 @@ def _in_pieces(_: Fault, reply: Reply) -> Reply:
     return replace(reply, parts=tuple(body[start : start + 3] for start in range(0, len(body), 3)))
 
 
-_Spoil = Callable[[Fault, Reply], Reply]
-
-
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """A row of :data:`FAULTS`: what it means, and whether a stream or a document is still whole with it."""
+    """A row of :data:`FAULTS`: what it means, and whether it makes a stream or a document unusable."""
 
     meaning: str
     spoil: _Spoil = field(repr=False)
@@ -243,53 +204,73 @@ class FaultKind:
     breaks_documents: bool = True
 
 
-def _odd(meaning: str, change: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]) -> FaultKind:
-    """Return a kind that streams may show and still be whole."""
-    return FaultKind(meaning, _in_streams(change), breaks_streams=False, breaks_documents=False)
+def _harmless(meaning: str, change: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]) -> FaultKind:
+    """Return a kind that changes the parts of a stream in a way that clients must be able to read."""
+    spoil = _in_streams(lambda _, reply: replace(reply, parts=change(reply.parts)))
+    return FaultKind(meaning, spoil, breaks_streams=False, breaks_documents=False)
 
 
 FAULTS: Final[Mapping[str, FaultKind]] = {
-    # The socket.
+    # The connection.
     "close": FaultKind("the connection is closed", _cut("close")),
     "reset": FaultKind("the connection is reset", _cut("reset")),
-    "stall": FaultKind("no more comes, and the connection stays open", _cut("stall")),
-    "garbage": FaultKind("what comes is no HTTP", _garbage),
+    "stall": FaultKind("nothing more comes, and the connection stays open", _cut("stall")),
+    "garbage": FaultKind("bytes that are not HTTP", _garbage),
     # The gateway before the service.
     "bad_gateway": FaultKind("502 with a web page", _gateway(502)),
     "gateway_timeout": FaultKind("504 with a web page", _gateway(504)),
-    # Under a status of 200.
-    "truncated": FaultKind("the body ends early, as if it were whole", _truncated),
-    "html": FaultKind("a web page", _instead(HTML, _PAGE)),
-    "empty": FaultKind("nothing", _instead(JSON, b"")),
-    "error_object": FaultKind("an error object instead of the answer", _error_object),
+    # With a status of 200.
+    "truncated": FaultKind("a body that ends early, with a Content-Length that agrees", _truncated),
+    "html": FaultKind("200 with a web page", _instead(HTML, _PAGE)),
+    "empty": FaultKind("200 with an empty body", _instead(JSON, b"")),
+    "error_object": FaultKind("200 with an error object", _error_object),
     "wrong_content_type": FaultKind("the answer, labelled as a web page", _mislabelled, breaks_documents=False),
-    "null_list": FaultKind("`choices` (of the models list: `data`) is null", _edited(_with_list(None))),
-    "empty_list": FaultKind("`choices` is empty, in every event", _edited(_with_list([]))),
-    # An event of a stream, or the whole document.
-    "malformed": FaultKind("half a JSON object", _inserted(lambda _: event('{"id": '))),
-    "not_utf8": FaultKind("bytes that are not UTF-8", _inserted(lambda _: b'data: {"id": "\xff\xfe"}\n\n')),
-    "error_event": FaultKind("an error object", _inserted(lambda fault: event(_error_of(fault)))),
-    "wrapped_error": FaultKind("an error under `error`", _inserted(lambda fault: event({"error": _error_of(fault)}))),
+    "null_list": FaultKind("`choices` (in the models list: `data`) is null", _edited(_with_list(None))),
+    "empty_list": FaultKind("`choices` (in the models list: `data`) is empty", _edited(_with_list([]))),
+    # As an event that ends the stream, or as the document.
+    "malformed": FaultKind("half a JSON object, as an event or as the body", _inserted(lambda _: event('{"id": '))),
+    "not_utf8": FaultKind(
+        "bytes that are not UTF-8, in an event or in the body", _inserted(lambda _: b'data: {"id": "\xff\xfe"}\n\n')
+    ),
+    "error_event": FaultKind(
+        "an error object, as an event or as the body", _inserted(lambda fault: event(_error(fault)))
+    ),
+    "wrapped_error": FaultKind(
+        "an object that holds an error object under `error`, as an event or as the body",
+        _inserted(lambda fault: event({"error": _error(fault)})),
+    ),
     "named_error": FaultKind(
-        "an error object, named by `event: error`", _inserted(lambda fault: _NAME + event(_error_of(fault)))
+        "as error_event, and the event is named `error`", _inserted(lambda fault: _NAME + event(_error(fault)))
     ),
     "named_wrapped_error": FaultKind(
-        "an error under `error`, named so", _inserted(lambda fault: _NAME + event({"error": _error_of(fault)}))
+        "as wrapped_error, and the event is named `error`",
+        _inserted(lambda fault: _NAME + event({"error": _error(fault)})),
     ),
-    # Streams only.
-    "not_a_stream": FaultKind("one JSON document for a stream", _unstreamed, breaks_documents=False),
-    "no_finish_reason": FaultKind("no choice ever ends", _unfinished, breaks_documents=False),
-    # Odd, and the answer is whole.
-    "comments": _odd("comments between the events", lambda parts: tuple(b": ping\n\n" + part for part in parts)),
-    "pings": _odd("events that say nothing", lambda parts: (_PING, *(part + _PING for part in parts))),
-    "crlf": _odd("lines end in CRLF", lambda parts: tuple(part.replace(b"\n", b"\r\n") for part in parts)),
-    "byte_order_mark": _odd("a byte order mark first", lambda parts: (b"\xef\xbb\xbf", *parts)),
-    "no_done": _odd("a stream without [DONE]", lambda parts: tuple(part for part in parts if b"[DONE]" not in part)),
-    "in_pieces": FaultKind("three bytes at a time", _in_pieces, breaks_streams=False, breaks_documents=False),
+    # In streams only.
+    "not_a_stream": FaultKind("one JSON document where a stream is asked for", _unstreamed, breaks_documents=False),
+    "no_finish_reason": FaultKind(
+        "a stream without a `finish_reason`",
+        _in_streams(_edited(_with_finish_reason(None, keep=False))),
+        breaks_documents=False,
+    ),
+    # Unusual, but the answer is complete and can be read.
+    "comments": _harmless("comments between the events", lambda parts: tuple(b": ping\n\n" + part for part in parts)),
+    "pings": _harmless("pings between the events", lambda parts: (_PING, *(part + _PING for part in parts))),
+    "crlf": _harmless("lines that end in CRLF", lambda parts: tuple(part.replace(b"\n", b"\r\n") for part in parts)),
+    "byte_order_mark": _harmless("a byte order mark first", lambda parts: (b"\xef\xbb\xbf", *parts)),
+    "no_done": _harmless(
+        "a stream without [DONE]", lambda parts: tuple(part for part in parts if b"[DONE]" not in part)
+    ),
+    "in_pieces": FaultKind(
+        "a body that comes three bytes at a time", _in_pieces, breaks_streams=False, breaks_documents=False
+    ),
     "empty_finish_reason": FaultKind(
-        '`finish_reason` is "" before the last', _half_finished, breaks_streams=False, breaks_documents=False
+        'a `finish_reason` of "" in every event before the last',
+        _in_streams(_edited(_with_finish_reason("", keep=True))),
+        breaks_streams=False,
+        breaks_documents=False,
     ),
     # The service's own errors, by their word.
-    **{reason: FaultKind(f"{status}, the service's error", _refused) for reason, status in _STATUS.items()},
+    **{reason: FaultKind(f"{status}, an error of the service", _error_status) for reason, status in STATUS_OF.items()},
 }
-"""Every kind of fault."""
+"""Every kind of fault, by name."""

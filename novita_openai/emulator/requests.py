@@ -1,90 +1,29 @@
-"""What the service takes: its models, and requests checked and refused as it does.
+"""The bodies of requests: their fields, checked and refused as the service does.
 
 The fields and their limits are those of https://novita.ai/docs/api-reference/model-apis-llm-create-chat-completion and
-its sibling for completions. Fields that are in neither are passed over, as the service does.
+https://novita.ai/docs/api-reference/model-apis-llm-create-completion. Other fields are ignored, as the service does.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-__all__ = ["MODELS", "Model"]
+from novita_openai.emulator.models import Model  # noqa: TC001 - annotations can be resolved at run time
+from novita_openai.emulator.replies import ServiceError
+
+__all__ = ["AnyRequest", "ChatRequest", "CompletionRequest", "read", "tokens_in"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
-class RefusedError(Exception):
-    """The service answers with an error: its word and its text."""
-
-    def __init__(self, reason: str, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.retry_after = retry_after
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model of the emulator: prices are units of 0.0001 dollars a million tokens, sizes are tokens."""
-
-    id: str
-    context_size: int = 131_072
-    max_output_tokens: int = 32_768
-    input_token_price_per_m: int = 200
-    output_token_price_per_m: int = 500
-    features: tuple[str, ...] = ("function-calling", "structured-outputs", "reasoning")
-
-    def row(self) -> dict[str, Any]:
-        """Return the row of the models list."""
-        endpoints = ["chat/completions", "completions"]
-        return asdict(self) | {
-            "object": "model",
-            "created": CREATED,
-            "title": self.id,
-            "display_name": self.id,
-            "description": "An emulated model.",
-            "model_type": "chat",
-            "endpoints": endpoints,
-            "features": list(self.features),
-            "status": 1,
-        }
-
-    def price(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """Return dollars."""
-        units = prompt_tokens * self.input_token_price_per_m + completion_tokens * self.output_token_price_per_m
-        return units / UNITS_PER_DOLLAR / 1_000_000
-
-
-CREATED: Final = 1_735_689_600
-"""The time on every reply: 2025-01-01, so that replies depend on requests alone."""
-
-UNITS_PER_DOLLAR: Final = 10_000
-
-MODELS: Final = (
-    Model("meta-llama/llama-3.1-8b-instruct", 16_384, 16_384, 200, 500, ("function-calling",)),
-    Model("meta-llama/llama-3.3-70b-instruct", 131_072, 120_000, 1_350, 4_000),
-    Model("qwen/qwen3-30b-a3b-fp8", 40_960, 20_000, 900, 4_500),
-    Model("deepseek/deepseek-v3.2", 163_840, 65_536, 2_690, 4_000),
-    Model("deepseek/deepseek-r1-0528", 163_840, 32_768, 7_000, 25_000),
-    Model("zai-org/glm-4.5", 131_072, 98_304, 6_000, 22_000),
-    Model("moonshotai/kimi-k2.5", 262_144, 262_144, 6_000, 30_000),
-)
-"""The models of an emulator that is not told others; their sizes and prices are made up."""
-
-
-def models_of(given: Iterable[Model | str]) -> dict[str, Model]:
-    """Return models by id."""
-    return {each.id: each for each in (Model(each) if isinstance(each, str) else each for each in given)}
-
-
-class _Request(BaseModel):
-    """What both endpoints take."""
+class _RequestBody(BaseModel):
+    """The fields of both endpoints."""
 
     model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
 
@@ -114,40 +53,40 @@ class _StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-class _Part(BaseModel):
+class _ContentPart(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     type: Literal["text", "image_url", "video_url", "input_audio"]
     text: str | None = None
 
 
-class _Call(BaseModel):
+class _ToolCall(BaseModel):
     id: str
-    function: _Called
+    function: _CalledFunction
 
 
-class _Called(BaseModel):
+class _CalledFunction(BaseModel):
     name: str
     arguments: str
 
 
-class _Message(BaseModel):
+class _ChatMessage(BaseModel):
     role: Literal["system", "user", "assistant", "tool"]
-    content: str | list[_Part] | None = None
-    tool_calls: list[_Call] | None = None
+    content: str | list[_ContentPart] | None = None
+    tool_calls: list[_ToolCall] | None = None
     tool_call_id: str | None = None
 
     @property
     def text(self) -> str:
         """Return the text of all parts."""
-        parts = self.content if isinstance(self.content, list) else [_Part(type="text", text=self.content)]
+        parts = self.content if isinstance(self.content, list) else [_ContentPart(type="text", text=self.content)]
         return "".join(part.text or "" for part in parts)
 
 
-class ChatRequest(_Request):
+class ChatRequest(_RequestBody):
     """A request for a chat completion."""
 
-    messages: Annotated[list[_Message], Field(min_length=1)]
+    messages: Annotated[list[_ChatMessage], Field(min_length=1)]
     tools: list[_Tool] | None = None
     tool_choice: Literal["none", "auto", "required"] | _Tool | None = None
     response_format: _ResponseFormat | None = None
@@ -157,12 +96,12 @@ class ChatRequest(_Request):
 
     @property
     def alternatives(self) -> int | None:
-        """Return how many logprobs a token has, None without."""
+        """Return how many logprobs each token is to have; None where none are asked for."""
         return (self.top_logprobs or 0) if self.logprobs else None
 
     @property
     def objections(self) -> Iterator[str]:
-        """Yield what does not fit together."""
+        """Yield what is wrong with fields that do not fit together."""
         for place, message in enumerate(self.messages):
             if message.content is None and not message.tool_calls:
                 yield f"messages.{place}.content: Field required"
@@ -176,22 +115,22 @@ class ChatRequest(_Request):
 
     @property
     def prompt_tokens(self) -> int:
-        """Return the size of the messages, with four tokens of wrapping each."""
+        """Return the size of the messages: four tokens for each, and its text."""
         return sum(len(tokens_in(message.text)) + 4 for message in self.messages)
 
     @property
     def features(self) -> list[str]:
-        """Return what the model must be able to do."""
+        """Return the features that the model must have."""
         structured = self.response_format is not None and self.response_format.type == "json_schema"
         return [*(["function-calling"] * bool(self.tools)), *(["structured-outputs"] * structured)]
 
 
 class _Tool(BaseModel):
     type: Literal["function"]
-    function: _Function
+    function: _FunctionDefinition
 
 
-class _Function(BaseModel):
+class _FunctionDefinition(BaseModel):
     name: Annotated[str, Field(min_length=1)]
     parameters: dict[str, Any] | None = None
 
@@ -201,20 +140,20 @@ class _ResponseFormat(BaseModel):
     json_schema: dict[str, Any] | None = None
 
 
-class CompletionRequest(_Request):
-    """A request for a completion of one prompt, or of each of a list."""
+class CompletionRequest(_RequestBody):
+    """A request for a completion of one prompt, or of each prompt in a list."""
 
     prompt: str | Annotated[list[str] | list[int] | list[list[int]], Field(min_length=1)]
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
 
     @property
     def alternatives(self) -> int | None:
-        """Return how many logprobs a token has, None without."""
+        """Return how many logprobs each token is to have; None where none are asked for."""
         return self.logprobs
 
     @property
     def objections(self) -> Iterator[str]:
-        """Yield what does not fit together."""
+        """Yield what is wrong with fields that do not fit together."""
         yield from ()
 
     @property
@@ -232,33 +171,29 @@ class CompletionRequest(_Request):
 
     @property
     def features(self) -> list[str]:
-        """Return what the model must be able to do."""
+        """Return the features that the model must have."""
         return []
 
 
 AnyRequest = ChatRequest | CompletionRequest
 
-_UNSUPPORTED: Final = ("max_completion_tokens",)
+_BAD_BODY: Final = "INVALID_REQUEST_BODY"
 
 
-def read(kind: type[AnyRequest], body: object, models: Mapping[str, Model]) -> tuple[AnyRequest, Model]:
-    """Return a request and its model; raise :class:`RefusedError` as the service refuses.
-
-    ``body`` is what the JSON of the request says.
-    """
+def read(kind: type[AnyRequest], body: bytes, models: Mapping[str, Model]) -> tuple[AnyRequest, Model]:
+    """Return a request and its model; raise :class:`ServiceError` where the service refuses it."""
     try:
-        request = kind.model_validate(body)
+        request = kind.model_validate(json.loads(body))
     except ValidationError as error:
-        raise RefusedError(_BAD, _describe(error)) from error
+        raise ServiceError(_BAD_BODY, _describe(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise ServiceError(_BAD_BODY, f"the body is not JSON: {error}") from error
     model = models.get(request.model)
     if model is None:
-        raise RefusedError("MODEL_NOT_FOUND", f"model not found: {request.model}")
+        raise ServiceError("MODEL_NOT_FOUND", f"model not found: {request.model}")
     for message in _objections(request, model):
-        raise RefusedError(_BAD, message)
+        raise ServiceError(_BAD_BODY, message)
     return request, model
-
-
-_BAD: Final = "INVALID_REQUEST_BODY"
 
 
 def _describe(error: ValidationError) -> str:
@@ -268,11 +203,10 @@ def _describe(error: ValidationError) -> str:
     return f"{place or 'body'}: {first['msg']}"
 
 
-def _objections(request: AnyRequest, model: Model) -> Iterable[str]:
-    """Yield what the model does not take."""
-    for name in _UNSUPPORTED:
-        if getattr(request, name, None) is not None:
-            yield f"{name} is not supported, use max_tokens"
+def _objections(request: AnyRequest, model: Model) -> Iterator[str]:
+    """Yield what is wrong with a request to this model."""
+    if getattr(request, "max_completion_tokens", None) is not None:
+        yield "max_completion_tokens is not supported, use max_tokens"
     limit, asked = model.max_output_tokens, request.max_tokens
     if asked is not None and not 0 <= asked <= limit:
         yield f"max_tokens (current value: {asked}) must be between 0 and {limit} "
@@ -288,5 +222,5 @@ _TOKEN: Final = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")
 
 
 def tokens_in(text: str) -> list[str]:
-    """Split a text into the emulator's tokens: words and signs, each with the white space before it."""
+    """Split a text into tokens, which here are words and signs, each with the white space before it."""
     return _TOKEN.findall(text)

@@ -1,4 +1,4 @@
-"""Values that fit a JSON schema: the emulator's structured output, and the arguments of the tools that it calls."""
+"""Values that fit a JSON schema: for structured output, and for the arguments of tool calls."""
 
 from __future__ import annotations
 
@@ -6,32 +6,39 @@ from collections.abc import Mapping
 from random import Random  # noqa: TC003 - annotations can be resolved at run time
 from typing import Any, Final
 
-from novita_openai.emulator.requests import RefusedError
+from novita_openai.emulator.replies import ServiceError
 
 __all__ = ["sample"]
 
+_BAD_BODY: Final = "INVALID_REQUEST_BODY"
 _WORDS: Final = ("pasta", "salt", "water", "basil", "oil", "lemon")
 _DEEP: Final = 4
-"""From here on what may be empty or null is."""
+"""From this depth on, arrays are empty and values null wherever the schema allows it, so that recursion ends."""
 _DEEPEST: Final = 32
 _LARGEST: Final = 99
 
 
 def sample(schema: Any, random: Random) -> Any:
-    """Return a value that fits a schema, of the parts of JSON Schema that models of data use.
+    """Return a value that fits a schema.
 
-    Raise :class:`RefusedError` for a schema that nothing fits, or that is none.
+    ``$ref``, ``const``, ``enum``, ``anyOf`` and its siblings, types, bounds and lengths are read; other keywords are
+    ignored. Raises :class:`ServiceError` where no value can fit, and for what is not a schema.
     """
-    return _Sampler(schema, random).value(schema, 0)
+    try:
+        return _Sampler(schema, random).value(schema, 0)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ServiceError(_BAD_BODY, f"the JSON schema has a keyword with a wrong value: {error}") from error
 
 
 class _Sampler:
+    """Draws the values of one schema, whose root the references start from."""
+
     def __init__(self, root: Any, random: Random) -> None:
         self.root, self.random = root, random
 
     def value(self, schema: Any, depth: int) -> Any:
         if depth > _DEEPEST:
-            raise RefusedError("INVALID_REQUEST_BODY", "the JSON schema has no finite value")
+            raise ServiceError(_BAD_BODY, "the JSON schema has no finite value")
         if not isinstance(schema, Mapping):
             return self.random.choice(_WORDS)
         if "$ref" in schema:
@@ -50,13 +57,13 @@ class _Sampler:
         found = self.root
         for part in reference.removeprefix("#/").split("/"):
             if not isinstance(found, Mapping) or part not in found:
-                raise RefusedError("INVALID_REQUEST_BODY", f"the JSON schema has no {reference}")
+                raise ServiceError(_BAD_BODY, f"the JSON schema has no {reference}")
             found = found[part]
         return found
 
     def _one_of(self, values: Any) -> Any:
         if not values:
-            raise RefusedError("INVALID_REQUEST_BODY", "the JSON schema has an empty enum")
+            raise ServiceError(_BAD_BODY, "the JSON schema has an empty enum")
         return self.random.choice(values)
 
     def _typed(self, schema: Mapping[str, Any], depth: int) -> Any:
@@ -79,7 +86,7 @@ class _Sampler:
                 return self.random.choice((True, False))
             case "null":
                 return None
-        raise RefusedError("INVALID_REQUEST_BODY", f"the JSON schema has the unknown type {kind!r}")
+        raise ServiceError(_BAD_BODY, f"the JSON schema has the unknown type {kind!r}")
 
 
 def _is_null(schema: Any) -> bool:

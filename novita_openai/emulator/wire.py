@@ -1,4 +1,4 @@
-"""The emulator's sockets: replies, whole and spoilt, sent by an aiohttp server in a thread of its own."""
+"""The emulator's sockets: an aiohttp server in a thread of its own, which can also break its connections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from novita_openai.emulator.faults import Reply  # noqa: TC001 - aiohttp's absence is told at import
+from novita_openai.emulator.replies import Reply  # noqa: TC001 - annotations can be resolved at run time
 
 try:
     from aiohttp import web
@@ -20,20 +20,20 @@ except ModuleNotFoundError as error:
     message = "the emulator needs aiohttp: pip install 'novita-openai[emulator]'"
     raise ModuleNotFoundError(message, name=error.name) from error
 
-__all__ = ["HOST", "Listener", "Message", "Timed"]
+__all__ = ["HOST", "HTTPRequest", "Listener", "TimedReply"]
 
 HOST: Final = "127.0.0.1"
 
 _LARGEST_BODY: Final = 256 * 1024 * 1024
 _BACKLOG: Final = 4_096
 _SECONDS_TO_LEAVE: Final = 0.01
-"""For replies in flight when the server closes; aiohttp takes 0 for no end."""
+"""For replies in flight when the server closes; 0 would mean without end to aiohttp."""
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """What came in."""
+class HTTPRequest:
+    """A request as it came."""
 
     method: str
     path: str
@@ -42,7 +42,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
+class TimedReply:
     """A reply, the seconds before it, and those between its parts."""
 
     reply: Reply
@@ -50,11 +50,13 @@ class Timed:
     interval: float = 0.0
 
 
-Respond = Callable[[Message], AbstractContextManager[Timed]]
+Respond = Callable[[HTTPRequest], AbstractContextManager[TimedReply]]
 
 
 class Listener:
-    """Listens on 127.0.0.1 from construction to ``close()``; what ``respond`` gives is entered while it is sent.
+    """A server on 127.0.0.1, from construction to ``close()``.
+
+    ``respond`` is called with each request; its context lasts until the reply is sent or the client has left.
 
     Raises ``OSError`` where the port is taken.
     """
@@ -74,7 +76,7 @@ class Listener:
         return len(self._server.connections)
 
     def close(self) -> None:
-        """Hang up on everyone, and end the thread."""
+        """Close all connections, and end the thread."""
         self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
 
@@ -88,26 +90,26 @@ class Listener:
                 await runner.setup()
                 self._server: Any = runner.server
                 await web.SockSite(runner, self._socket, backlog=_BACKLOG).start()
-            except BaseException as error:  # noqa: BLE001 - raised by who waits for the start
+            except BaseException as error:  # noqa: BLE001 - the waiting constructor raises it
                 started.set_exception(error)
             else:
                 started.set_result(None)
                 await self._closing.wait()
                 self._loop.remove_reader(self._socket)
-                await asyncio.sleep(0)  # a connection that has just come would stay open, as its task has not begun
+                await asyncio.sleep(0)  # or a connection accepted just now, whose task has not begun, would stay open
             finally:
                 await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        message = Message(request.method, request.path, headers, await request.read())
-        with self._respond(message) as timed, suppress(ConnectionError):  # the client may have left
+        received = HTTPRequest(request.method, request.path, headers, await request.read())
+        with self._respond(received) as timed, suppress(ConnectionError):  # the client may have left
             await asyncio.sleep(timed.latency)
             return await _send(request, timed)
         return web.Response()
 
 
-async def _send(request: web.Request, timed: Timed) -> web.StreamResponse:
+async def _send(request: web.Request, timed: TimedReply) -> web.StreamResponse:
     reply = timed.reply
     response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))
     transport: Any = request.transport
@@ -127,7 +129,7 @@ async def _send(request: web.Request, timed: Timed) -> web.StreamResponse:
 
 
 def _up_to(parts: tuple[bytes, ...], size: int | None) -> list[bytes]:
-    """Return the parts as far as so many bytes of them are sent."""
+    """Return the first ``size`` bytes of the parts, still in parts; None is all."""
     if size is None:
         return list(parts)
     taken = []
@@ -138,7 +140,7 @@ def _up_to(parts: tuple[bytes, ...], size: int | None) -> list[bytes]:
 
 
 async def _end(transport: Any, reply: Reply, response: web.StreamResponse) -> web.StreamResponse:
-    """Do to the connection what the reply says."""
+    """End the connection in the way that the reply names."""
     if reply.ending == "stall":
         await asyncio.Event().wait()  # cancelled when the client leaves, and by close()
     if reply.ending == "reset":
