@@ -133,9 +133,9 @@ class CountingEmulator(Emulator):
     refuses_system: bool = False
     has_usage: bool = True
 
-    def _reply(self, message: Any, path: str, item: Any) -> Any:
+    def _reply(self, received: Any, path: str, item: Any) -> Any:
         del item
-        body = json.loads(message.body)
+        body = json.loads(received.body)
         if path == "/completions":
             tokens = len(body["prompt"])
             choice: dict[str, Any] = {"text": "x"}

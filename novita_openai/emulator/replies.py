@@ -19,6 +19,7 @@ JSON: Final = {"content-type": "application/json"}
 HTML: Final = {"content-type": "text/html"}
 PLAIN_TEXT: Final = {"content-type": "text/plain"}
 
+BAD_BODY: Final = "INVALID_REQUEST_BODY"
 STATUS_OF: Final[Mapping[str, int]] = {
     rule.reason: rule.status for rule in RULES if rule.status and rule.reason not in (None, NO_WORD, NOT_JSON)
 }

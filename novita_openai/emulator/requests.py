@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from novita_openai.emulator.models import Model  # noqa: TC001 - annotations can be resolved at run time
-from novita_openai.emulator.replies import ServiceError
+from novita_openai.emulator.replies import BAD_BODY, ServiceError
 
 __all__ = ["AnyRequest", "ChatRequest", "CompletionRequest", "read", "tokens_in"]
 
@@ -177,22 +177,20 @@ class CompletionRequest(_RequestBody):
 
 AnyRequest = ChatRequest | CompletionRequest
 
-_BAD_BODY: Final = "INVALID_REQUEST_BODY"
-
 
 def read(kind: type[AnyRequest], body: bytes, models: Mapping[str, Model]) -> tuple[AnyRequest, Model]:
     """Return a request and its model; raise :class:`ServiceError` where the service refuses it."""
     try:
         request = kind.model_validate(json.loads(body))
     except ValidationError as error:
-        raise ServiceError(_BAD_BODY, _describe(error)) from error
+        raise ServiceError(BAD_BODY, _describe(error)) from error
     except (ValueError, RecursionError) as error:
-        raise ServiceError(_BAD_BODY, f"the body is not JSON: {error}") from error
+        raise ServiceError(BAD_BODY, f"the body is not JSON: {error}") from error
     model = models.get(request.model)
     if model is None:
         raise ServiceError("MODEL_NOT_FOUND", f"model not found: {request.model}")
     for message in _objections(request, model):
-        raise ServiceError(_BAD_BODY, message)
+        raise ServiceError(BAD_BODY, message)
     return request, model
 
 

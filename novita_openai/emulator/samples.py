@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from random import Random  # noqa: TC003 - annotations can be resolved at run time
 from typing import Any, Final
 
-from novita_openai.emulator.replies import ServiceError
+from novita_openai.emulator.replies import BAD_BODY, ServiceError
 
 __all__ = ["sample"]
 
-_BAD_BODY: Final = "INVALID_REQUEST_BODY"
 _WORDS: Final = ("pasta", "salt", "water", "basil", "oil", "lemon")
 _DEEP: Final = 4
 """From this depth on, arrays are empty and values null wherever the schema allows it, so that recursion ends."""
@@ -27,7 +26,7 @@ def sample(schema: Any, random: Random) -> Any:
     try:
         return _Sampler(schema, random).value(schema, 0)
     except (AttributeError, LookupError, TypeError) as error:
-        raise ServiceError(_BAD_BODY, f"the JSON schema has a keyword with a wrong value: {error}") from error
+        raise ServiceError(BAD_BODY, f"the JSON schema has a keyword with a wrong value: {error}") from error
 
 
 class _Sampler:
@@ -38,7 +37,7 @@ class _Sampler:
 
     def value(self, schema: Any, depth: int) -> Any:
         if depth > _DEEPEST:
-            raise ServiceError(_BAD_BODY, "the JSON schema has no finite value")
+            raise ServiceError(BAD_BODY, "the JSON schema has no finite value")
         if not isinstance(schema, Mapping):
             return self.random.choice(_WORDS)
         if "$ref" in schema:
@@ -57,13 +56,13 @@ class _Sampler:
         found = self.root
         for part in reference.removeprefix("#/").split("/"):
             if not isinstance(found, Mapping) or part not in found:
-                raise ServiceError(_BAD_BODY, f"the JSON schema has no {reference}")
+                raise ServiceError(BAD_BODY, f"the JSON schema has no {reference}")
             found = found[part]
         return found
 
     def _one_of(self, values: Any) -> Any:
         if not values:
-            raise ServiceError(_BAD_BODY, "the JSON schema has an empty enum")
+            raise ServiceError(BAD_BODY, "the JSON schema has an empty enum")
         return self.random.choice(values)
 
     def _typed(self, schema: Mapping[str, Any], depth: int) -> Any:
@@ -86,7 +85,7 @@ class _Sampler:
                 return self.random.choice((True, False))
             case "null":
                 return None
-        raise ServiceError(_BAD_BODY, f"the JSON schema has the unknown type {kind!r}")
+        raise ServiceError(BAD_BODY, f"the JSON schema has the unknown type {kind!r}")
 
 
 def _is_null(schema: Any) -> bool:

@@ -18,7 +18,7 @@ from novita_openai.emulator.answers import Answer, Content, answer_to
 from novita_openai.emulator.faults import Fault, drawn_fault
 from novita_openai.emulator.limits import Limit, Need, RateLimiter, limit_of
 from novita_openai.emulator.models import MODELS, Model, models_by_id
-from novita_openai.emulator.replies import PLAIN_TEXT, Reply, ServiceError, document, error_reply
+from novita_openai.emulator.replies import BAD_BODY, PLAIN_TEXT, Reply, ServiceError, document, error_reply
 from novita_openai.emulator.requests import AnyRequest, ChatRequest, CompletionRequest, read
 from novita_openai.emulator.settings import EmulatorSettings, checked
 from novita_openai.emulator.wire import HOST, HTTPRequest, Listener, TimedReply
@@ -33,9 +33,9 @@ _NOT_FOUND: Final = Reply(404, PLAIN_TEXT, (b"404 page not found",))
 _BEARER: Final = "Bearer "
 
 ScriptedAnswer = Content | Callable[[dict[str, Any]], Content]
-"""A text, an assistant message, or a function that makes one of the request's body."""
+"""A text, an assistant message, or a function that gets the request's body and returns one of these."""
 ScriptItem = ScriptedAnswer | Fault
-"""What the next request gets."""
+"""What one request gets."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ class Emulator:
         except Exception as error:
             self._failure = self._failure or error
             self.script.popleft()
-            raise ServiceError("INVALID_REQUEST_BODY", f"the emulator's script failed: {error!r}") from error
+            raise ServiceError(BAD_BODY, f"the emulator's script failed: {error!r}") from error
 
     def _admit(self, model: str, answer: Answer) -> None:
         rpm, tpm = limit_of(self.rpm, model), limit_of(self.tpm, model)

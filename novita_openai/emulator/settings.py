@@ -70,5 +70,6 @@ def checked(name: str, value: Any) -> Any:
 def _describe(name: str, value: Any, error: ValidationError) -> str:
     field = EmulatorSettings.model_fields[name]
     given = f", not {value!r}" if field.repr else "; what was given is not shown, as it may hold a key"
-    reasons = [str(each["ctx"]["error"]) for each in error.errors() if each["type"] == "value_error"]
+    contexts = [each.get("ctx", {}) for each in error.errors()]
+    reasons = [str(context["error"]) for context in contexts if "error" in context]
     return ": ".join([f"{name} must be {field.description}{given}", *reasons])

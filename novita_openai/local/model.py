@@ -31,7 +31,7 @@ _LOG_LINES: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    """A child that can answer."""
+    """A child process that is ready to answer."""
 
     process: subprocess.Popen[bytes]
     base_url: str
@@ -45,7 +45,7 @@ class LocalModel:
     free one. With an ``api_key`` every other key gets a 401. ``context_size`` is in tokens, prompt and reply together.
     More ``threads`` than idle processors are slower than one. ``startup_timeout`` is in seconds.
 
-    Raises :class:`MissingExtraError`, :class:`LocalModelError` for a file that is no model, and ``ValueError``.
+    Raises :class:`MissingExtraError`, :class:`LocalModelError` for a file that is not a model, and ``ValueError``.
     """
 
     path: str | os.PathLike[str] | None = None
@@ -84,7 +84,7 @@ class LocalModel:
         return self._running().process
 
     def start(self) -> Self:
-        """Start the server and wait until it can answer; nothing happens where it is started.
+        """Start the server and wait until it can answer; do nothing where it runs already.
 
         The first start without a ``path`` also writes the packaged model to the user's cache (253 MB).
         """
@@ -93,7 +93,7 @@ class LocalModel:
         return self
 
     def close(self) -> None:
-        """Stop the server and wait until it is gone; nothing happens where it is stopped. It can be started again."""
+        """Stop the server and wait for its end; do nothing where none runs. ``start()`` works again afterwards."""
         child, self._child = self._child, None
         if child is not None:
             _stop(child.process)
@@ -148,7 +148,7 @@ def _base_url(process: subprocess.Popen[bytes], settings: ServerSettings, timeou
     killer = threading.Timer(timeout, process.kill)
     killer.start()
     try:
-        # A child that is gone already says why in its log.
+        # Where the child has ended already, its log says why.
         with suppress(BrokenPipeError):
             stdin.write(json.dumps(asdict(settings)).encode() + b"\n")
         report = stdout.readline()
@@ -167,7 +167,7 @@ def _tail(log: IO[bytes]) -> str:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the child by closing its standard input; kill it where it does not react, as a stopped process."""
+    """End the child by closing its standard input; kill it where that has no effect, as on a suspended process."""
     with process:
         cast("IO[bytes]", process.stdin).close()
         try:
