@@ -17,7 +17,7 @@ from batch_jobs import Clock, Job, no_file_above, policy, read, rows, until
 from server import Server, error
 
 from novita_openai.batch import BatchProgress, BatchReport, BatchStopped
-from novita_openai.batch.engine import DRAIN
+from novita_openai.batch.shutdown import DRAIN
 from novita_openai.emulator import Emulator, Fault
 
 HOURS = 7_200.0

@@ -11,10 +11,11 @@ import openai
 import pytest
 
 from novita_openai import RULES, Action, Backoff, ErrorRule, RetryPolicy
-from novita_openai.batch.verdicts import Again, Fail, Stop, Verdict, Wait, decide
+from novita_openai.batch.verdicts import Again, Fail, RowHistory, Stop, Verdict, Wait, decide
 
 HTTP: Any = import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0])
 POLICY = RetryPolicy(3, backoffs={Action.WAIT: Backoff(5, 60), Action.RETRY: Backoff(2, 60)})
+FIRST = RowHistory()
 UNKNOWN_WORD = {"reason": "NEW_WORD", "message": "no"}
 NO_WORD = {"message": "no"}
 PAGE = "<html>"
@@ -85,7 +86,7 @@ TABLE = [
 
 
 def test_every_rule_has_its_verdict() -> None:
-    assert [(rule.status, rule.reason, kind(decide(failure(rule), POLICY, 1, 0.0))) for rule in RULES] == TABLE
+    assert [(rule.status, rule.reason, kind(decide(failure(rule), POLICY, FIRST))) for rule in RULES] == TABLE
 
 
 @pytest.mark.parametrize(
@@ -103,50 +104,56 @@ def test_every_rule_has_its_verdict() -> None:
 def test_without_a_known_word_the_status_decides(
     statuses: tuple[int, ...], bodies: tuple[object, ...], expected: str
 ) -> None:
-    found = {kind(decide(refusal(status, body), POLICY, 1, 0.0)) for status in statuses for body in bodies}
+    found = {kind(decide(refusal(status, body), POLICY, FIRST)) for status in statuses for body in bodies}
     assert found == {expected}
 
 
 def test_too_fast_waits_as_asked_and_uses_up_no_attempt() -> None:
-    for attempt in (1, 3, 100):
-        assert decide(refusal(429, ""), POLICY, attempt, 1e9) == Wait(None)
-        assert decide(refusal(429, "", retry_after="7"), POLICY, attempt, 1e9) == Wait(7.0)
+    for attempts in (0, 2, 99):
+        assert decide(refusal(429, ""), POLICY, RowHistory(attempts, age=1e9)) == Wait(None)
+        assert decide(refusal(429, "", retry_after="7"), POLICY, RowHistory(attempts, age=1e9)) == Wait(7.0)
+
+
+def test_a_row_that_was_refused_three_times_pauses_longer_and_longer() -> None:
+    verdicts = [decide(refusal(429, ""), POLICY, RowHistory(refusals=count)) for count in (0, 2, 3, 4, 5, 50)]
+    assert verdicts == [Wait(None, pause) for pause in (0.0, 0.0, 5.0, 10.0, 20.0, 60.0)]
 
 
 def test_a_wish_longer_than_the_policy_allows_stops_the_job() -> None:
     for status in (429, 503):
-        assert kind(decide(refusal(status, "", retry_after="120"), POLICY, 1, 0.0)) != "the job stops"
-        verdict = decide(refusal(status, "", retry_after="121"), POLICY, 1, 0.0)
+        assert kind(decide(refusal(status, "", retry_after="120"), POLICY, FIRST)) != "the job stops"
+        verdict = decide(refusal(status, "", retry_after="121"), POLICY, FIRST)
         assert verdict == Stop("the service asks to wait 121 s, above retry_after_cap (120 s)")
-    assert decide(refusal(400, "", retry_after="121"), POLICY, 1, 0.0) == Fail(of_model=False)
+    assert decide(refusal(400, "", retry_after="121"), POLICY, FIRST) == Fail(of_model=False)
 
 
 def test_a_passing_fault_is_sent_again_up_to_the_attempts_and_the_deadline() -> None:
     fault, hurried = refusal(500, ""), replace(POLICY, deadline=10.0)
-    assert [decide(fault, POLICY, attempt, 1e9) for attempt in (1, 2)] == [Again(2.0, None), Again(4.0, None)]
-    assert decide(fault, POLICY, 3, 0.0) == Fail(of_model=False)
-    assert decide(refusal(500, "", retry_after="7"), POLICY, 1, 0.0) == Again(7.0, 7.0)
-    assert decide(fault, hurried, 1, 7.9) == Again(2.0, None)
-    assert decide(fault, hurried, 1, 8.0) == Fail(of_model=False)
+    histories = [RowHistory(attempts, age=1e9) for attempts in (0, 1, 2)]
+    assert [decide(fault, POLICY, history) for history in histories[:2]] == [Again(2.0, None), Again(4.0, None)]
+    assert decide(fault, POLICY, histories[2]) == Fail(of_model=False)
+    assert decide(refusal(500, "", retry_after="7"), POLICY, FIRST) == Again(7.0, 7.0)
+    assert decide(fault, hurried, RowHistory(age=7.9)) == Again(2.0, None)
+    assert decide(fault, hurried, RowHistory(age=8.0)) == Fail(of_model=False)
 
 
 def test_the_policy_says_what_is_sent_again() -> None:
     careful = replace(POLICY, retry_ambiguous=False)
     waiting = replace(POLICY, backoffs={Action.WAIT: Backoff(1, 1)})
     lost = openai.APITimeoutError(request=HTTP.Request("POST", "http://127.0.0.1"))
-    assert decide(lost, careful, 1, 0.0) == Fail(of_model=False)
-    assert decide(refusal(500, ""), waiting, 1, 0.0) == Fail(of_model=False)
-    assert decide(refusal(500, "", x_should_retry="false"), POLICY, 1, 0.0) == Fail(of_model=False)
+    assert decide(lost, careful, FIRST) == Fail(of_model=False)
+    assert decide(refusal(500, ""), waiting, FIRST) == Fail(of_model=False)
+    assert decide(refusal(500, "", x_should_retry="false"), POLICY, FIRST) == Fail(of_model=False)
 
 
 def test_rules_of_users_come_first() -> None:
     mine = ErrorRule(500, "BURNT_DOWN", Action.RETRY, "No more kitchen.", stops_batch=True)
     policy = replace(POLICY, rules=(mine, *RULES))
-    assert decide(refusal(500, {"reason": "BURNT_DOWN"}), policy, 1, 0.0) == Stop("500 BURNT_DOWN: No more kitchen.")
-    assert decide(refusal(500, ""), policy, 1, 0.0) == Again(2.0, None)
+    assert decide(refusal(500, {"reason": "BURNT_DOWN"}), policy, FIRST) == Stop("500 BURNT_DOWN: No more kitchen.")
+    assert decide(refusal(500, ""), policy, FIRST) == Again(2.0, None)
 
 
 def test_why_a_job_stops_is_told_on_one_line() -> None:
-    verdict = decide(refusal(401, {"reason": "INVALID_API_KEY"}), POLICY, 1, 0.0)
+    verdict = decide(refusal(401, {"reason": "INVALID_API_KEY"}), POLICY, FIRST)
     assert isinstance(verdict, Stop)
     assert verdict.reason.startswith("401 INVALID_API_KEY: The API key is invalid. Keys: https://")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from novita_openai.batch.job import RunOptions, reader_for
 from novita_openai.batch.plan import check
-from novita_openai.batch.report import Prices, Spending
 from novita_openai.batch.session import Session
+from novita_openai.batch.spending import Prices, Usage
 from novita_openai.client.settings import MissingAPIKeyError
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ class BatchEstimate:
 async def aestimate(source: Source, options: RunOptions) -> BatchEstimate:
     """Check and estimate; see :func:`novita_openai.batch.estimate`."""
     plan = await check(source, reader_for(source, options))
-    spending = Spending(by_model={name: (plan.prompt_tokens[name], plan.answer_tokens[name]) for name in plan.models})
+    usage = Usage(by_model={name: (plan.prompt_tokens[name], plan.answer_tokens[name]) for name in plan.models})
     return BatchEstimate(
         total=plan.total,
         models=plan.models,
         prompt_tokens=sum(plan.prompt_tokens.values()),
         answer_tokens=sum(plan.answer_tokens.values()),
         unbounded=plan.unbounded,
-        cost=spending.cost(await _prices(options)),
+        cost=usage.cost(await _prices(options)),
     )
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from novita_openai.batch.engine import Engine, Sink
+from novita_openai.batch.engine import Engine
 from novita_openai.batch.plan import Rows, check, drop_stale_failures
 from novita_openai.batch.report import BatchProgress, BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError, Reader, Source, prompt_body
@@ -15,6 +15,7 @@ from novita_openai.batch.session import Session, SessionOptions
 if TYPE_CHECKING:
     from novita_openai.batch.files import ResultFiles
     from novita_openai.batch.interrupts import Interrupts
+    from novita_openai.batch.outcomes import Sink
 
 __all__ = ["Job", "RunOptions", "reader_for"]
 
@@ -72,9 +73,9 @@ class Job:
             raise
         rows = Rows(self.source, self.reader, self.plan)
         self.engine = Engine(iter(rows), sink, session, on_tick=self._tick)
-        interrupts.then = self.engine.interrupt
+        interrupts.then = self.engine.shutdown.interrupt
         if interrupts:
-            self.engine.interrupt()
+            self.engine.shutdown.interrupt()
         await self.engine.run()
         return await self._conclude(rows, interrupts)
 
@@ -96,8 +97,8 @@ class Job:
             self.files.order(rows.custom_ids)
         if rows.error is not None:
             raise rows.error
-        if self.engine.stopped is not None:
-            raise stopped(self.engine.stopped, report, can_go_on=self.files is not None)
+        if self.engine.shutdown.stopped is not None:
+            raise stopped(self.engine.shutdown.stopped, report, can_go_on=self.files is not None)
         if report.unfinished and not report.interrupted:
             raise BatchInputError([f"{self.source} changed while it was run: {report.unfinished} of its rows are gone"])
         return report
@@ -113,7 +114,7 @@ class Job:
         try:
             files.sync()
         except OSError as error:
-            self.engine.stop_writing(error)
+            self.engine.shutdown.stop_writing(error)
 
     def _figures(self) -> dict[str, Any]:
         plan, tally = self.plan, self.engine.tally
@@ -124,10 +125,10 @@ class Job:
             "resumed": plan.answered + plan.failed,
             "sent": tally.sent,
             "retries": tally.retries,
-            "tokens": tally.spending.tokens,
-            "cost": tally.spending.cost(self.session.prices),
+            "tokens": tally.usage.tokens,
+            "cost": tally.usage.cost(self.session.prices),
             "elapsed": time.monotonic() - self.started,
-            "interrupted": self.engine.interrupted,
+            "interrupted": self.engine.shutdown.interrupted,
         }
 
 

@@ -1,20 +1,16 @@
-"""What a batch came to: its report, its progress, why it stopped early, and what it cost."""
+"""What a batch came to: its report, its progress, and why it stopped early."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
 
 import openai
 
-__all__ = ["BatchProgress", "BatchReport", "BatchStopped", "Prices"]
+from novita_openai.batch.spending import Prices, Usage
 
-DOLLARS_PER_UNIT: Final = 0.0001
-"""The models list gives prices in units of 0.0001 dollars a million tokens."""
-
-MILLION: Final = 1_000_000
+__all__ = ["BatchProgress", "BatchReport", "BatchStopped", "Tally"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,52 +59,6 @@ class BatchStopped(openai.OpenAIError):
         return BatchStopped, (str(self), self.report)
 
 
-class Prices:
-    """Dollars for the tokens in and out of each model."""
-
-    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._prices = {row["id"]: prices for row in rows if (prices := _prices_in(row)) is not None}
-
-    @property
-    def is_empty(self) -> bool:
-        """Tell whether no price is known."""
-        return not self._prices
-
-    def cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> float | None:
-        """Return dollars, None where the model's price is not known."""
-        if model not in self._prices:
-            return None
-        price_in, price_out = self._prices[model]
-        return (prompt_tokens * price_in + completion_tokens * price_out) * DOLLARS_PER_UNIT / MILLION
-
-
-def _prices_in(row: Mapping[str, Any]) -> tuple[float, float] | None:
-    prices = row.get("input_token_price_per_m"), row.get("output_token_price_per_m")
-    price_in, price_out = prices
-    return (price_in, price_out) if isinstance(price_in, int) and isinstance(price_out, int) else None
-
-
-@dataclass(slots=True)
-class Spending:
-    """Tokens of the answers so far, by model: the prices may come later."""
-
-    tokens: int = 0
-    by_model: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-    def add(self, model: str, usage: object) -> int:
-        """Count the usage of an answer, nothing where it holds none; return its tokens."""
-        sent, made = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-        before = self.by_model.get(model, (0, 0))
-        self.by_model[model] = before[0] + sent, before[1] + made
-        self.tokens += sent + made
-        return sent + made
-
-    def cost(self, prices: Prices) -> float | None:
-        """Return dollars, None where one of the models has no known price."""
-        costs = [prices.cost(model, *tokens) for model, tokens in self.by_model.items()]
-        return None if None in costs else sum((cost for cost in costs if cost is not None), 0.0)
-
-
 @dataclass(slots=True)
 class Tally:
     """What one run has done so far."""
@@ -118,9 +68,16 @@ class Tally:
     succeeded: int = 0
     failed: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    spending: Spending = field(default_factory=Spending)
+    usage: Usage = field(default_factory=Usage)
 
-
-def _count(usage: object, name: str) -> int:
-    value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) else 0
+    def report(self, prices: Prices) -> BatchReport:
+        """Return what the run alone has come to: of the rows that have ended."""
+        return BatchReport(
+            total=self.succeeded + self.failed,
+            succeeded=self.succeeded,
+            failed=self.failed,
+            sent=self.sent,
+            retries=self.retries,
+            tokens=self.usage.tokens,
+            cost=self.usage.cost(prices),
+        )

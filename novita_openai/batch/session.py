@@ -10,8 +10,8 @@ from typing import Final, Self, TypedDict
 
 import openai
 
-from novita_openai.batch.report import Prices
 from novita_openai.batch.requests import BatchInputError
+from novita_openai.batch.spending import Prices
 from novita_openai.batch.transport import Transport
 from novita_openai.client import AsyncNovitaOpenAI
 from novita_openai.pacing import MOST_IN_FLIGHT

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, M
 from typing import Any, Final, Unpack
 
 from novita_openai.batch.engine import Engine
-from novita_openai.batch.report import BatchReport, BatchStopped
+from novita_openai.batch.report import BatchStopped
 from novita_openai.batch.requests import BatchInputError, BatchRequest, Reader
 from novita_openai.batch.session import Session, SessionOptions
 
@@ -78,7 +78,7 @@ class stream:  # noqa: N801 - used like a function
                 while buffer.rows or not running.done():
                     while buffer.rows:
                         yield json.loads(buffer.rows.popleft())
-                        engine.schedule()
+                        engine.wake()
                     buffer.came.clear()
                     if not running.done():
                         await buffer.came.wait()
@@ -86,13 +86,10 @@ class stream:  # noqa: N801 - used like a function
             finally:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
-            self._conclude(engine)
-
-    def _conclude(self, engine: Engine) -> None:
-        if self._error is not None:
-            raise self._error
-        if engine.stopped is not None:
-            raise BatchStopped(engine.stopped, _report_of(engine))
+            if self._error is not None:
+                raise self._error
+            if engine.shutdown.stopped is not None:
+                raise BatchStopped(engine.shutdown.stopped, engine.tally.report(session.prices))
 
     def _rows(self) -> Iterator[BatchRequest]:
         seen: set[str] = set()
@@ -106,16 +103,3 @@ class stream:  # noqa: N801 - used like a function
                 return
             seen.add(request.custom_id)
             yield request
-
-
-def _report_of(engine: Engine) -> BatchReport:
-    tally = engine.tally
-    return BatchReport(
-        total=tally.succeeded + tally.failed,
-        succeeded=tally.succeeded,
-        failed=tally.failed,
-        sent=tally.sent,
-        retries=tally.retries,
-        tokens=tally.spending.tokens,
-        cost=tally.spending.cost(engine.session.prices),
-    )

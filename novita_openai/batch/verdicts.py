@@ -2,13 +2,13 @@
 
 In this order:
 
-1. a rule with ``stops_batch`` stops all: every other request would fail alike;
-2. so does a wish to wait (``Retry-After``) that is longer than the policy's ``retry_after_cap``;
-3. too fast (``Action.WAIT``) puts the row back, and uses up no attempt: the service did not take it;
+1. a rule with ``stops_batch`` stops the batch, as every other request would fail alike;
+2. so does a ``Retry-After`` that is longer than the policy's ``retry_after_cap``;
+3. a request that came too fast (``Action.WAIT``) is put back, and uses up no attempt, as the service did not take it;
 4. what the policy retries is sent again after its delay, up to its attempts and its deadline;
-5. all else is final for the row; a word under 403 or 404 that speaks of the model is final for all its rows.
+5. any other failure is final for the row; where a word under 403 or 404 is about the model, for all rows of that model.
 
-The policy's ``budget`` is not asked: where calls fail in numbers the pace of the whole model falls instead.
+The policy's ``budget`` is not asked: where many requests fail, the whole model is sent to more slowly instead.
 """
 
 from __future__ import annotations
@@ -21,26 +21,36 @@ from novita_openai.errors import NO_WORD, NOT_JSON, Action, ErrorRule, classify,
 if TYPE_CHECKING:
     from novita_openai.retry import RetryPolicy
 
-__all__ = ["Again", "Fail", "Stop", "Verdict", "Wait", "decide", "explain"]
+__all__ = ["Again", "Fail", "RowHistory", "Stop", "Verdict", "Wait", "decide"]
+
+FREE_REFUSALS: Final = 3
+"""Refusals of a row for which the model's pace is to blame; what is refused more often may be too large to pass."""
+
+_MODEL_STATUSES: Final = (403, 404)
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Stop the batch; the row stays unfinished."""
+    """Stop the batch, for a reason that the user is told; the row stays unfinished."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Put the row back: too fast. ``asked``: the seconds that the service asks to wait, None where it names none."""
+    """Put the row back, as it came too fast.
+
+    ``asked``: the seconds for which the service asks to wait, None where it names none. ``pause``: the seconds by which
+    a row that is refused again and again lets the others of its model go first.
+    """
 
     asked: float | None
+    pause: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Send the row again after so many seconds; ``asked`` as for :class:`Wait`."""
+    """Send the row again after ``delay`` seconds; ``asked`` as for :class:`Wait`."""
 
     delay: float
     asked: float | None
@@ -48,38 +58,54 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The row failed for good; ``of_model``: and so will every other of its model."""
+    """Give the row up, and where the failure is ``of_model`` every other row of its model too."""
 
     of_model: bool
 
 
 Verdict = Stop | Wait | Again | Fail
 
-_MODEL_STATUSES: Final = (403, 404)
+
+@dataclass(frozen=True, slots=True)
+class RowHistory:
+    """What happened to a row before the failure that is decided on.
+
+    ``attempts``: how many it has used up; ``refusals``: how often it came too fast; ``age``: the seconds since it was
+    first sent.
+    """
+
+    attempts: int = 0
+    refusals: int = 0
+    age: float = 0.0
 
 
-def decide(error: Exception, policy: RetryPolicy, attempt: int, age: float, *, random: float = 0.5) -> Verdict:
-    """Return what to do about an error of the given attempt (from 1) of a row first sent ``age`` seconds ago."""
+def decide(error: Exception, policy: RetryPolicy, history: RowHistory, *, random: float = 0.5) -> Verdict:
+    """Return what to do about the failure of a row; ``random`` in [0, 1) places a delay in its jitter."""
     rule, action, asked = classify(error, policy.rules), policy.action(error), retry_after(error)
     if rule.stops_batch:
-        return Stop(explain(error, rule))
+        return Stop(_told(error, rule))
     if action not in policy.backoffs:
         return Fail(of_model=_is_of_model(rule))
     if asked is not None and asked > policy.retry_after_cap:
         return Stop(f"the service asks to wait {asked:g} s, above retry_after_cap ({policy.retry_after_cap:g} s)")
     if action is Action.WAIT:
-        return Wait(asked)
-    delay = policy.delay(error, attempt, random=random)
-    if delay is None or (policy.deadline is not None and age + delay >= policy.deadline):
+        return Wait(asked, _pause(policy, history.refusals + 1))
+    delay = policy.delay(error, history.attempts + 1, random=random)
+    if delay is None or (policy.deadline is not None and history.age + delay >= policy.deadline):
         return Fail(of_model=False)
     return Again(delay, asked)
+
+
+def _told(error: Exception, rule: ErrorRule) -> str:
+    """Return an error's status, word and meaning, on one line."""
+    status = status_of(error)
+    return f"{'' if status is None else f'{status} '}{reason_of(error)}: {rule.meaning}"
 
 
 def _is_of_model(rule: ErrorRule) -> bool:
     return rule.status in _MODEL_STATUSES and rule.reason not in (None, NO_WORD, NOT_JSON)
 
 
-def explain(error: Exception, rule: ErrorRule) -> str:
-    """Return an error's status, word and meaning, on one line."""
-    status = status_of(error)
-    return f"{'' if status is None else f'{status} '}{reason_of(error)}: {rule.meaning}"
+def _pause(policy: RetryPolicy, refusal: int) -> float:
+    times = refusal - FREE_REFUSALS
+    return policy.backoffs[Action.WAIT].delay(times) if times > 0 else 0.0

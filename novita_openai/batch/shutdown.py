@@ -1,0 +1,68 @@
+"""How a run ends before all of its rows have: stopped for a reason, interrupted by a signal, or broken by an error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["DRAIN", "Shutdown"]
+
+DRAIN: Final = 30.0
+"""Seconds that requests in flight have to end once no more are started."""
+
+
+class Shutdown:
+    """The early end of a run: once it ``has_begun`` no request is started, and when none are in flight the run is over.
+
+    After ``remaining`` seconds it is over whatever is in flight: ``DRAIN`` at first, none after a second signal or an
+    error. ``clock`` returns the time in seconds; ``notify`` is called whenever an end is set or comes nearer.
+
+    ``stopped`` holds the reason of :meth:`stop`; ``interrupted`` says that a signal came; ``error`` is what broke the
+    run.
+    """
+
+    def __init__(self, clock: Callable[[], float], notify: Callable[[], None]) -> None:
+        self.stopped: str | None = None
+        self.interrupted = False
+        self.error: Exception | None = None
+        self._clock, self._notify = clock, notify
+        self._deadline = math.inf
+
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether nothing more may be started."""
+        return self._deadline < math.inf
+
+    @property
+    def remaining(self) -> float:
+        """Return the seconds that requests in flight have left; infinite before the shutdown has begun."""
+        return self._deadline - self._clock()
+
+    def stop(self, reason: str) -> None:
+        """Begin, for a reason that the user is told; only the first counts."""
+        if not self.has_begun:
+            self.stopped = reason
+            self._end_within(DRAIN)
+
+    def stop_writing(self, error: OSError) -> None:
+        """Begin, as rows cannot be kept; the error names their file."""
+        self.stop(f"cannot write {error.filename}: {error.strerror}")
+
+    def interrupt(self) -> None:
+        """Begin, as a signal came; the second time end at once."""
+        if self.interrupted:
+            self._end_within(0.0)
+        elif not self.has_begun:
+            self._end_within(DRAIN)
+        self.interrupted = True
+
+    def fail(self, error: Exception) -> None:
+        """End at once, with an error that the run raises; only the first counts."""
+        if self.remaining > 0:
+            self.error = error
+            self._end_within(0.0)
+
+    def _end_within(self, seconds: float) -> None:
+        self._deadline = self._clock() + seconds
+        self._notify()
