@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from novita_openai.batch.requests import BatchRequest, Reader
-from novita_openai.batch.spending import ASSUMED_ANSWER, CostLimit, Prices, Usage
+from novita_openai.batch.spending import ASSUMED_ANSWER, CostLimit, Prices, Usage, reported_tokens
 
 # A token costs a hundredth of a dollar in the prompt, and a tenth in the answer.
 PRICES = Prices([{"id": "m", "input_token_price_per_m": 100_000_000, "output_token_price_per_m": 1_000_000_000}])
@@ -23,7 +23,7 @@ def request(max_tokens: int | None = 10, model: str = "m") -> BatchRequest:
 def limit(max_cost: float | None, spent: int = 0, in_flight: int = 0) -> CostLimit:
     """Return a limit of which so many dollars are spent, with so many rows of $1.20 in flight."""
     usage = Usage()
-    usage.add("m", {"prompt_tokens": 0, "completion_tokens": 10 * spent})
+    usage.add("m", 0, 10 * spent)
     made = CostLimit(max_cost, PRICES, usage)
     for _ in range(in_flight):
         made.reserve(request())
@@ -84,26 +84,34 @@ def test_what_has_ended_is_counted_no_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("usage", "tokens", "cost"),
+    ("usage", "tokens"),
     [
-        ({"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}, 12, 0.3),
-        ({"prompt_tokens": 10}, 10, 0.1),
-        ({"prompt_tokens": "ten", "completion_tokens": None}, 0, 0.0),
-        ({}, 0, 0.0),
-        (None, 0, 0.0),
-        ("free", 0, 0.0),
+        ({"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}, (10, 2)),
+        ({"prompt_tokens": 10}, (10, 0)),
+        ({"prompt_tokens": "ten", "completion_tokens": None}, (0, 0)),
+        ({}, (0, 0)),
+        (None, (0, 0)),
+        ("free", (0, 0)),
     ],
 )
-def test_usage_is_counted_as_far_as_it_is_told(usage: object, tokens: int, cost: float) -> None:
+def test_usage_is_read_as_far_as_it_is_told(usage: object, tokens: tuple[int, int]) -> None:
+    assert reported_tokens(usage) == tokens
+
+
+def test_tokens_of_all_models_are_added_up() -> None:
     counted = Usage()
-    assert counted.add("m", usage) == counted.tokens == tokens
-    assert counted.cost(PRICES) == pytest.approx(cost)
+    counted.add("m", 10, 2)
+    counted.add("other", 1, 0)
+    assert (counted.prompt_tokens, counted.answer_tokens, counted.tokens) == (11, 2, 13)
+    counted.add("m", 10, 2)
+    del counted.by_model["other"]
+    assert counted.cost(PRICES) == pytest.approx(0.6)
 
 
 def test_the_cost_is_unknown_where_one_model_has_no_price() -> None:
     counted = Usage()
-    counted.add("m", {"prompt_tokens": 1})
-    counted.add("other", {"prompt_tokens": 1})
+    counted.add("m", 1, 0)
+    counted.add("other", 1, 0)
     assert counted.cost(PRICES) is None
 
 

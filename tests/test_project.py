@@ -38,8 +38,8 @@ HOUSE: Rows = {
     },
     "client": modules("options connections settings answers seam resumption streams attempts clients"),
     "batch": modules(
-        "jsonl requests files plan spending report rows verdicts lanes transport session backlog waking shutdown"
-        " outcomes engine interrupts job estimates streaming runs"
+        "jsonl requests rows files spending worklist report options transport session verdicts lanes backlog waking"
+        " shutdown outcomes engine interrupts job estimates streaming runs"
     ),
     "emulator": modules("replies faults models settings requests limits samples answers wire server"),
     "local": modules("settings weights model server"),

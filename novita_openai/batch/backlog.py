@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from novita_openai.batch.lanes import Held, Lane
-from novita_openai.pacing import Pacer
 
 if TYPE_CHECKING:
+    from novita_openai.batch.options import RunLimits
     from novita_openai.batch.requests import BatchRequest
-    from novita_openai.batch.session import Limits
 
 __all__ = ["Backlog"]
 
@@ -22,7 +21,7 @@ class Backlog:
     A model that has to pause holds up no other: its rows wait, and those behind them are read, up to a bound.
     """
 
-    def __init__(self, rows: Iterator[BatchRequest], limits: Limits) -> None:
+    def __init__(self, rows: Iterator[BatchRequest], limits: RunLimits) -> None:
         self._rows, self._limits = rows, limits
         self._lanes: dict[str, Lane] = {}
         self._held = Held()
@@ -59,7 +58,5 @@ class Backlog:
     def _lane(self, model: str, now: float) -> Lane:
         lane = self._lanes.get(model)
         if lane is None:
-            limits = self._limits
-            pacer = Pacer(now, concurrency=limits.concurrency, most=limits.connections, rpm=limits.rpm, tpm=limits.tpm)
-            lane = self._lanes[model] = Lane(pacer, self._held)
+            lane = self._lanes[model] = Lane(self._limits.pacer(now), self._held)
         return lane

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from novita_openai.batch.job import RunOptions, reader_for
-from novita_openai.batch.plan import check
+from novita_openai.batch.options import RunOptions, reader_for
 from novita_openai.batch.session import Session
-from novita_openai.batch.spending import Prices, Usage
+from novita_openai.batch.spending import Prices
+from novita_openai.batch.worklist import read_worklist
 from novita_openai.client.settings import MissingAPIKeyError
 
 if TYPE_CHECKING:
@@ -34,15 +34,14 @@ class BatchEstimate:
 
 async def aestimate(source: Source, options: RunOptions) -> BatchEstimate:
     """Check and estimate; see :func:`novita_openai.batch.estimate`."""
-    plan = await check(source, reader_for(source, options))
-    usage = Usage(by_model={name: (plan.prompt_tokens[name], plan.answer_tokens[name]) for name in plan.models})
+    worklist = await read_worklist(source, reader_for(source, options))
     return BatchEstimate(
-        total=plan.total,
-        models=plan.models,
-        prompt_tokens=sum(plan.prompt_tokens.values()),
-        answer_tokens=sum(plan.answer_tokens.values()),
-        unbounded=plan.unbounded,
-        cost=usage.cost(await _prices(options)),
+        total=worklist.total,
+        models=worklist.models,
+        prompt_tokens=worklist.usage.prompt_tokens,
+        answer_tokens=worklist.usage.answer_tokens,
+        unbounded=worklist.unbounded,
+        cost=worklist.usage.cost(await _prices(options)),
     )
 
 

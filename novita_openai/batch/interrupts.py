@@ -15,18 +15,19 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """Counts the signals that came, and passes them on to ``then`` once that is set."""
+    """The signals that come to one job: whether one ``came``, and what to call for each (``on_signal``)."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.then: Callable[[], object] | None = None
-
-    def __bool__(self) -> bool:
-        return self.count > 0
+        self.came = False
+        self.on_signal: Callable[[], object] | None = None
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Take the signals while inside, in the main thread alone, as do others; leave the handlers as they were."""
+        """Receive signals while inside, and give each its handler back afterwards.
+
+        Many jobs may be inside at once, and each receives every signal. Python handles signals in the main thread
+        alone, so that a job in another thread receives none.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -45,23 +46,23 @@ class Interrupts:
                     loop.remove_signal_handler(number)
                     signal.signal(number, handler)
 
-    async def end(self, waiting: Awaitable[None]) -> None:
-        """Wait for something, until a signal comes."""
+    async def wait_for(self, waiting: Awaitable[None]) -> None:
+        """Wait for something to end, or for a signal, which cancels it."""
         task = asyncio.ensure_future(waiting)
-        self.then = task.cancel
+        self.on_signal = task.cancel
         try:
             await asyncio.wait([task])
         finally:
-            self.then = None
+            self.on_signal = None
             task.cancel()
         if not task.cancelled():
             task.result()
 
-    def came(self) -> None:
-        """Count a signal, and pass it on."""
-        self.count += 1
-        if self.then is not None:
-            self.then()
+    def receive(self) -> None:
+        """Take note of a signal, and pass it on."""
+        self.came = True
+        if self.on_signal is not None:
+            self.on_signal()
 
 
 # Of the main thread's event loop, which many jobs may share.
@@ -71,4 +72,4 @@ _previous: dict[signal.Signals, Any] = {}
 
 def _tell_all() -> None:
     for interrupts in tuple(_watching):
-        interrupts.came()
+        interrupts.receive()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from novita_openai.backoff import unless_skipped
 from novita_openai.batch.report import Tally
 from novita_openai.batch.rows import answer_row, error_row, unsent_row
+from novita_openai.batch.spending import reported_tokens
 from novita_openai.batch.verdicts import Again, RowHistory, Stop, Wait, decide
 from novita_openai.errors import reason_of
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from novita_openai.batch.lanes import Sending
     from novita_openai.batch.requests import BatchRequest
-    from novita_openai.batch.rows import Answer
+    from novita_openai.batch.rows import WholeAnswer
     from novita_openai.batch.session import Session
     from novita_openai.batch.shutdown import Shutdown
     from novita_openai.batch.verdicts import Verdict
@@ -51,11 +52,13 @@ class Outcomes:
         self._sink, self._session, self._shutdown, self._clock = sink, session, shutdown, clock
         self._last_answer = clock()
 
-    def answered(self, sending: Sending, answer: Answer) -> None:
+    def answered(self, sending: Sending, answer: WholeAnswer) -> None:
         """Write an answer."""
         request = sending.request
         self._last_answer = self._clock()
-        sending.answered(self.tally.usage.add(request.model, answer.usage))
+        prompt_tokens, answer_tokens = reported_tokens(answer.usage)
+        self.tally.usage.add(request.model, prompt_tokens, answer_tokens)
+        sending.answered(prompt_tokens + answer_tokens)
         self._keep(answer_row(request, answer), succeeded=True)
 
     def failed(self, sending: Sending, error: openai.APIError) -> None:

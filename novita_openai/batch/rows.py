@@ -17,7 +17,7 @@ from novita_openai.batch.requests import CHAT, COMPLETIONS, BatchRequest
 from novita_openai.client.answers import is_whole_body, refuse
 from novita_openai.errors import reason_of
 
-__all__ = ["Answer", "answer_row", "error_row", "read_answer", "redacted", "unsent_row"]
+__all__ = ["WholeAnswer", "answer_row", "error_row", "read_answer", "redacted", "unsent_row"]
 
 HIDDEN: Final = "***"
 LONGEST_TEXT: Final = 10_000
@@ -27,7 +27,7 @@ _SHORTEST_SECRET: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WholeAnswer:
     """A whole answer: the SDK's HTTP response, its body on one line, and its usage as the service tells it."""
 
     response: Any
@@ -38,7 +38,7 @@ class Answer:
 _KINDS: Final[dict[str, Any]] = {CHAT: ChatCompletion, COMPLETIONS: Completion}
 
 
-def read_answer(request: BatchRequest, response: Any) -> Answer:
+def read_answer(request: BatchRequest, response: Any) -> WholeAnswer:
     """Return the answer that an HTTP response holds; raise the SDK error that a body without one stands for."""
     kind = _KINDS[request.path]
     try:
@@ -47,7 +47,7 @@ def read_answer(request: BatchRequest, response: Any) -> Answer:
         content, body = _rewritten(response, kind)
     if not is_whole_body(body, kind):
         refuse(response, kind)
-    return Answer(response, content, body.get("usage"))
+    return WholeAnswer(response, content, body.get("usage"))
 
 
 def _rewritten(response: Any, kind: Any) -> tuple[bytes, Any]:
@@ -60,7 +60,7 @@ def _rewritten(response: Any, kind: Any) -> tuple[bytes, Any]:
     return json.dumps(body).encode(), body
 
 
-def answer_row(request: BatchRequest, answer: Answer) -> bytes:
+def answer_row(request: BatchRequest, answer: WholeAnswer) -> bytes:
     """Return the row of an answer."""
     return _row(request, _response(answer.response, answer.content), b"null")
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Unpack
 
 from novita_openai.batch.estimates import BatchEstimate, aestimate
-from novita_openai.batch.files import ResultFiles, StandardOutput
+from novita_openai.batch.files import ResultFiles
 from novita_openai.batch.interrupts import Interrupts
-from novita_openai.batch.job import Job, RunOptions, reader_for
+from novita_openai.batch.job import Job
+from novita_openai.batch.options import RunOptions, reader_for
 from novita_openai.batch.report import BatchReport  # noqa: TC001 - public annotations can be resolved at run time
 from novita_openai.batch.requests import Source
 from novita_openai.batch.session import Session
@@ -45,15 +47,21 @@ async def arun(requests: str | Path, results: str | Path, **options: Unpack[RunO
 
 
 async def _run(source: Source, results: str | Path, options: RunOptions) -> BatchReport:
-    interrupts = Interrupts()
+    reader, interrupts, started = reader_for(source, options), Interrupts(), time.monotonic()
     async with AsyncExitStack() as stack:
         stack.enter_context(interrupts.watched())
-        job = Job(source, reader_for(source, options), options)
         session = await stack.enter_async_context(Session(options))
-        if str(results) == "-":
-            return await job.run(session, StandardOutput(), None, interrupts)
-        files = stack.enter_context(ResultFiles(Path(results), source))
-        return await job.run(session, files, files, interrupts)
+        files = None if str(results) == "-" else stack.enter_context(ResultFiles(Path(results), source))
+        job = Job(
+            source=source,
+            reader=reader,
+            options=options,
+            session=session,
+            files=files,
+            interrupts=interrupts,
+            started=started,
+        )
+        return await job.run()
 
 
 def estimate(requests: str | Path, **options: Unpack[RunOptions]) -> BatchEstimate:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from novita_openai.batch.requests import BatchRequest
 
-__all__ = ["ASSUMED_ANSWER", "CostLimit", "Prices", "Usage"]
+__all__ = ["ASSUMED_ANSWER", "CostLimit", "Prices", "Usage", "reported_tokens"]
 
 DOLLARS_PER_UNIT: Final = 0.0001
 """The models list gives prices in units of 0.0001 dollars a million tokens."""
@@ -30,12 +30,12 @@ class Prices:
         """Tell whether no price is known."""
         return not self._prices
 
-    def cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> float | None:
+    def cost(self, model: str, prompt_tokens: int, answer_tokens: int) -> float | None:
         """Return dollars, None where the model's price is not known."""
         if model not in self._prices:
             return None
         price_in, price_out = self._prices[model]
-        return (prompt_tokens * price_in + completion_tokens * price_out) * DOLLARS_PER_UNIT / MILLION
+        return (prompt_tokens * price_in + answer_tokens * price_out) * DOLLARS_PER_UNIT / MILLION
 
 
 def _prices_in(row: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -45,23 +45,33 @@ def _prices_in(row: Mapping[str, Any]) -> tuple[int, int] | None:
 
 @dataclass(slots=True)
 class Usage:
-    """The tokens of the answers so far; ``by_model``: those of prompts and those of answers, which cost differently."""
+    """Counts tokens, those of prompts and those of answers: of all models, and of each, as they differ in price."""
 
-    tokens: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
     by_model: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def add(self, model: str, usage: object) -> int:
-        """Count the ``usage`` of an answer, nothing where it holds none; return its tokens."""
-        prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    @property
+    def tokens(self) -> int:
+        """Return all tokens."""
+        return self.prompt_tokens + self.answer_tokens
+
+    def add(self, model: str, prompt_tokens: int, answer_tokens: int) -> None:
+        """Count the tokens of a row."""
         before = self.by_model.get(model, (0, 0))
-        self.by_model[model] = before[0] + prompt, before[1] + completion
-        self.tokens += prompt + completion
-        return prompt + completion
+        self.by_model[model] = before[0] + prompt_tokens, before[1] + answer_tokens
+        self.prompt_tokens += prompt_tokens
+        self.answer_tokens += answer_tokens
 
     def cost(self, prices: Prices) -> float | None:
         """Return dollars, None where one of the models has no known price."""
         costs = [prices.cost(model, *tokens) for model, tokens in self.by_model.items()]
         return None if None in costs else sum((cost for cost in costs if cost is not None), 0.0)
+
+
+def reported_tokens(usage: object) -> tuple[int, int]:
+    """Return the tokens of the prompt and of the answer by the ``usage`` of an answer, 0 where it does not tell."""
+    return _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
 
 
 def _count(usage: object, name: str) -> int:

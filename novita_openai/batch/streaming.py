@@ -9,9 +9,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, M
 from typing import Any, Final, Unpack
 
 from novita_openai.batch.engine import Engine
-from novita_openai.batch.report import BatchStopped
+from novita_openai.batch.options import SessionOptions  # noqa: TC001 - public annotations can be resolved at run time
+from novita_openai.batch.report import BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError, BatchRequest, Reader
-from novita_openai.batch.session import Session, SessionOptions
+from novita_openai.batch.session import Session
 
 __all__ = ["stream"]
 
@@ -86,10 +87,14 @@ class stream:  # noqa: N801 - used like a function
             finally:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
-            if self._error is not None:
-                raise self._error
-            if engine.shutdown.stopped is not None:
-                raise BatchStopped(engine.shutdown.stopped, engine.tally.report(session.prices))
+            self._raise_for(engine.shutdown.stopped, engine.tally.report(session.prices))
+
+    def _raise_for(self, stopped: str | None, report: BatchReport) -> None:
+        """Raise the error for a stream that has ended too early."""
+        if self._error is not None:
+            raise self._error
+        if stopped is not None:
+            raise BatchStopped(stopped, report)
 
     def _rows(self) -> Iterator[BatchRequest]:
         seen: set[str] = set()

@@ -1,0 +1,179 @@
+"""What a batch has to do: every row of the input checked, and compared with the results that are there already.
+
+In memory each row takes about 100 bytes: a number for its custom_id and one for its state, of 60 bits each where they
+are digests. The chance that two custom_ids of a million share a number, so that one is refused as given twice, is one
+in 2 million.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from novita_openai.batch.files import KnownRow, ResultFiles, known_rows
+from novita_openai.batch.requests import BatchInputError, BatchRequest, Reader, Source
+from novita_openai.batch.spending import Usage
+
+__all__ = ["PendingRows", "Worklist", "drop_stale_failures", "read_worklist"]
+
+BITS: Final = (1 << 60) - 1
+HEX_DIGITS: Final = 15
+LINES_A_TURN: Final = 500
+"""Lines read before the event loop may turn."""
+
+# The states of a row of the input. A result whose row is not read yet has its digest for a state: as it is where the
+# row was answered, negative where it failed, and beyond these three numbers either way.
+PENDING: Final = 0
+ANSWERED: Final = 1
+FAILED: Final = 2
+_STATES: Final = (PENDING, ANSWERED, FAILED)
+
+
+@dataclass(slots=True)
+class Worklist:
+    """The input's rows: the state of each, and how many there are, are answered, and have failed.
+
+    Of the pending rows: about the tokens that they will come to (``usage``), of which the answers' are the most that
+    they can have; ``unbounded`` rows set no ``max_tokens``, so that their answers are not in it. ``errors``: a line for
+    each reason for which the batch cannot be run.
+    """
+
+    states: dict[int, int] = field(default_factory=dict)
+    total: int = 0
+    answered: int = 0
+    failed: int = 0
+    usage: Usage = field(default_factory=Usage)
+    unbounded: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Return the models of the pending rows."""
+        return tuple(self.usage.by_model)
+
+    def is_pending(self, request: BatchRequest) -> bool:
+        """Tell whether a row is to be sent; raise ``ValueError`` where it was not in the input before."""
+        state = self.states.get(_number(request.custom_id))
+        if state is None:
+            raise ValueError(f"custom_id {request.custom_id!r} was not here before")
+        return state == PENDING
+
+    def add_known(self, row: KnownRow, *, failed: bool) -> None:
+        """Take a row of the results; where a row has both, its answer counts and its failure does not."""
+        number = _number(row.custom_id)
+        if not failed and number in self.states:
+            self.errors.append(f"the results hold custom_id {row.custom_id!r} twice")
+        digest = int(row.digest[:HEX_DIGITS], 16) + len(_STATES)
+        self.states.setdefault(number, -digest if failed else digest)
+
+    def add(self, request: BatchRequest, *, retry_failed: bool) -> None:
+        """Take a row of the input; raise ``ValueError`` where its custom_id is taken, or by another request."""
+        number = _number(request.custom_id)
+        known = self.states.get(number)
+        if known in _STATES:
+            raise ValueError(f"custom_id {request.custom_id!r} was given before")
+        self.total += 1
+        if known is None or (known < 0 and retry_failed):
+            self._add_pending(number, request)
+            return
+        if abs(known) != int(request.digest[:HEX_DIGITS], 16) + len(_STATES):
+            raise ValueError(
+                f"custom_id {request.custom_id!r} has a result, but for another request: give changed requests new "
+                f"custom_ids or new results{', or retry the failed ones' if known < 0 else ''}"
+            )
+        self.states[number] = FAILED if known < 0 else ANSWERED
+        self.failed += known < 0
+        self.answered += known > 0
+
+    def _add_pending(self, number: int, request: BatchRequest) -> None:
+        self.states[number] = PENDING
+        most = request.max_tokens
+        self.usage.add(request.model, request.prompt_tokens, most or 0)
+        self.unbounded += most is None
+
+
+def _number(custom_id: str) -> int:
+    return hash(custom_id) & BITS
+
+
+async def read_worklist(
+    source: Source,
+    reader: Reader,
+    files: ResultFiles | None = None,
+    *,
+    retry_failed: bool = False,
+    is_stopped: Callable[[], bool] = bool,
+) -> Worklist:
+    """Read the results, then the input; raise :class:`BatchInputError` with everything that is wrong with them.
+
+    The event loop turns meanwhile. Once ``is_stopped``, what was read so far is returned.
+    """
+    worklist = Worklist()
+    if files is not None:
+        await _add_results(worklist, files)
+    count = 0
+    for count, (number, line) in enumerate(source.lines(), start=1):
+        try:
+            worklist.add(reader.line(number, line), retry_failed=retry_failed)
+        except ValueError as error:
+            worklist.errors.append(f"{source}, line {number}: {error}")
+        if count % LINES_A_TURN == 0:
+            await asyncio.sleep(0)
+            if is_stopped():
+                return worklist
+    if not count:
+        worklist.errors.append(f"{source} holds no requests")
+    if worklist.errors:
+        raise BatchInputError(worklist.errors)
+    return worklist
+
+
+async def _add_results(worklist: Worklist, files: ResultFiles) -> None:
+    for journal, failed in ((files.answers, False), (files.errors, True)):
+        for count, known in enumerate(known_rows(journal)):
+            worklist.add_known(known, failed=failed)
+            if count % LINES_A_TURN == 0:
+                await asyncio.sleep(0)
+
+
+def drop_stale_failures(files: ResultFiles, worklist: Worklist, *, retry_failed: bool) -> None:
+    """Remove the failed rows that are answered, written twice, or to be sent again."""
+    last: dict[int, int] = {}
+    count = 0
+    for count, row in enumerate(known_rows(files.errors), start=1):
+        number = _number(row.custom_id)
+        state = worklist.states.get(number)
+        if state != ANSWERED and not (retry_failed and state == PENDING):
+            last[number] = count
+    if len(last) < count:
+        counted = enumerate(known_rows(files.errors), start=1)
+        files.errors.replace(row.line for place, row in counted if last.get(_number(row.custom_id)) == place)
+
+
+class PendingRows:
+    """The pending rows of the input, read a second time.
+
+    ``error``: why they ended too early, as the input has changed since it was checked; None as long as it has not.
+    """
+
+    def __init__(self, source: Source, reader: Reader, worklist: Worklist) -> None:
+        self._source, self._reader, self._worklist = source, reader, worklist
+        self.error: BatchInputError | None = None
+
+    def __iter__(self) -> Iterator[BatchRequest]:
+        for number, line in self._source.lines():
+            try:
+                request = self._reader.line(number, line)
+                is_pending = self._worklist.is_pending(request)
+            except ValueError as error:
+                self.error = BatchInputError([f"{self._source}, line {number}: changed while it was run: {error}"])
+                return
+            if is_pending:
+                yield request
+
+    def custom_ids(self) -> Iterator[str]:
+        """Yield the custom_ids of all rows of the input."""
+        for number, line in self._source.lines():
+            yield self._reader.line(number, line).custom_id
