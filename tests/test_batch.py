@@ -139,15 +139,15 @@ def test_lines_of_a_text_are_rendered_in_a_format(job: Job, emulator: Emulator) 
     ("line", "problem"),
     [
         ("{", "bad JSON"),
-        ('{"a": NaN}', "NaN is no JSON"),
-        ("[]", "a row is a JSON object, not list"),
-        ("{}", "a row has url and body, or is a body"),
+        ('{"a": NaN}', "NaN is not JSON"),
+        ("[]", "a row must be a JSON object, not list"),
+        ("{}", "a row must have url and body, or be a body"),
         (row("a", url="/v1/embeddings"), "url must be one of /v1/chat/completions, /v1/completions"),
         (row("a") | {"method": "GET"}, "method must be POST"),
         (row("a") | {"body": []}, "body must be a JSON object"),
         (row("a", model=None), "no model in the body of 'a'"),
         (row("a", stream=True), "stream: true in the body of 'a'"),
-        (row("a") | {"custom_id": 7}, "custom_id must be a text, not 7"),
+        (row("a") | {"custom_id": 7}, "custom_id must be a text that is not empty, not 7"),
         ('{"model": "m", "prompt": "\\ud800"}', "half a character"),
         ('{"model": "m", "prompt": 1e999}', "too large"),
         (row("one"), "custom_id 'one' was given before"),
@@ -217,13 +217,13 @@ def test_a_torn_last_row_is_sent_again(job: Job) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "problem"), [("{", "bad JSON"), (json.dumps(row("new")), "custom_id 'new' was not here before")]
+    ("line", "problem"), [("{", "bad JSON"), (json.dumps(row("new")), "custom_id 'new' was not in it before")]
 )
 def test_input_that_changes_while_it_is_run_ends_the_job(job: Job, line: str, problem: str) -> None:
     def change(_: BatchProgress) -> None:
         job.requests.write_text(f"{json.dumps(row('r0'))}\n{line}\n")
 
-    with pytest.raises(BatchInputError, match=f"line 2: changed while it was run: {problem}"):
+    with pytest.raises(BatchInputError, match=f"line 2: the input changed during the run: {problem}"):
         job.run(rows(3), on_progress=change)
     job.assert_complete(["r0"])
     assert job.run(rows(3)).resumed == 1
@@ -233,7 +233,7 @@ def test_input_that_changes_while_it_is_run_ends_the_job(job: Job, line: str, pr
 def test_a_changed_request_is_not_taken_for_done(job: Job, emulator: Emulator) -> None:
     job.run(rows(2))
     count = len(posts(emulator))
-    with pytest.raises(BatchInputError, match="line 2: custom_id 'r1' has a result, but for another request"):
+    with pytest.raises(BatchInputError, match="line 2: custom_id 'r1' has a result already, of another request"):
         job.run([row("r0"), row("r1", temperature=1)])
     assert len(posts(emulator)) == count
     assert len(job.answers()) == 2
@@ -244,7 +244,7 @@ def test_failed_rows_are_sent_again_only_when_asked(scripted: Job, server: Serve
     scripted.run([row("a")])
     report = scripted.run()
     assert (report.sent, report.failed, report.resumed) == (0, 1, 1)
-    with pytest.raises(BatchInputError, match="or retry the failed ones"):
+    with pytest.raises(BatchInputError, match="or retry the failed rows"):
         scripted.run([row("a", temperature=0)])
     report = scripted.run(retry_failed=True)
     assert (report.sent, report.failed, report.succeeded) == (1, 0, 1)
@@ -263,7 +263,7 @@ def test_a_failure_that_is_answered_leaves_the_errors(job: Job) -> None:
 def test_results_that_are_none_are_left_alone(job: Job) -> None:
     for content in ("hello\n", '{"custom_id": "a", "id": "other"}\n', "[]\n", '{"id": "batch_req_1"}\n'):
         job.results.write_text(content)
-        with pytest.raises(BatchInputError, match="line 1: no row of a batch's results"):
+        with pytest.raises(BatchInputError, match="line 1: this is not a row of a batch's results"):
             job.run(rows(1))
         assert job.results.read_text() == content
 

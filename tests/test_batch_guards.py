@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -112,7 +113,7 @@ def test_an_input_that_shrinks_while_it_is_run_is_told(job: Job, emulator: Emula
             os.truncate(job.requests, 512)  # at the end of a row, as are the blocks in which a file is read
 
     emulator.latency = 0.02
-    with pytest.raises(BatchInputError, match=r"changed while it was run: .* of its rows are gone"):
+    with pytest.raises(BatchInputError, match=r"changed during the run: .* of its rows are gone"):
         job.run([f"{json.dumps(each):<511}" for each in rows(3_000)], concurrency=4, on_progress=cut)
 
 
@@ -192,3 +193,24 @@ def test_what_was_printed_is_not_advised_to_be_gone_on_with(scripted: Job, serve
     scripted.write(rows(3))
     with pytest.raises(BatchStopped, match=r"3 of 3 rows are unfinished$"):
         batch.run(scripted.requests, "-", client=scripted.client())
+
+
+WITHOUT_FCNTL = """
+import sys
+sys.modules["fcntl"] = None
+import novita_openai
+from novita_openai import OpenAI
+print(OpenAI(api_key="k").base_url)
+try:
+    novita_openai.batch
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_without_posix_the_import_of_batches_says_so_and_the_client_works() -> None:
+    found = subprocess.run([sys.executable, "-c", WITHOUT_FCNTL], capture_output=True, text=True, check=True)
+    url, told = found.stdout.splitlines()
+    assert url.startswith("https://api.novita.ai/")
+    assert "needs a POSIX system, such as Linux or macOS" in told
+    assert "everything else in novita_openai works" in told

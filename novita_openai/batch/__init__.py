@@ -1,9 +1,19 @@
 """Batch jobs that can be killed and started again: ``run`` and ``arun`` over files, ``stream`` over rows of a program.
 
-In the order of a row: :mod:`.requests` reads it, :mod:`.worklist` leaves out what is done, :mod:`.engine` starts it as
-the pace of its model allows, :mod:`.transport` sends it, :mod:`.verdicts` says what a failure means, :mod:`.rows`
-writes it down, :mod:`.files` keeps it. The form of the files is that of OpenAI's Batch.
+The way of a row: :mod:`.requests` reads and checks it, and :mod:`.worklist` leaves it out where it has a result. It
+waits in one of the :mod:`.lanes` until :mod:`.engine` starts it, as :mod:`novita_openai.pacing` allows, and
+:mod:`.transport` sends it. If that fails, :mod:`.verdicts` decides what this means, and :mod:`.outcomes` carries it
+out. In the end :mod:`.rows` makes the row of its result, and :mod:`.files` keeps it. The files are as those of OpenAI's
+Batch.
 """
+
+from importlib.util import find_spec
+
+if find_spec("fcntl") is None:
+    raise ImportError(
+        "novita_openai.batch needs a POSIX system, such as Linux or macOS, as it locks its files with fcntl; "
+        "everything else in novita_openai works without it"
+    )
 
 from novita_openai.batch.estimates import BatchEstimate
 from novita_openai.batch.options import RunOptions

@@ -1,4 +1,4 @@
-"""What a job would come to, before it is run."""
+"""The tokens and the cost of a job, estimated before it is run."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ __all__ = ["BatchEstimate", "aestimate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchEstimate:
-    """What a job would come to: rows, about the tokens sent, the most tokens of the answers, and dollars at most.
+    """What a job of ``total`` rows would come to.
 
-    ``unbounded`` rows set no ``max_tokens``: their answers are in neither figure. ``cost`` is None without prices.
+    ``prompt_tokens``: about how many are sent. ``answer_tokens``: the most that the answers can have, but for those of
+    ``unbounded`` rows, which set no ``max_tokens``. ``cost``: of both, in dollars, None where a price is not known.
     """
 
     total: int

@@ -1,4 +1,4 @@
-"""Where a batch's rows go: answers to one file and rows that failed for good to another, or all to standard output."""
+"""Where a batch's results go: answers into one file and failed rows into another, or both to standard output."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from typing import Any, Final, NamedTuple, Self
 
 from novita_openai.batch.jsonl import Journal, write_whole
 from novita_openai.batch.requests import BatchInputError, Source
+from novita_openai.batch.rows import ID_PREFIX, ROW_START
 
 __all__ = ["KnownRow", "ResultFiles", "StandardOutput", "errors_path"]
 
-PREFIX: Final = "batch_req_"
-HEAD: Final = f'{{"id": "{PREFIX}'.encode()
-"""How every row of the results is written."""
+_START: Final = ROW_START.encode()
 
 
 class KnownRow(NamedTuple):
-    """A row of the results: whose it is, of which request, and its bytes."""
+    """A row of the results: its custom_id, the digest of its request, and its bytes."""
 
     custom_id: str
     digest: str
@@ -32,10 +31,11 @@ def errors_path(results: Path) -> Path:
 
 
 class ResultFiles:
-    """The two files of a job, locked while they are open.
+    """The two files of a job's results, locked while they are open.
 
-    Raises :class:`BatchInputError` where one of them is the input or holds something else, ``OSError`` where they
-    cannot be written, of which :class:`novita_openai.batch.jsonl.LockedError` says that another process does.
+    Raises :class:`BatchInputError` where one of them is the input or holds something else,
+    :class:`novita_openai.batch.jsonl.LockedError` where another process writes them, and any other ``OSError`` where
+    they cannot be written.
     """
 
     def __init__(self, path: Path, source: Source) -> None:
@@ -65,7 +65,7 @@ class ResultFiles:
         (self.answers if succeeded else self.errors).append(row)
 
     def is_full(self) -> bool:
-        """Say no: a full disk is an error."""
+        """Tell that there is always room: a full disk is an error of :meth:`write`."""
         return False
 
     def sync(self) -> None:
@@ -74,14 +74,14 @@ class ResultFiles:
         self.errors.sync()
 
     def close(self) -> None:
-        """Close both files and let go of their locks."""
+        """Close both files and release their locks."""
         try:
             self.answers.close()
         finally:
             self.errors.close()
 
     def discard_new(self) -> None:
-        """Remove the files that were made for nothing."""
+        """Remove the files that were created here and are still empty."""
         for path in self._new:
             if path.stat().st_size == 0:
                 path.unlink()
@@ -95,7 +95,7 @@ class ResultFiles:
 
 
 def known_rows(journal: Journal) -> Iterator[KnownRow]:
-    """Yield the rows of a file of results; raise :class:`BatchInputError` where it is another file."""
+    """Yield the rows of a file of results; raise :class:`BatchInputError` where it holds anything else."""
     for number, line in journal.rows():
         yield _known_row(journal.path, number, line)
 
@@ -104,25 +104,25 @@ def _known_row(path: Path, number: int, line: bytes) -> KnownRow:
     try:
         row: Any = json.loads(line)
         custom_id, name = row["custom_id"], row["id"]
-        if not (isinstance(custom_id, str) and name.startswith(PREFIX)):
+        if not (isinstance(custom_id, str) and name.startswith(ID_PREFIX)):
             raise ValueError(name)  # noqa: TRY301 - caught with the others
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        message = f"{path}, line {number}: no row of a batch's results; give another file for them"
+        message = f"{path}, line {number}: this is not a row of a batch's results; give another file for them"
         raise BatchInputError([message]) from None
-    return KnownRow(custom_id, name.removeprefix(PREFIX), line)
+    return KnownRow(custom_id, name.removeprefix(ID_PREFIX), line)
 
 
 def _refuse_another(path: Path) -> None:
-    """Refuse a file that starts with anything but a row, whole or torn, before its end is mended."""
+    """Refuse a file that does not begin with a row of results, whole or cut off, before anything in it is changed."""
     if path.is_file():
         with path.open("rb") as file:
             line = file.readline()
-        if line[: len(HEAD)] != HEAD[: len(line)]:
+        if line[: len(_START)] != _START[: len(line)]:
             _known_row(path, 1, line)
 
 
 def _places(path: Path) -> dict[str, int]:
-    """Return where each row starts."""
+    """Return the position of each row in its file."""
     places, start = {}, 0
     with path.open("rb") as file:
         for line in file:
@@ -143,9 +143,9 @@ def _ordered(path: Path, places: dict[str, int], custom_ids: Iterator[str]) -> I
 
 
 class StandardOutput:
-    """Standard output: answers and failed rows in one stream, which cannot be gone on with."""
+    """Standard output: answers and failed rows one after the other. A later run cannot go on from them."""
 
-    def write(self, row: bytes, *, succeeded: bool) -> None:  # noqa: ARG002 - the row tells
+    def write(self, row: bytes, *, succeeded: bool) -> None:  # noqa: ARG002 - rows of both kinds are printed
         """Print a row."""
         try:
             write_whole(sys.stdout.fileno(), row + b"\n")
@@ -154,5 +154,5 @@ class StandardOutput:
             raise
 
     def is_full(self) -> bool:
-        """Say no: printing waits."""
+        """Tell that there is always room: :meth:`write` waits until a reader has made some."""
         return False

@@ -106,7 +106,7 @@ class Execution:
             raise _stopped(self._engine.shutdown.stopped, report, can_go_on=self._job.files is not None)
         if report.unfinished and not report.interrupted:
             source = self._job.source
-            raise BatchInputError([f"{source} changed while it was run: {report.unfinished} of its rows are gone"])
+            raise BatchInputError([f"{source} changed during the run: {report.unfinished} of its rows are gone"])
 
     def _tick(self) -> None:
         if self._job.files is not None:

@@ -1,6 +1,7 @@
-r"""Files of one JSON row a line, that survive being killed: whole rows only, one writer, a torn end mended.
+r"""Files with one JSON object in each line, which stay whole when their writer is killed.
 
-Lines end in ``\n`` alone: answers may hold other line separators, such as U+2028, as they are.
+One process writes at a time. A row is written in one piece, and a last row that was cut off is removed when the file
+is opened again. Only ``\n`` ends a line: answers may hold other line separators, such as U+2028, as they are.
 """
 
 from __future__ import annotations
@@ -12,15 +13,30 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final, NoReturn, Self
 
-__all__ = ["Journal", "LockedError", "numbered_lines", "replace_rows", "write_whole"]
+__all__ = ["Journal", "LockedError", "decode", "numbered_lines", "write_whole"]
 
 BLOCK: Final = 65_536
 
 
 class LockedError(OSError):
     """Another process is writing the file."""
+
+
+def decode(text: str) -> Any:
+    """Return what a JSON text holds; raise ``ValueError`` where it is not JSON, as with NaN, which Python reads."""
+    try:
+        return _decode(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -31,10 +47,10 @@ def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 class Journal:
-    """A file that rows are appended to: locked against a second writer while it is open, its torn end mended.
+    """A file that rows are appended to, locked against a second writer while it is open.
 
-    A last line without its line break is kept where it is a whole row, and cut off where it is none. Raises
-    :class:`LockedError` where another process holds the file, ``OSError`` where it cannot be written.
+    A last line without a line break gets one where it is a whole row; where it is not, it is removed. Raises
+    :class:`LockedError` where another process writes the file, ``OSError`` where it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,20 +87,20 @@ class Journal:
                 os.fdatasync(self._file)
 
     def rows(self) -> Iterator[tuple[int, bytes]]:
-        """Yield what the file holds: line numbers from 1, and lines. Of a device, nothing."""
+        """Yield the number (from 1) and the text of each line; nothing where the file is a device."""
         if self._is_regular:
             with self.path.open("rb") as file:
                 yield from numbered_lines(file)
 
     def replace(self, rows: Iterable[bytes]) -> None:
         """Put other rows in the place of all, at once: a reader sees the old file or the new one, never less."""
-        replace_rows(self.path, rows)
+        _replace_rows(self.path, rows)
         previous, self._file = self._file, _open_locked(self.path)
         os.close(previous)
         self.length = os.fstat(self._file).st_size
 
     def close(self) -> None:
-        """Bring all to the disk and let go of the lock."""
+        """Wait until all rows are on the disk, and release the lock."""
         try:
             self.sync()
         finally:
@@ -92,15 +108,15 @@ class Journal:
 
 
 def write_whole(file: int, line: bytes) -> None:
-    """Write all of a line, in one piece where the file takes it so."""
+    """Write a line, in one piece where the system allows that."""
     written = os.write(file, line)
-    while written < len(line):  # where it is full the rest meets the error that says so
+    while written < len(line):  # on a full disk, writing the rest raises the error that says so
         written += os.write(file, line[written:])
 
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Name the file in errors that do not."""
+    """Add the file's name to an error that lacks it."""
     try:
         yield
     except OSError as error:
@@ -108,7 +124,7 @@ def _named(path: Path) -> Iterator[None]:
         raise
 
 
-def replace_rows(path: Path, rows: Iterable[bytes]) -> None:
+def _replace_rows(path: Path, rows: Iterable[bytes]) -> None:
     """Write rows to a new file beside ``path`` and rename it to that; on an error the old file stays as it was."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
@@ -124,7 +140,7 @@ def replace_rows(path: Path, rows: Iterable[bytes]) -> None:
 
 
 def _open_locked(path: Path) -> int:
-    """Open a file for appending and lock it; once more where it was replaced between the two."""
+    """Open a file for appending and lock it; do so again where it was replaced between the two steps."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -141,7 +157,7 @@ def _open_locked(path: Path) -> int:
 
 
 def _mend(file: int) -> int:
-    """Cut off a torn last line, or end a whole one; return the length of what stays."""
+    """Remove a last line that was cut off, or add the line break that it lacks; return the file's length."""
     length = os.fstat(file).st_size
     start = _end_of_last_line(file, length)
     if start == length:
@@ -154,7 +170,7 @@ def _mend(file: int) -> int:
 
 
 def _end_of_last_line(file: int, length: int) -> int:
-    """Return the position behind the last line break, looking backwards."""
+    """Return the position behind the last line break, 0 where there is none; read from the end."""
     while length > 0:
         start = max(0, length - BLOCK)
         found = os.pread(file, length - start, start).rfind(b"\n")

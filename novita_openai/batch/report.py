@@ -17,10 +17,10 @@ __all__ = ["BatchProgress", "BatchReport", "BatchStopped", "Tally"]
 class BatchReport:
     """What a job has come to.
 
-    Of the whole job, earlier runs included: ``total`` rows, of which ``succeeded`` have an answer and ``failed`` failed
-    for good; ``resumed`` of these were there when this run began. Of this run: ``sent`` requests, of which ``retries``
-    were not the first of their row; ``tokens`` and ``cost`` (dollars by the models list, None where it does not tell)
-    of its answers; ``elapsed`` seconds. ``interrupted``: a signal ended it before its time.
+    Of the whole job, earlier runs included: ``total`` rows, of which ``succeeded`` have an answer and ``failed`` have
+    failed for good; ``resumed`` of these were done when this run began. Of this run: ``sent`` requests, of which
+    ``retries`` were not the first of their row; ``tokens`` and ``cost`` of its answers, in dollars by the prices of the
+    models list, None where a price is not known; ``elapsed`` seconds. ``interrupted``: a signal ended it early.
     """
 
     total: int
@@ -42,14 +42,14 @@ class BatchReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchProgress(BatchReport):
-    """A report on the way: also the requests ``in_flight``, and how often each ``errors`` reason came."""
+    """A report while the run goes on, with the requests ``in_flight`` and the count of each reason in ``errors``."""
 
     in_flight: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
 
 
 class BatchStopped(openai.OpenAIError):
-    """A batch ended early, as going on could not help; what was unfinished stays unfinished. ``report`` tells."""
+    """A batch ended early, as sending more could not help. ``report`` says what is done and what is unfinished."""
 
     def __init__(self, reason: str, report: BatchReport) -> None:
         super().__init__(reason)
@@ -71,7 +71,7 @@ class Tally:
     usage: Usage = field(default_factory=Usage)
 
     def report(self, prices: Prices) -> BatchReport:
-        """Return what the run alone has come to: of the rows that have ended."""
+        """Return a report on this run alone, as if its rows were those that have ended."""
         return BatchReport(
             total=self.succeeded + self.failed,
             succeeded=self.succeeded,

@@ -1,6 +1,6 @@
-"""The rows of a batch's input: OpenAI's Batch format, bare bodies, or lines of text as prompts.
+"""The rows of a batch's input: in OpenAI's Batch format, as bodies of requests alone, or as prompts, one a line.
 
-A row is read and checked twice, before the first request is sent and when its turn comes, so that a file may be
+Each row is read and checked twice, before the first request is sent and when its turn comes, so that a file may be
 larger than the memory.
 """
 
@@ -18,36 +18,37 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NoReturn, Self, cast
+from typing import Any, BinaryIO, Final, Self, cast
 
-from novita_openai.batch.jsonl import numbered_lines
+from novita_openai.batch.jsonl import decode, numbered_lines
 
 __all__ = ["BatchInputError", "BatchRequest", "Reader", "Source"]
 
-URLS: Final = {"/v1/chat/completions": "/chat/completions", "/v1/completions": "/completions"}
-"""The addresses of OpenAI's Batch format, and what is sent to: the base URL holds the version."""
-
 CHAT: Final = "/chat/completions"
 COMPLETIONS: Final = "/completions"
+URLS: Final = {f"/v1{path}": path for path in (CHAT, COMPLETIONS)}
+"""The addresses that rows of OpenAI's Batch format name, and the path of each below the base URL."""
 
-_SHOWN_ERRORS: Final = 100
+SHOWN_ERRORS: Final = 100
 
 
 class BatchInputError(ValueError):
-    """The input cannot be run, or not with this output; ``errors`` holds a line for each reason."""
+    """The input cannot be run, or not with these results; ``errors`` holds a line for each reason."""
 
     def __init__(self, errors: list[str]) -> None:
-        more = len(errors) - _SHOWN_ERRORS
-        shown = [*errors[:_SHOWN_ERRORS], *([f"and {more} more"] if more > 0 else [])]
+        more = len(errors) - SHOWN_ERRORS
+        shown = [*errors[:SHOWN_ERRORS], *([f"and {more} more"] if more > 0 else [])]
         super().__init__("\n".join(shown))
         self.errors = errors
 
 
 @dataclass(slots=True, eq=False)
 class BatchRequest:
-    """One row of the input, and how far it got.
+    """One row of the input, and what has happened to it.
 
-    ``attempts`` used up, ``refusals`` for coming too fast, and when it was first ``started`` (seconds).
+    ``path``: below the base URL. ``content``: the body as it is sent. ``digest``: of path and content.
+    ``attempts``: how many it has used up. ``refusals``: how often it came too fast. ``started``: when it was first
+    sent, in the event loop's time; None before.
     """
 
     custom_id: str
@@ -61,18 +62,13 @@ class BatchRequest:
     started: float | None = None
 
     @property
-    def id(self) -> str:
-        """Return the row's id in the results."""
-        return f"batch_req_{self.digest}"
-
-    @property
     def prompt_tokens(self) -> int:
-        """Return about how many tokens are sent: one for four bytes."""
+        """Return about how many tokens the request has: one for four bytes."""
         return len(self.content) // 4
 
     @property
     def max_tokens(self) -> int | None:
-        """Return the longest answer that the request allows, None where it names none."""
+        """Return the most tokens that the answer may have, None where the request sets no limit."""
         limit = self.body.get("max_tokens", self.body.get("max_completion_tokens"))
         return limit if isinstance(limit, int) else None
 
@@ -80,15 +76,15 @@ class BatchRequest:
 class Reader:
     """Turns lines into requests.
 
-    ``model``: for bodies that name none, and for prompts. ``prompts``: what makes a line of text a body's prompt;
-    None: the lines are JSON.
+    ``model``: for bodies that name none. ``prompts``: returns the body for a line that is a prompt; None: the lines are
+    JSON.
     """
 
     def __init__(self, model: str | None = None, prompts: Callable[[str], dict[str, Any]] | None = None) -> None:
         self.model, self.prompts = model, prompts
 
     def line(self, number: int, line: bytes) -> BatchRequest:
-        """Return the request of a line; raise ``ValueError`` where it holds none."""
+        """Return the request of a line; raise ``ValueError``, with the reason, where it is not one."""
         try:
             text = line.decode()
         except UnicodeDecodeError as error:
@@ -98,27 +94,27 @@ class Reader:
         if self.prompts is not None:
             return self.row(number, self.prompts(text))
         try:
-            row = _decode(text)
-        except (ValueError, RecursionError) as error:
+            row = decode(text)
+        except ValueError as error:
             raise ValueError(f"bad JSON: {error}") from None
         return self.row(number, row)
 
     def row(self, number: int, row: object) -> BatchRequest:
-        """Return the request that a decoded row asks for; raise ``ValueError`` where it asks for none."""
+        """Return the request of a decoded row; raise ``ValueError``, with the reason, where it is not one."""
         if not isinstance(row, dict):
-            raise ValueError(f"a row is a JSON object, not {type(row).__name__}")  # noqa: TRY004 - bad input is one error
+            raise ValueError(f"a row must be a JSON object, not {type(row).__name__}")  # noqa: TRY004 - bad input is one error
         fields = cast("dict[str, Any]", row)
         path, body = _wrapped(fields) if _ENVELOPE & fields.keys() else _bare(fields)
         custom_id = fields.get("custom_id", f"line-{number}")
         if not isinstance(custom_id, str) or not custom_id:
-            raise ValueError(f"custom_id must be a text, not {custom_id!r}")
+            raise ValueError(f"custom_id must be a text that is not empty, not {custom_id!r}")
         if self.model is not None and body.get("model") is None:
             body = {**body, "model": self.model}
         model = body.get("model")
         if not isinstance(model, str) or not model:
-            raise ValueError(f"no model in the body of {custom_id!r}: name one, or give a model for all")
+            raise ValueError(f"no model in the body of {custom_id!r}: name one there, or give one for all such rows")
         if body.get("stream"):
-            raise ValueError(f"stream: true in the body of {custom_id!r}: a batch takes whole answers")
+            raise ValueError(f"stream: true in the body of {custom_id!r}: remove it, as a batch writes whole answers")
         content = _encode(body)
         digest = blake2b(f"{path}\n".encode() + content, digest_size=16).hexdigest()
         return BatchRequest(custom_id, path, model, body, content, digest)
@@ -140,18 +136,13 @@ def _wrapped(row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _bare(row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the path and the body of a row that is a body itself."""
+    """Return the path and the body of a row that is a request's body itself."""
     paths = [path for name, path in (("messages", CHAT), ("prompt", COMPLETIONS)) if name in row]
     if len(paths) != 1:
-        raise ValueError("a row has url and body, or is a body with either messages or prompt")
+        raise ValueError("a row must have url and body, or be a body with either messages or prompt")
     return paths[0], {name: value for name, value in row.items() if name != "custom_id"}
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
-
-
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 _dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -165,10 +156,10 @@ def _encode(body: dict[str, Any]) -> bytes:
 
 
 class Source:
-    """Where the rows are read from, as often as need be: a file, gzip by its suffix ``.gz``, or standard input (``-``).
+    """A file of rows that can be read more than once; ``-`` is standard input, and ``.gz`` files are gzip.
 
-    What can be read only once, standard input or a pipe, is copied into a temporary file first. Raises ``OSError``
-    where it cannot be read.
+    What the system lets us read only once, standard input or a pipe, is copied into a temporary file. Raises
+    ``OSError`` where it cannot be read.
     """
 
     def __init__(self, path: str | Path, stdin: BinaryIO | None = None) -> None:
@@ -192,7 +183,7 @@ class Source:
 
     @property
     def is_text(self) -> bool:
-        """Tell whether the name is that of a text, each line of which is a prompt."""
+        """Tell whether the file is named ``.txt`` or ``.txt.gz``, so that each line is a prompt."""
         return ".txt" in (self.path.suffix, Path(self.path.stem).suffix if self.path.suffix == ".gz" else "")
 
     def __enter__(self) -> Self:
@@ -202,7 +193,7 @@ class Source:
         self.close()
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yield numbered lines; raise :class:`BatchInputError` where a compressed file is none, or is cut."""
+        """Yield numbered lines; raise :class:`BatchInputError` where a ``.gz`` file is not gzip, or is damaged."""
         with self._opened() as file:
             try:
                 yield from numbered_lines(file)
@@ -222,13 +213,16 @@ class Source:
                 yield file
 
     def close(self) -> None:
-        """Drop the temporary file, if there is one."""
+        """Delete the temporary file, if there is one."""
         if self._spool is not None:
             self._spool.close()
 
 
 def prompt_body(format_name: str | None, options: Mapping[str, Any]) -> Callable[[str], dict[str, Any]]:
-    """Return what makes a line of text a body for completions: a user message in a prompt format, or a raw prompt."""
+    """Return a function from a prompt to the body of its request, which has ``options`` besides.
+
+    With the name of a prompt format, a line is a user's message that is rendered in it; without, it is sent as it is.
+    """
     if format_name is None:
         return lambda line: {**options, "prompt": line}
     from novita_openai.prompts.catalog import get_format
@@ -236,7 +230,7 @@ def prompt_body(format_name: str | None, options: Mapping[str, Any]) -> Callable
 
     get_format(format_name)  # an unknown name is refused here, not for each line
     if "model" not in options:
-        raise BatchInputError(["no model for the prompts: give one for all"])
+        raise BatchInputError(["no model for the prompts: give one as the option model"])
 
     def body(line: str) -> dict[str, Any]:
         messages = [{"role": "user", "content": line}]

@@ -1,34 +1,40 @@
-"""The rows of a batch's results: the answer as the bytes that arrived, or what went wrong; never the key.
+"""The rows of a batch's results: an answer as the bytes that came, or what went wrong; never the key.
 
-Their form is that of OpenAI's Batch: https://platform.openai.com/docs/guides/batch
+They have the form of OpenAI's Batch: https://platform.openai.com/docs/guides/batch
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, cast
 
 import openai
 from openai.types import Completion
 from openai.types.chat import ChatCompletion
 
+from novita_openai.batch.jsonl import decode
 from novita_openai.batch.requests import CHAT, COMPLETIONS, BatchRequest
 from novita_openai.client.answers import is_whole_body, refuse
 from novita_openai.errors import reason_of
 
-__all__ = ["WholeAnswer", "answer_row", "error_row", "read_answer", "redacted", "unsent_row"]
+__all__ = ["ID_PREFIX", "ROW_START", "WholeAnswer", "answer_row", "error_row", "read_answer", "unsent_row"]
+
+ID_PREFIX: Final = "batch_req_"
+"""How the id of every row begins; the digest of its request follows."""
+ROW_START: Final = f'{{"id": "{ID_PREFIX}'
+"""How every row begins, so that a file of another kind is recognised."""
 
 HIDDEN: Final = "***"
 LONGEST_TEXT: Final = 10_000
-"""Characters that are kept of an error body which is no JSON, such as a web page."""
+"""Characters that are kept of an error body which is not JSON, such as a web page."""
 
 _SHORTEST_SECRET: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
 class WholeAnswer:
-    """A whole answer: the SDK's HTTP response, its body on one line, and its usage as the service tells it."""
+    """A whole answer: the HTTP response, its body on one line, and the ``usage`` in it."""
 
     response: Any
     content: bytes
@@ -42,8 +48,8 @@ def read_answer(request: BatchRequest, response: Any) -> WholeAnswer:
     """Return the answer that an HTTP response holds; raise the SDK error that a body without one stands for."""
     kind = _KINDS[request.path]
     try:
-        content, body = compact(response.content), _decode(response.content.decode())
-    except (ValueError, RecursionError):
+        content, body = _on_one_line(response.content), decode(response.content.decode())
+    except ValueError:
         content, body = _rewritten(response, kind)
     if not is_whole_body(body, kind):
         refuse(response, kind)
@@ -51,11 +57,11 @@ def read_answer(request: BatchRequest, response: Any) -> WholeAnswer:
 
 
 def _rewritten(response: Any, kind: Any) -> tuple[bytes, Any]:
-    """Return an answer that the SDK would read although it is no strict JSON: with NaN, or in UTF-16."""
+    """Return the body of an answer that the SDK reads although it is not JSON (with NaN, in UTF-16), written anew."""
     refuse(response, kind)
     try:
         body = response.json(parse_constant=lambda _: None)
-    except ValueError as error:  # a status that promises no body
+    except ValueError as error:  # such as a 204, which has no body
         raise openai.APIResponseValidationError(response, None) from error
     return json.dumps(body).encode(), body
 
@@ -68,22 +74,22 @@ def answer_row(request: BatchRequest, answer: WholeAnswer) -> bytes:
 def error_row(request: BatchRequest, error: Exception, key: str) -> bytes:
     """Return the row of a request that failed for good."""
     response = getattr(error, "response", None)
-    known = b"null" if response is None else _response(response, redacted(_error_body(response), key))
+    known = b"null" if response is None else _response(response, _redacted(_error_body(response), key))
     return _row(request, known, _details(error, key, request.attempts))
 
 
 def unsent_row(request: BatchRequest, error: Exception, key: str) -> bytes:
-    """Return the row of a request that was not sent, as an error before has said what would come."""
+    """Return the row of a request that was not sent, as another one's error has shown that it would fail too."""
     return _row(request, b"null", _details(error, key, 0))
 
 
 def _details(error: Exception, key: str, attempts: int) -> bytes:
-    details = {"code": reason_of(error), "message": message_of(error, key), "attempts": attempts}
+    details = {"code": reason_of(error), "message": _message_of(error, key), "attempts": attempts}
     return json.dumps(details).encode()
 
 
 def _row(request: BatchRequest, response: bytes, error: bytes) -> bytes:
-    head = f'{{"id": "{request.id}", "custom_id": {json.dumps(request.custom_id)}, "response": '
+    head = f'{ROW_START}{request.digest}", "custom_id": {json.dumps(request.custom_id)}, "response": '
     return b"".join((head.encode(), response, b', "error": ', error, b"}"))
 
 
@@ -93,38 +99,31 @@ def _response(response: Any, body: bytes) -> bytes:
     return b"".join((head.encode(), body, b"}"))
 
 
-def compact(content: bytes) -> bytes:
-    """Return JSON on one line: outside of texts, which hold none, its line breaks are mere spaces."""
+def _on_one_line(content: bytes) -> bytes:
+    """Return JSON without its line breaks: they stand only between its parts, never within a text."""
     return content.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in content or b"\r" in content else content
 
 
 def _error_body(response: Any) -> bytes:
     content = cast("bytes", response.content)
     try:
-        _decode(content.decode())
-    except (ValueError, RecursionError):
+        decode(content.decode())
+    except ValueError:
         return json.dumps(response.text[:LONGEST_TEXT]).encode()
-    return compact(content)
+    return _on_one_line(content)
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
-
-
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
-
-
-def message_of(error: Exception, key: str) -> str:
-    """Return what the service says, else what the SDK says, without the key."""
+def _message_of(error: Exception, key: str) -> str:
+    """Return the service's message, else the SDK's, without the key."""
     body = getattr(error, "body", None)
     said = cast("dict[str, object]", body).get("message") if isinstance(body, dict) else None
     text = said if isinstance(said, str) and said else str(error)
     cause = error.__cause__
     if isinstance(error, openai.APIConnectionError) and cause is not None:
         text = f"{text} ({type(cause).__name__})"
-    return redacted(text.encode(errors="replace"), key).decode()
+    return _redacted(text.encode(errors="replace"), key).decode()
 
 
-def redacted(text: bytes, key: str) -> bytes:
-    """Return a text of the service without the key, which it may have repeated."""
+def _redacted(text: bytes, key: str) -> bytes:
+    """Replace the key in a text of the service, which may have repeated it."""
     return text.replace(key.encode(), HIDDEN.encode()) if len(key) >= _SHORTEST_SECRET else text

@@ -21,14 +21,15 @@ __all__ = ["arun", "estimate", "run"]
 
 
 def run(requests: str | Path, results: str | Path, **options: Unpack[RunOptions]) -> BatchReport:
-    """Run the requests of a file and append their results to another; go on where an earlier run has ended.
+    """Send the requests of a file and append their results to another; go on where an earlier run has ended.
 
-    ``requests``: JSON lines, gzip by the suffix ``.gz``; ``-`` reads standard input. ``results``: answers; rows that
-    failed for good go to ``<name>.errors<suffix>`` beside it; ``-`` prints both, and cannot be gone on with. Options:
+    ``requests``: a file of JSON lines (``.gz`` is gzip), or of prompts, one a line (``.txt``); ``-`` is standard input.
+    ``results``: the file for the answers, such as ``NAME.jsonl``; rows that failed for good go into
+    ``NAME.errors.jsonl`` beside it. With ``-`` both are printed, and no later run can go on from them. Options:
     :class:`RunOptions`.
 
-    Raises :class:`BatchInputError` (a ``ValueError``) before anything is sent, :class:`BatchStopped` where going on
-    cannot help, ``OSError`` where files cannot be used. A signal ends it early, with a report that says so.
+    Raises :class:`BatchInputError` (a ``ValueError``) before anything is sent, :class:`BatchStopped` where sending more
+    cannot help, ``OSError`` where files cannot be used. SIGINT or SIGTERM end it early; the report says so.
     """
     try:
         asyncio.get_running_loop()
@@ -36,7 +37,7 @@ def run(requests: str | Path, results: str | Path, **options: Unpack[RunOptions]
         pass
     else:
         raise RuntimeError("batch.run() inside a running event loop: use `await batch.arun(...)`")
-    with Source(requests) as source:  # outside of an event loop, where an interrupt ends the reading of a pipe
+    with Source(requests) as source:  # before the event loop starts, so that an interrupt ends the reading of a pipe
         return asyncio.run(_run(source, results, options))
 
 
@@ -65,9 +66,9 @@ async def _run(source: Source, results: str | Path, options: RunOptions) -> Batc
 
 
 def estimate(requests: str | Path, **options: Unpack[RunOptions]) -> BatchEstimate:
-    """Check the requests of a file, send none of them, and estimate what they would come to.
+    """Check the requests of a file and estimate their tokens and cost; send none of them.
 
-    Raises :class:`BatchInputError` with all that is wrong. Without a key or a models list the cost stays unknown.
+    Raises :class:`BatchInputError` with everything that is wrong. Without a key or the models list the cost is unknown.
     """
     with Source(requests) as source:
         return asyncio.run(aestimate(source, options))

@@ -33,7 +33,7 @@ class Session:
     def __init__(self, options: SessionOptions) -> None:
         client, limits = options.get("client"), RunLimits.of(options)
         if client is not None and not isinstance(client, AsyncNovitaOpenAI):
-            raise TypeError(f"client={client!r}: a batch takes an AsyncOpenAI of novita_openai: create_async_client()")
+            raise TypeError(f"client={client!r}: give an AsyncOpenAI of novita_openai, as from create_async_client()")
         source = client or AsyncNovitaOpenAI(policy=RetryPolicy.batch())
         self._own = source if client is None else None
         self.policy = replace(source.policy, attempts=source.policy.attempts or 1 + source.max_retries)

@@ -17,34 +17,36 @@ from novita_openai.batch.session import Session
 __all__ = ["stream"]
 
 STREAM_BUFFER: Final = 1_000
-"""Results that wait for a program to take them, above which nothing more is sent."""
+"""Results waiting to be taken, from which on nothing more is sent."""
 
 
 class Buffer:
-    """Results on their way to a program."""
+    """Results that wait for the program to take them. ``came`` is set when there is something new for it."""
 
     def __init__(self) -> None:
         self.rows: deque[bytes] = deque()
         self.came = asyncio.Event()
 
-    def write(self, row: bytes, *, succeeded: bool) -> None:  # noqa: ARG002 - the row tells
+    def write(self, row: bytes, *, succeeded: bool) -> None:  # noqa: ARG002 - the program sees that in the row
         """Take a row."""
         self.rows.append(row)
         self.came.set()
 
     def is_full(self) -> bool:
-        """Tell whether the program is behind."""
+        """Tell whether the program has so many to take that nothing more should be sent."""
         return len(self.rows) >= STREAM_BUFFER
 
 
 class stream:  # noqa: N801 - used like a function
-    """Run requests of a program and yield their results as they come, for use in ``for`` and in ``async for``.
+    """Run the requests of a program and yield their results as they come: use it in ``for`` or in ``async for``.
 
-    ``requests``: rows as of a file, decoded; taken as they are needed. Results are rows as in a file of results,
-    decoded, failed ones too. Options: :class:`SessionOptions`. Between two results ``for`` lets nothing happen,
-    ``async for`` what the event loop finds time for.
+    ``requests``: rows as in a file of requests, but decoded; each is taken when there is room for it. A result is a
+    row as in the files of results, decoded; failed rows come too. Options: :class:`SessionOptions`. In ``for``,
+    requests make progress only while the loop waits for its next result; in ``async for``, whenever the event loop is
+    free.
 
-    Raises :class:`BatchInputError` for a row that is none, when all before it have ended, and :class:`BatchStopped`.
+    Raises :class:`BatchInputError` at a row that cannot be sent, once all before it have ended; and
+    :class:`BatchStopped`.
     """
 
     def __init__(self, requests: Iterable[Mapping[str, Any]], **options: Unpack[SessionOptions]) -> None:

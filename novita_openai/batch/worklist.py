@@ -57,7 +57,7 @@ class Worklist:
         """Tell whether a row is to be sent; raise ``ValueError`` where it was not in the input before."""
         state = self.states.get(_number(request.custom_id))
         if state is None:
-            raise ValueError(f"custom_id {request.custom_id!r} was not here before")
+            raise ValueError(f"custom_id {request.custom_id!r} was not in it before")
         return state == PENDING
 
     def add_known(self, row: KnownRow, *, failed: bool) -> None:
@@ -80,8 +80,8 @@ class Worklist:
             return
         if abs(known) != int(request.digest[:HEX_DIGITS], 16) + len(_STATES):
             raise ValueError(
-                f"custom_id {request.custom_id!r} has a result, but for another request: give changed requests new "
-                f"custom_ids or new results{', or retry the failed ones' if known < 0 else ''}"
+                f"custom_id {request.custom_id!r} has a result already, of another request: give changed requests new "
+                f"custom_ids, or another file for the results{', or retry the failed rows' if known < 0 else ''}"
             )
         self.states[number] = FAILED if known < 0 else ANSWERED
         self.failed += known < 0
@@ -168,7 +168,9 @@ class PendingRows:
                 request = self._reader.line(number, line)
                 is_pending = self._worklist.is_pending(request)
             except ValueError as error:
-                self.error = BatchInputError([f"{self._source}, line {number}: changed while it was run: {error}"])
+                self.error = BatchInputError(
+                    [f"{self._source}, line {number}: the input changed during the run: {error}"]
+                )
                 return
             if is_pending:
                 yield request
