@@ -1,29 +1,33 @@
-"""How many requests of a model are in flight, and when the next may start: pure decisions, every time an argument.
+"""How many requests of a model are in flight, and when the next may start: pure decisions; times are arguments.
 
-The service limits requests and tokens a minute for each model, and does not say where the limits are, so each model
-has a :class:`Pacer`, which learns a rate from refusals (429). The law:
+The service limits the requests and tokens a minute of each model, and does not say where its limits are. Each model
+therefore has a :class:`Pacer`, which finds a rate by what is refused (429). It goes by these rules:
 
-1. **Start.** The rate starts at ``FIRST_RATE`` and grows with the answers, to double every ``DOUBLING`` seconds. Where
-   the user names a number in flight that is used at once, and there is no rate before the first refusal.
-2. **Refusal.** Requests carry the epoch they were sent in; the first refusal of an epoch begins the next, so that one
-   wave of refusals is one cut. Between two refusals the service took what it could, so the rate becomes the mean of the
-   epoch, from the refusal that began it, less ``CUT``. Of a pause only ``BURST`` counts: in a longer one the service
-   saves up no more. ``PRIOR`` requests at the rate before are counted in, lest a few decide.
-3. **Pause.** ``Retry-After`` stops all rows of the model until then, plus some jitter. Without it they pause for two
-   turns. Where the next request is refused too, one at a time asks, after pauses that double up to ``LONGEST_PAUSE``;
-   no rate is lower than one request in that time.
-4. **Probe.** The rate holds, then grows with the cube of the answers: slowly past the known limit, fast where the limit
-   is gone. Only requests that had to wait for their turn count: a rate that is not used shows nothing. A refusal then
-   counts the latest requests alone, where those were more than the mean.
-5. **Hold.** A refusal while the rate holds tells that the limit moves, and may move back: the next hold is short,
-   ``HOLD`` seconds or ``PAUSE_SHARE`` times the pause asked for. A refused probe tells that the limit is where it was:
-   the next hold is ``STEADY`` times as long, so that probing costs a few percent.
-6. **In flight.** The number starts at ``FIRST_LIMIT`` and doubles every round (as many answers as the limit) that used
-   it up. Refusals leave it alone: a service that limits requests in flight limits their rate.
-7. **Outage.** As many passing faults one after the other as are in flight (at least ``FEWEST_FAULTS``), without an
-   answer between them, pause the model for the delay that the policy gives to the last, and halve the number in flight.
+1. **Start.** The rate begins at ``FIRST_RATE`` and grows with each answer, so that it doubles in ``DOUBLING`` seconds.
+   Where the user gives a number in flight, that is used at once, and no rate limits it before the first refusal.
+2. **Refusal.** What is sent between two refusals is an epoch. Only a refused request of the current epoch changes the
+   rate and begins the next epoch, so that a wave of refusals counts once. In an epoch the service took as much as it
+   could; the new rate is therefore the mean of the epoch, less ``CUT``. Of a pause at its beginning at most ``BURST``
+   seconds count, as the service saves up no more than that. ``PRIOR`` requests at the old rate are counted in, so that
+   the mean does not hang on a few.
+3. **Pause.** After a refusal the model pauses for the time of ``Retry-After`` and some jitter; without that, for the
+   time of two requests. Where the first request after a pause is refused too, one at a time is sent, after pauses that
+   double up to ``LONGEST_PAUSE``. No rate is lower than one request in that time.
+4. **Probe.** Then the rate holds, and after that it grows with the cube of the number of answers: slowly around the
+   known limit, fast where that is gone. Only requests that had to wait for their turn count, as the others do not use
+   the rate up. When a request is refused after such growth, the rate of the latest requests counts where it is above
+   the mean.
+5. **Hold.** Where a request is refused while the rate holds, the limit has moved and may move back: the next hold is
+   short, ``HOLD`` seconds or ``PAUSE_SHARE`` times the time of ``Retry-After``. Where one is refused after growth, the
+   limit is where it was: the next hold is ``STEADY`` times as long, so that probing costs a few percent.
+6. **In flight.** At first ``FIRST_LIMIT`` requests may be in flight. Answers to requests that were the last allowed one
+   when they started are counted; as many of them as may be in flight double that limit. Refusals do not change it: a
+   service that limits requests in flight limits their rate, too.
+7. **Outage.** Where at least ``FEWEST_FAULTS`` requests fail one after the other, and as many as are in flight, with no
+   answer between them, the model pauses for the delay that the policy gives to the last, and half as many may be in
+   flight.
 
-``rpm`` and ``tpm`` are hard limits besides: requests, and tokens as estimated and then settled, are spaced evenly.
+``rpm`` and ``tpm`` are hard limits besides: requests, and tokens (estimated at first, then counted), are spaced evenly.
 """
 
 from __future__ import annotations
@@ -58,24 +62,6 @@ CATCH_UP: Final = 0.02
 MINUTE: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """What is known of a request when it starts.
-
-    Its ``epoch``, its ``number`` in that, and the ``age`` of the epoch in seconds; the ``pace`` of the latest requests,
-    in requests a second; whether it ``is_probe``; whether it ``is_last`` that the number in flight allows; the tokens
-    reserved for it.
-    """
-
-    epoch: int
-    number: int
-    age: float
-    pace: float
-    is_probe: bool
-    is_last: bool
-    tokens: float
-
-
 class _Spacing:
     """Lets amounts pass evenly; what is late may catch up for a moment."""
 
@@ -94,8 +80,101 @@ class _Spacing:
         self._next += seconds
 
 
+class _HardLimits:
+    """The requests and tokens a minute that the user allows, None: any number."""
+
+    __slots__ = ("_requests", "_rpm", "_tokens", "_tpm")
+
+    def __init__(self, rpm: float | None, tpm: float | None) -> None:
+        self._rpm, self._tpm = rpm, tpm
+        self._requests, self._tokens = _Spacing(), _Spacing()
+
+    def wait(self, now: float) -> float:
+        return max(self._requests.wait(now), self._tokens.wait(now))
+
+    def take(self, now: float, tokens: float) -> None:
+        if self._rpm is not None:
+            self._requests.take(now, MINUTE / self._rpm)
+        if self._tpm is not None:
+            self._tokens.take(now, tokens * MINUTE / self._tpm)
+
+    def settle(self, tokens: float) -> None:
+        """Count so many tokens more than were taken, or fewer."""
+        if self._tpm is not None:
+            self._tokens.settle(tokens * MINUTE / self._tpm)
+
+
+class InFlight:
+    """The requests in flight: how many there are (``count``), may be now (``limit``) and may ever be (``most``)."""
+
+    __slots__ = ("_round", "count", "limit", "most")
+
+    def __init__(self, limit: int, most: int) -> None:
+        self.limit, self.most = limit, most
+        self.count = self._round = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether no more may start."""
+        return self.count >= self.limit
+
+    def count_answer(self, *, to_last: bool) -> None:
+        """Count an answer, and whether it is ``to_last`` request that was allowed; enough of those raise the limit."""
+        self._round += to_last
+        if self._round >= self.limit:
+            self._round = 0
+            self.limit = min(self.most, self.limit * 2)
+
+    def halve(self) -> None:
+        """Allow half as many."""
+        self.limit = max(self.limit // 2, 1)
+
+
+class Epoch:
+    """What is sent between two refusals.
+
+    ``dry``: when the service refused what came before. ``opened``: since when its requests are counted. ``requests``:
+    how many have started. ``faults``: how many failed one after the other. ``growth``: the answers that let the rate
+    grow.
+    """
+
+    __slots__ = ("_mark", "_next_mark", "dry", "faults", "growth", "opened", "requests")
+
+    def __init__(self, now: float, dry: float, gate: float) -> None:
+        self.dry = dry
+        self.opened = dry + max(0.0, gate - now - BURST)
+        self.requests = self.faults = 0
+        self.growth = 0.0
+        self._mark = self._next_mark = (gate, 0)
+
+    def pace(self, now: float) -> float:
+        """Return the requests a second of late, less what may have come at once."""
+        if now - self._next_mark[0] >= SPAN and self.requests - self._next_mark[1] >= FEWEST:
+            self._mark, self._next_mark = self._next_mark, (now, self.requests)
+        since, requests = self._mark
+        return (self.requests - requests) / (now - since + BURST)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What is known of a request when it starts.
+
+    Its ``epoch``, its ``number`` in that, and the ``age`` of the epoch in seconds; the ``pace`` of the latest requests,
+    in requests a second; whether it ``is_probe``; whether it ``is_last`` that the number in flight allows; the tokens
+    reserved for it.
+    """
+
+    epoch: Epoch
+    number: int
+    age: float
+    pace: float
+    is_probe: bool
+    is_last: bool
+    tokens: float
+
+
 class Pacer:
-    """The pace of one model; see the module for the law. Times are seconds of one clock, given by the caller.
+    """The pace of one model, by the rules of this module. Times are seconds of one clock, given by the caller.
 
     ``concurrency``: the most in flight, None to find it, up to ``most``. ``rpm``, ``tpm``: hard limits a minute.
     """
@@ -109,96 +188,71 @@ class Pacer:
         rpm: float | None = None,
         tpm: float | None = None,
     ) -> None:
-        self.most = min(concurrency or most, most)
-        self.limit = self.most if concurrency else min(FIRST_LIMIT, most)
-        self.in_flight = 0
-        self._rpm, self._tpm = rpm, tpm
-        self._turns, self._requests, self._tokens = _Spacing(), _Spacing(), _Spacing()
+        most = min(concurrency or most, most)
+        self.in_flight = InFlight(most if concurrency else min(FIRST_LIMIT, most), most)
+        self._hard_limits, self._turns = _HardLimits(rpm, tpm), _Spacing()
+        self._base = FIRST_RATE
         self._gate = self._probe_at = now
         self._is_starting, self._is_asking = True, False
-        self._epoch = self._round = self._fruitless = 0
-        self._base = FIRST_RATE
-        self._begin_epoch(now, now - BURST)
-        self._grown = math.inf if concurrency else 0.0
-
-    def _begin_epoch(self, now: float, dry: float) -> None:
-        """Count anew; ``dry`` is the time since when nothing was taken."""
-        self._epoch += 1
-        self._dry = dry
-        self._opened = dry + max(0.0, self._gate - now - BURST)
-        self._number = self._faults = 0
-        self._grown = 0.0
-        self._mark = self._next_mark = (self._gate, 0)
+        self._fruitless = 0
+        self._epoch = Epoch(now, now - BURST, now)
+        self._epoch.growth = math.inf if concurrency else 0.0
 
     @property
     def rate(self) -> float:
         """Return the requests a second that may start now."""
         if self._is_starting:
-            return self._base + self._grown * math.log(2) / DOUBLING
-        return self._base * (1 + (self._grown / (self._base * PROBE)) ** 3)
+            return self._base + self._epoch.growth * math.log(2) / DOUBLING
+        return self._base * (1 + (self._epoch.growth / (self._base * PROBE)) ** 3)
 
     def wait(self, now: float) -> float:
         """Return the seconds until the next request may start: 0 or less: now; infinite: when one has ended."""
-        if self.in_flight >= self.limit or (self._is_asking and self._number):
+        if self.in_flight.is_full or (self._is_asking and self._epoch.requests):
             return math.inf
-        return max(self._gate - now, self._turns.wait(now), self._requests.wait(now), self._tokens.wait(now))
+        return max(self._gate - now, self._turns.wait(now), self._hard_limits.wait(now))
 
     def start(self, now: float, tokens: float = 0.0) -> Ticket:
         """Count a request that starts now, of about so many tokens."""
-        self.in_flight += 1
+        self.in_flight.count += 1
+        epoch = self._epoch
         ticket = Ticket(
-            epoch=self._epoch,
-            number=self._number,
-            age=now - self._opened,
-            pace=self._pace(now),
+            epoch=epoch,
+            number=epoch.requests,
+            age=now - epoch.opened,
+            pace=epoch.pace(now),
             is_probe=now >= self._probe_at and self._turns.wait(now) > -CATCH_UP,
-            is_last=self.in_flight >= self.limit,
+            is_last=self.in_flight.is_full,
             tokens=tokens,
         )
-        self._number += 1
+        epoch.requests += 1
         self._turns.take(now, 1 / self.rate)
-        if self._rpm is not None:
-            self._requests.take(now, MINUTE / self._rpm)
-        if self._tpm is not None:
-            self._tokens.take(now, tokens * MINUTE / self._tpm)
+        self._hard_limits.take(now, tokens)
         return ticket
-
-    def _pace(self, now: float) -> float:
-        """Return the requests a second of late, less what may have come at once."""
-        if now - self._next_mark[0] >= SPAN and self._number - self._next_mark[1] >= FEWEST:
-            self._mark, self._next_mark = self._next_mark, (now, self._number)
-        since, number = self._mark
-        return (self._number - number) / (now - since + BURST)
 
     def answered(self, ticket: Ticket, tokens: float = 0.0) -> None:
         """Count an answer, which came to so many tokens."""
         self.ended(ticket, tokens)
-        self._faults = 0
-        if ticket.epoch == self._epoch:
-            self._grown += ticket.is_probe
-        if ticket.is_last:
-            self._round += 1
-        if self._round >= self.limit:
-            self._round = 0
-            self.limit = min(self.most, self.limit * 2)
+        self._epoch.faults = 0
+        if ticket.epoch is self._epoch:
+            self._epoch.growth += ticket.is_probe
+        self.in_flight.count_answer(to_last=ticket.is_last)
 
     def ended(self, ticket: Ticket, tokens: float = 0.0) -> None:
         """Count a request that ended in any other way; its tokens were so many."""
-        self.in_flight -= 1
-        if ticket.epoch == self._epoch:
+        self.in_flight.count -= 1
+        if ticket.epoch is self._epoch:
             self._is_asking = False
-        if self._tpm is not None:
-            self._tokens.settle((tokens - ticket.tokens) * MINUTE / self._tpm)
+        self._hard_limits.settle(tokens - ticket.tokens)
 
     def failed(self, ticket: Ticket, now: float, delay: float, retry_after: float | None) -> None:
         """Count a passing fault, and the seconds after which its row is sent again."""
         self.ended(ticket)
         self._close_until(now + (retry_after or 0.0))
-        self._faults += ticket.epoch == self._epoch
-        if self._faults >= max(FEWEST_FAULTS, self.in_flight):
+        self._epoch.faults += ticket.epoch is self._epoch
+        if self._epoch.faults >= max(FEWEST_FAULTS, self.in_flight.count):
             self._close_until(now + delay)
-            self.limit = max(self.limit // 2, 1)
-            self._begin_epoch(now, now)
+            self.in_flight.halve()
+            self._epoch = Epoch(now, now, self._gate)
 
     def refused(self, ticket: Ticket, now: float, retry_after: float | None, *, random: float = 0.5) -> None:
         """Count a refusal for coming too fast, with the seconds to wait if the service named them.
@@ -208,7 +262,7 @@ class Pacer:
         self.ended(ticket)
         asked = (retry_after or 0.0) * (1 + JITTER * random)
         self._close_until(now + asked)
-        if ticket.epoch == self._epoch:
+        if ticket.epoch is self._epoch:
             self._cut(ticket, now, asked)
 
     def _close_until(self, then: float) -> None:
@@ -216,7 +270,7 @@ class Pacer:
 
     def _cut(self, ticket: Ticket, now: float, asked: float) -> None:
         """Learn from the first refusal of an epoch, and begin the next."""
-        hold = max(HOLD, PAUSE_SHARE * asked) * (STEADY if self._grown else 1)
+        hold = max(HOLD, PAUSE_SHARE * asked) * (STEADY if self._epoch.growth else 1)
         if ticket.number:
             self._base, self._fruitless = self._learned(ticket), 0
         else:
@@ -225,10 +279,10 @@ class Pacer:
             self._close_until(now + min(2 / self._base * 2**self._fruitless, LONGEST_PAUSE))
         self._probe_at = self._gate + hold
         self._is_starting, self._is_asking = False, self._fruitless > 0
-        self._begin_epoch(now, self._dry if self._fruitless else now)
+        self._epoch = Epoch(now, self._epoch.dry if self._fruitless else now, self._gate)
 
     def _learned(self, ticket: Ticket) -> float:
         """Return the rate to go on with."""
         mean = (ticket.number + PRIOR) / (ticket.age + PRIOR / self._base)
-        taken = max(mean, ticket.pace) if self._grown else mean
+        taken = max(mean, ticket.pace) if self._epoch.growth else mean
         return max(min(taken, self.rate) * (1 - CUT), 1 / LONGEST_PAUSE)

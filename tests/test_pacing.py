@@ -215,7 +215,7 @@ def test_a_window_that_is_used_up_is_asked_after_less_and_less() -> None:
 
 def test_the_rate_doubles_until_the_first_refusal() -> None:
     pacer = Pacer(0.0)
-    assert (pacer.rate, pacer.limit) == (FIRST_RATE, FIRST_LIMIT)
+    assert (pacer.rate, pacer.in_flight.limit) == (FIRST_RATE, FIRST_LIMIT)
     seconds, refused = simulate(pacer, Service(burst=math.inf, latency=0.01), 5_000)
     assert refused == 0
     assert seconds < 2.5
@@ -238,10 +238,10 @@ def test_one_wave_of_refusals_is_one_cut() -> None:
     pacer = Pacer(0.0, concurrency=50)
     tickets = [pacer.start(number / 100) for number in range(50)]
     pacer.refused(tickets[10], 1.0, 2.0)
-    rate, limit = pacer.rate, pacer.limit
+    rate, limit = pacer.rate, pacer.in_flight.limit
     for ticket in tickets[11:]:
         pacer.refused(ticket, 1.0, 2.0, random=0.0)
-    assert (pacer.rate, pacer.limit) == (rate, limit)
+    assert (pacer.rate, pacer.in_flight.limit) == (rate, limit)
     assert pacer.wait(1.0) >= 2.0
 
 
@@ -274,7 +274,7 @@ def test_an_outage_pauses_the_model() -> None:
     for ticket in tickets[3:]:
         pacer.failed(ticket, 1.0, 5.0, None)
     assert pacer.wait(1.0) == pytest.approx(5.0)
-    assert pacer.limit < 8
+    assert pacer.in_flight.limit < 8
 
 
 def test_a_fault_that_names_a_time_pauses_the_model() -> None:
@@ -313,7 +313,7 @@ def test_whatever_comes_the_pacer_goes_on(events: list[tuple[str, float]]) -> No
             pacer.refused(ticket, now, None)
         else:
             pacer.failed(ticket, now, 1.0, None)
-        assert pacer.in_flight == 0
-        assert 1 <= pacer.limit <= pacer.most
+        assert pacer.in_flight.count == 0
+        assert 1 <= pacer.in_flight.limit <= pacer.in_flight.most
         assert pacer.rate > 0
         assert pacer.wait(now) <= 17
