@@ -61,7 +61,7 @@ def test_an_answer_without_a_bound_counts_as_a_long_one() -> None:
     ("max_cost", "spent", "in_flight", "model", "told"),
     [
         (2.0, 1, 1, "m", None),
-        (2.0, 1, 0, "m", "max_cost is $2: answers have cost $1.0000, the next one could exceed it"),
+        (2.0, 1, 0, "m", "max_cost is $2: the answers have cost $1.0000, and the next one could go above it"),
         (2.0, 1, 1, "other", "max_cost needs prices, and the models list has none for other"),
         (2.0, 1, 0, "other", "max_cost needs prices, and the models list has none for other"),
     ],

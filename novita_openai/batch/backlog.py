@@ -18,7 +18,8 @@ __all__ = ["Backlog"]
 class Backlog:
     """Rows in the order of the input, read as there is room for them, each into the lane of its model.
 
-    A model that has to pause holds up no other: its rows wait, and those behind them are read, up to a bound.
+    While a model pauses its rows wait, and those behind them are read all the same, up to a bound, so that other models
+    go on.
     """
 
     def __init__(self, rows: Iterator[BatchRequest], limits: RunLimits) -> None:

@@ -33,7 +33,7 @@ ROWS_A_TURN: Final = 1_000
 
 
 class Engine:
-    """Runs rows to their end; use it once. ``run`` returns when every row has ended, or after a ``shutdown``.
+    """Sends rows until each has a result, or until a ``shutdown``; use it once.
 
     ``on_tick``: called when the run begins, and about twice a second while it lasts.
     """
@@ -49,7 +49,7 @@ class Engine:
         self._cost_limit = CostLimit(session.limits.max_cost, session.prices, self.tally.usage)
         self._backlog = Backlog(rows, session.limits)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_short = False
+        self._is_at_limit = False
 
     @property
     def tally(self) -> Tally:
@@ -66,7 +66,7 @@ class Engine:
         self._alarm.ring()
 
     async def run(self) -> None:
-        """Run; raise what neither the service nor the disk is to blame for."""
+        """Run; raise errors that come neither from the service nor from the disk, such as those of a callback."""
         try:
             await self._run()
         finally:
@@ -113,8 +113,8 @@ class Engine:
         return True
 
     def _can_start(self) -> bool:
-        """Tell whether anything may be started, whatever its model."""
-        is_room = len(self._tasks) < self._session.limits.connections and not self._is_short
+        """Tell whether a row of some model may be started."""
+        is_room = len(self._tasks) < self._session.limits.connections and not self._is_at_limit
         return is_room and not (self.shutdown.has_begun or self._sink.is_full())
 
     def _start_from(self, lane: Lane, now: float) -> None:
@@ -129,9 +129,9 @@ class Engine:
                 self._pause_or_stop(request)
 
     def _pause_or_stop(self, request: BatchRequest) -> None:
-        """Start no more until a request has ended, as ``max_cost`` forbids the row; stop where that will not help."""
+        """Start no more until a request has ended, as ``max_cost`` does not allow the row; stop if that cannot help."""
         refusal = self._cost_limit.refusal(request)
-        self._is_short = refusal is None
+        self._is_at_limit = refusal is None
         if refusal is not None:
             self.shutdown.stop(refusal)
 
@@ -147,12 +147,12 @@ class Engine:
     async def _send(self, sending: Sending) -> None:
         try:
             await self._attempt(sending)
-        except Exception as error:  # noqa: BLE001 - no answer of the service: run() raises it
+        except Exception as error:  # noqa: BLE001 - not an error of the service: run() raises it
             self.shutdown.fail(error)
         finally:
             self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
             self._cost_limit.release(sending.request)
-            self._is_short = False
+            self._is_at_limit = False
             self._alarm.ring()
 
     async def _attempt(self, sending: Sending) -> None:

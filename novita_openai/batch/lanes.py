@@ -96,7 +96,7 @@ class Lane:
         return request
 
     def start(self, request: BatchRequest, now: float) -> Sending:
-        """Count a row that starts."""
+        """Count a row that starts; where it sets no longest answer, one of the usual length is expected."""
         usual, most = self._answer_tokens / self._answers if self._answers else 0.0, request.max_tokens
         tokens = request.prompt_tokens + (usual if most is None else most)
         return Sending(self, request, self.pacer.start(now, tokens))

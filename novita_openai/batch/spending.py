@@ -16,7 +16,7 @@ DOLLARS_PER_UNIT: Final = 0.0001
 """The models list gives prices in units of 0.0001 dollars a million tokens."""
 MILLION: Final = 1_000_000
 ASSUMED_ANSWER: Final = 4_096
-"""Tokens that ``max_cost`` takes an answer to have at most where its row sets no ``max_tokens``."""
+"""The longest answer, in tokens, that ``max_cost`` allows for where a row sets no ``max_tokens``."""
 
 
 class Prices:
@@ -110,14 +110,15 @@ class CostLimit:
             return f"max_cost needs prices, and the models list has none for {request.model}"
         if self._in_flight:
             return None
-        return f"max_cost is ${self._max_cost:g}: answers have cost ${self._spent:.4f}, the next one could exceed it"
+        spent = f"the answers have cost ${self._spent:.4f}"
+        return f"max_cost is ${self._max_cost:g}: {spent}, and the next one could go above it"
 
     @property
     def _spent(self) -> float:
         return _or_infinite(self._usage.cost(self._prices))
 
     def _most_for(self, request: BatchRequest) -> float:
-        """Return about the most dollars that a row can cost, infinite without a price; 0 where there is no limit."""
+        """Return about the most dollars that a row can cost: infinite without a price, 0 where nothing is limited."""
         if self._max_cost is None:
             return 0.0
         tokens = ASSUMED_ANSWER if request.max_tokens is None else request.max_tokens
