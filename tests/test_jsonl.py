@@ -14,12 +14,26 @@ from batch_jobs import no_file_above
 from hypothesis import given
 from hypothesis import strategies as st
 
-from novita_openai.batch.jsonl import Journal, LockedError, numbered_lines
+from novita_openai.batch.jsonl import Journal, LockedError, decode, numbered_lines
 
 
 def test_lines_end_in_line_feeds_alone() -> None:
     text = json.dumps({"text": "one\u2028two\x0bthree\x85"}, ensure_ascii=False).encode()
     assert list(numbered_lines(io.BytesIO(text + b"\r\n\n \n" + text))) == [(1, text), (4, text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "line 1 column 2"),
+        ("[NaN]", "NaN is not JSON"),
+        ("[-Infinity]", "-Infinity is not JSON"),
+        pytest.param("[" * 100_000, "nested too deeply", id="deep"),
+    ],
+)
+def test_what_is_not_strict_json_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        decode(text)
 
 
 def test_rows_are_appended_to_what_is_there(tmp_path: Path) -> None:
