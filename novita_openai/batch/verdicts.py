@@ -6,7 +6,7 @@ In this order:
 2. so does a ``Retry-After`` that is longer than the policy's ``retry_after_cap``;
 3. a request that came too fast (``Action.WAIT``) is put back, and uses up no attempt, as the service did not take it;
 4. what the policy retries is sent again after its delay, up to its attempts and its deadline;
-5. any other failure is final for the row; where a word under 403 or 404 is about the model, for all rows of that model.
+5. any other failure is final for the row, and where the service's word (403, 404) is about the model, for all its rows.
 
 The policy's ``budget`` is not asked: where many requests fail, the whole model is sent to more slowly instead.
 """
@@ -83,7 +83,7 @@ def decide(error: Exception, policy: RetryPolicy, history: RowHistory, *, random
     """Return what to do about the failure of a row; ``random`` in [0, 1) places a delay in its jitter."""
     rule, action, asked = classify(error, policy.rules), policy.action(error), retry_after(error)
     if rule.stops_batch:
-        return Stop(_told(error, rule))
+        return Stop(_stop_reason(error, rule))
     if action not in policy.backoffs:
         return Fail(of_model=_is_of_model(rule))
     if asked is not None and asked > policy.retry_after_cap:
@@ -96,7 +96,7 @@ def decide(error: Exception, policy: RetryPolicy, history: RowHistory, *, random
     return Again(delay, asked)
 
 
-def _told(error: Exception, rule: ErrorRule) -> str:
+def _stop_reason(error: Exception, rule: ErrorRule) -> str:
     """Return an error's status, word and meaning, on one line."""
     status = status_of(error)
     return f"{'' if status is None else f'{status} '}{reason_of(error)}: {rule.meaning}"

@@ -69,7 +69,7 @@ class Worklist:
         self.states.setdefault(number, -digest if failed else digest)
 
     def add(self, request: BatchRequest, *, retry_failed: bool) -> None:
-        """Take a row of the input; raise ``ValueError`` where its custom_id is taken, or by another request."""
+        """Take a row of the input; raise ``ValueError`` where its custom_id stands for another one."""
         number = _number(request.custom_id)
         known = self.states.get(number)
         if known in _STATES:
@@ -108,7 +108,7 @@ async def read_worklist(
 ) -> Worklist:
     """Read the results, then the input; raise :class:`BatchInputError` with everything that is wrong with them.
 
-    The event loop turns meanwhile. Once ``is_stopped``, what was read so far is returned.
+    Other tasks may run meanwhile. Once ``is_stopped``, what was read so far is returned.
     """
     worklist = Worklist()
     if files is not None:
