@@ -58,7 +58,7 @@ class Job:
         )
 
     async def _prepare(self, worklist: Worklist) -> None:
-        """Fetch the prices where they are needed from the start; remove failed rows from the files that are sent again."""
+        """Fetch the prices where they are needed from the start; remove the failed rows that are sent again."""
         if self.session.limits.max_cost is not None or self.options.get("on_progress") is not None:
             await self.interrupts.wait_for(self.session.fetch_prices())
         if self.interrupts.came:
