@@ -248,7 +248,7 @@ class Stream(openai.Stream[_T]):
 
     def put_back(self, chunk: _T) -> None:
         """Have a chunk that was read already be given out next."""
-        self._iterator = chain((chunk,), self._iterator)
+        self._iterator: Iterator[_T] = chain((chunk,), self._iterator)
 
     def __iter__(self) -> Iterator[_T]:
         try:
@@ -280,7 +280,7 @@ class AsyncStream(openai.AsyncStream[_T]):
 
     def put_back(self, chunk: _T) -> None:
         """Have a chunk that was read already be given out next."""
-        self._iterator = _AsyncChain(chunk, self._iterator)
+        self._iterator: AsyncIterator[_T] = _AsyncChain(chunk, self._iterator)
 
     async def __aiter__(self) -> AsyncIterator[_T]:
         try:
@@ -312,14 +312,14 @@ class _AsyncChain(Generic[_T]):
         return self._ahead.pop()
 
 
-class ClientOptions(TypedDict, total=False):
+class PrivateClientOptions(TypedDict, total=False):
     """Arguments of the SDK's constructors."""
 
     _strict_response_validation: bool
     _enforce_credentials: bool
 
 
-class CopyOptions(TypedDict, total=False):
+class PrivateCopyOptions(TypedDict, total=False):
     """Arguments of the SDK's ``copy``."""
 
     _enforce_credentials: bool | None

@@ -41,13 +41,13 @@ class _SharedOptions(OwnOptions, total=False):
     data_residency: Any
 
 
-class ClientOptions(sdk.ClientOptions, _SharedOptions, total=False):
+class ClientOptions(sdk.PrivateClientOptions, _SharedOptions, total=False):
     """All arguments but for key and address; the SDK's own have its meaning, older releases refuse newer ones."""
 
     max_retries: int
 
 
-class CopyOptions(sdk.CopyOptions, _SharedOptions, total=False):
+class CopyOptions(sdk.PrivateCopyOptions, _SharedOptions, total=False):
     """All arguments of ``copy`` and ``with_options`` but for the key."""
 
     base_url: Any
