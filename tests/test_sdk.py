@@ -18,6 +18,8 @@ import openai
 import pydantic
 import pytest
 from conftest import Driver
+from openai.types import Completion
+from openai.types.chat import ChatCompletionChunk
 from server import Server, chunk, stream
 
 from novita_openai import AsyncOpenAI, OpenAI, sdk
@@ -79,8 +81,8 @@ def test_an_exception_that_is_known_by_its_name_exists(name: str) -> None:
 
 
 def test_chunks_are_known_by_their_names() -> None:
-    chat: Any = openai.types.chat.ChatCompletionChunk
-    text: Any = openai.types.Completion
+    chat: Any = ChatCompletionChunk
+    text: Any = Completion
     sync: Any = openai.Stream
     other: Any = openai.AsyncStream
     assert sdk.is_text_stream(sync[chat], openai.Stream, "/chat/completions")
