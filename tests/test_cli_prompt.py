@@ -93,8 +93,8 @@ def test_without_jinja_the_extra_is_named(template: Path, monkeypatch: pytest.Mo
             raise ModuleNotFoundError(f"No module named {name!r}", name="jinja2")
         return real(name, *arguments, **options)
 
-    for module in ("jinja", "sandbox", "suspects", "template"):
-        monkeypatch.delitem(sys.modules, f"novita_openai.prompts.{module}", raising=False)
+    for module in ("chat_template", "sandbox", "literals", "derivation"):
+        monkeypatch.delitem(sys.modules, f"novita_openai.prompts.templates.{module}", raising=False)
     monkeypatch.setattr(builtins, "__import__", refuse)
     code, _, errors = run("render", MESSAGES, "-t", f"{template}")
     assert (code, "novita-openai[templates]" in errors) == (1, True)

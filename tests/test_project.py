@@ -29,12 +29,12 @@ HOUSE: Rows = {
     **modules("sdk errors backoff retry pacing"),
     "prompts": {
         "messages": None,
-        "calling": modules("calls dialect families"),
-        "engine": modules("separators cores table losses dates reasoning description folding conversion"),
+        "tool_calls": modules("calls dialect families"),
+        "engine": modules("separators signatures table losses dates reasoning description folding conversion"),
         "format": None,
-        "templates": modules("meter suspects sandbox jinja draft probe proof derivation"),
+        "templates": modules("meter literals sandbox chat_template draft probe verification derivation"),
         "catalog": None,
-        "over_completions": modules("deltas completions asking checking"),
+        "over_completions": modules("deltas responses chats checking"),
     },
     "client": modules("options connections settings answers seam resumption streams attempts clients"),
     "batch": modules(
@@ -70,9 +70,9 @@ EXTRAS = {
     "emulator.settings": {"pydantic"},
     "emulator.wire": {"aiohttp"},
     "local.server": {"aiohttp", "xllamacpp"},
-    "prompts.templates.jinja": {"jinja2"},
+    "prompts.templates.chat_template": {"jinja2"},
     "prompts.templates.sandbox": {"jinja2"},
-    "prompts.templates.suspects": {"jinja2"},
+    "prompts.templates.literals": {"jinja2"},
     "testing": {"pytest"},
 }
 CORE = {"openai", "structlog", "tenacity"}

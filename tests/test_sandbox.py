@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from novita_openai.prompts.templates import jinja, meter
-from novita_openai.prompts.templates.jinja import ChatTemplate, TemplateError
+from novita_openai.prompts.templates import chat_template, meter
+from novita_openai.prompts.templates.chat_template import ChatTemplate, TemplateError
 
 CHAT = [{"role": "user", "content": "hello"}]
 
@@ -192,9 +192,9 @@ def test_without_jinja_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(builtins, "__import__", refuse)
     kept = sys.modules.copy()
     try:
-        for module in ("sandbox", "jinja", "suspects"):
+        for module in ("sandbox", "chat_template", "literals"):
             del sys.modules[f"novita_openai.prompts.templates.{module}"]
         with pytest.raises(ModuleNotFoundError, match=r"novita-openai\[templates\]"):
-            importlib.import_module(jinja.__name__)
+            importlib.import_module(chat_template.__name__)
     finally:
         sys.modules.update(kept)

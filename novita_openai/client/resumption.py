@@ -254,7 +254,7 @@ class ChatResumption(Resumption):
         """Render the chat and what it has said so far; return False where its format is unknown, or refuses."""
         from novita_openai.prompts.catalog import format_for_model
         from novita_openai.prompts.messages import PromptError
-        from novita_openai.prompts.over_completions.completions import chat_to_completion
+        from novita_openai.prompts.over_completions.responses import chat_to_completion
 
         try:
             body = chat_to_completion(**self.own)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from novita_openai.prompts.engine.reasoning import Thought
     from novita_openai.prompts.format import PromptFormat
     from novita_openai.prompts.messages import History, PromptError
-    from novita_openai.prompts.over_completions.asking import AsyncChatStream, ChatStream, achat, chat
+    from novita_openai.prompts.over_completions.chats import AsyncChatStream, ChatStream, achat, chat
     from novita_openai.prompts.over_completions.checking import Check, check
-    from novita_openai.prompts.over_completions.completions import (
+    from novita_openai.prompts.over_completions.responses import (
         chat_to_completion,
         completion_to_chat,
         completions_to_chunks,
@@ -48,10 +48,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "over_completions.asking": ("AsyncChatStream", "ChatStream", "achat", "chat"),
+    "over_completions.chats": ("AsyncChatStream", "ChatStream", "achat", "chat"),
     "catalog": ("detect", "format_for_model", "format_names", "get_format"),
     "over_completions.checking": ("Check", "check"),
-    "over_completions.completions": ("chat_to_completion", "completion_to_chat", "completions_to_chunks"),
+    "over_completions.responses": ("chat_to_completion", "completion_to_chat", "completions_to_chunks"),
     "format": ("PromptFormat",),
     "messages": ("History", "PromptError"),
     "engine.reasoning": ("Thought",),

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from novita_openai.prompts.calling.calls import numbered
 from novita_openai.prompts.engine.conversion import Asked, Conversion
 from novita_openai.prompts.engine.description import Description
 from novita_openai.prompts.engine.table import REPLY, Ending, Unreadable
 from novita_openai.prompts.messages import History, Message, PromptError, Turn, read
+from novita_openai.prompts.tool_calls.calls import numbered
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.calling.dialect import Dialect
+    from novita_openai.prompts.tool_calls.dialect import Dialect
 
 __all__ = ["PromptFormat"]
 

@@ -27,8 +27,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from novita_openai.prompts.format import PromptFormat
 from novita_openai.prompts.messages import PromptError
+from novita_openai.prompts.templates.chat_template import ChatTemplate, TemplateError
 from novita_openai.prompts.templates.derivation import derive
-from novita_openai.prompts.templates.jinja import ChatTemplate, TemplateError
 
 EXACT_BOUND: Final = 0.98
 BOTH_WAYS_BOUND: Final = 0.94

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from novita_openai.prompts.calling.families import DIALECTS
 from novita_openai.prompts.engine.dates import PLACEHOLDER, read_date, write_date
 from novita_openai.prompts.engine.folding import default_of, joined, moved, without_default
 from novita_openai.prompts.engine.losses import refuse_blanks, refuse_losses
@@ -25,6 +24,7 @@ from novita_openai.prompts.engine.table import (
     Way,
 )
 from novita_openai.prompts.messages import History, PromptError, Turn
+from novita_openai.prompts.tool_calls.families import DIALECTS
 
 if TYPE_CHECKING:
     from novita_openai.prompts.engine.description import Description

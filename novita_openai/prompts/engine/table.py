@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from novita_openai.prompts.engine.cores import cores_of, doubtful_parts, shared_start
 from novita_openai.prompts.engine.separators import ASKED, END, FINAL, REASONED, REPLY, START, Separators, Way
+from novita_openai.prompts.engine.signatures import cores_of, doubtful_parts, shared_start
 
 __all__ = [
     "ASKED",

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from novita_openai.prompts.calling.calls import Call, numbered
-from novita_openai.prompts.calling.dialect import overlap
+from novita_openai.prompts.tool_calls.calls import Call, numbered
+from novita_openai.prompts.tool_calls.dialect import overlap
 
 if TYPE_CHECKING:
     from novita_openai.prompts.format import PromptFormat

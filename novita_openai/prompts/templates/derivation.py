@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.prompts.engine.table import END
 from novita_openai.prompts.messages import PromptError
-from novita_openai.prompts.templates.jinja import ChatTemplate, TemplateError
+from novita_openai.prompts.templates.chat_template import ChatTemplate, TemplateError
 from novita_openai.prompts.templates.probe import Probe, observe
-from novita_openai.prompts.templates.proof import prove
+from novita_openai.prompts.templates.verification import prove
 
 if TYPE_CHECKING:
     import os

@@ -12,8 +12,8 @@ from itertools import pairwise, product
 from typing import Any, Final
 
 from novita_openai.prompts.engine.table import END, FINAL, REPLY, START
+from novita_openai.prompts.templates.chat_template import ChatTemplate, TemplateError
 from novita_openai.prompts.templates.draft import Draft, Turn
-from novita_openai.prompts.templates.jinja import ChatTemplate, TemplateError
 
 __all__ = ["Probe", "chat_roles", "observe"]
 

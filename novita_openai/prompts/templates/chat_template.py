@@ -15,9 +15,9 @@ except ModuleNotFoundError as error:
     message = "chat templates need Jinja: pip install 'novita-openai[templates]'"
     raise ModuleNotFoundError(message, name=error.name) from error
 
+from novita_openai.prompts.templates.literals import Suspects, suspects
 from novita_openai.prompts.templates.meter import Refused, TemplateError
 from novita_openai.prompts.templates.sandbox import CHARGE, JOIN, WEIGH, Sandbox
-from novita_openai.prompts.templates.suspects import Suspects, suspects
 
 __all__ = ["ChatTemplate", "TemplateError"]
 

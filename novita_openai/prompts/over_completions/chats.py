@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from novita_openai.prompts.catalog import format_for_model, get_format
 from novita_openai.prompts.format import PromptFormat
-from novita_openai.prompts.over_completions.completions import (
+from novita_openai.prompts.over_completions.responses import (
     chat_to_completion,
     completion_to_chat,
     completions_to_chunks,

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from novita_openai.prompts.calling.calls import Call, call, normal_calls
 from novita_openai.prompts.messages import PromptError, Turn
+from novita_openai.prompts.tool_calls.calls import Call, call, normal_calls
 
 if TYPE_CHECKING:
     import re

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from novita_openai.prompts.calling.calls import Call, json_text
-from novita_openai.prompts.calling.dialect import DeclaredInSystem, Dialect, Tools, call_of, loads
 from novita_openai.prompts.messages import PromptError, Turn
+from novita_openai.prompts.tool_calls.calls import Call, json_text
+from novita_openai.prompts.tool_calls.dialect import DeclaredInSystem, Dialect, Tools, call_of, loads
 
 __all__ = ["DIALECTS", "Dialect"]
 
