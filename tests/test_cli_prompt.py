@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from test_prompts import GUIDE
 from typer.testing import CliRunner
 
+from novita_openai import prompts
 from novita_openai.cli.prompt import prompt_app
 
 MESSAGES = json.dumps([{"role": "user", "content": "How?"}])
@@ -86,16 +85,10 @@ def test_a_template_that_is_no_format_is_refused(template: Path) -> None:
 
 
 def test_without_jinja_the_extra_is_named(template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def refuse(name: str, *arguments: Any, **options: Any) -> Any:
-        if name.partition(".")[0] == "jinja2":
-            raise ModuleNotFoundError(f"No module named {name!r}", name="jinja2")
-        return real(name, *arguments, **options)
-
     for module in ("chat_template", "sandbox", "literals", "derivation"):
         monkeypatch.delitem(sys.modules, f"novita_openai.prompts.templates.{module}", raising=False)
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.delitem(vars(prompts), "from_template", raising=False)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     code, _, errors = run("render", MESSAGES, "-t", f"{template}")
     assert (code, "novita-openai[templates]" in errors) == (1, True)
 

@@ -28,6 +28,7 @@ def modules(names: str) -> Rows:
 HOUSE: Rows = {
     **modules("sdk errors backoff retry pacing"),
     "prompts": {
+        "errors": None,
         "messages": None,
         "tool_calls": modules("calls dialect families"),
         "engine": modules("separators signatures table losses dates reasoning description folding conversion"),

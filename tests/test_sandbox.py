@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import datetime as dt
 import importlib
 import sys
@@ -12,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from novita_openai.prompts.templates import chat_template, meter
-from novita_openai.prompts.templates.chat_template import ChatTemplate, TemplateError
+from novita_openai.prompts import TemplateError
+from novita_openai.prompts.templates import meter
+from novita_openai.prompts.templates.chat_template import ChatTemplate
 
 CHAT = [{"role": "user", "content": "hello"}]
 
@@ -182,19 +182,8 @@ def test_what_is_bounded_is_otherwise_as_in_jinja(source: str, text: str) -> Non
 
 
 def test_without_jinja_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def refuse(name: str, *arguments: Any, **options: Any) -> Any:
-        if name.partition(".")[0] == "jinja2":
-            raise ModuleNotFoundError(f"No module named {name!r}", name="jinja2")
-        return real(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    kept = sys.modules.copy()
-    try:
-        for module in ("sandbox", "chat_template", "literals"):
-            del sys.modules[f"novita_openai.prompts.templates.{module}"]
-        with pytest.raises(ModuleNotFoundError, match=r"novita-openai\[templates\]"):
-            importlib.import_module(chat_template.__name__)
-    finally:
-        sys.modules.update(kept)
+    for module in ("sandbox", "chat_template", "literals"):
+        monkeypatch.delitem(sys.modules, f"novita_openai.prompts.templates.{module}")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(ModuleNotFoundError, match=r"novita-openai\[templates\]"):
+        importlib.import_module("novita_openai.prompts.templates.chat_template")

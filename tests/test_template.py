@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from novita_openai.prompts import PromptError, PromptFormat
-from novita_openai.prompts.templates.derivation import TemplateError, from_pretrained_config, from_template
+from novita_openai.prompts import PromptError, PromptFormat, TemplateError, from_pretrained_config, from_template
 
 MARKUP = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"

@@ -225,8 +225,7 @@ def prompt_body(format_name: str | None, options: Mapping[str, Any]) -> Callable
     """
     if format_name is None:
         return lambda line: {**options, "prompt": line}
-    from novita_openai.prompts.catalog import get_format
-    from novita_openai.prompts.over_completions.responses import chat_to_completion
+    from novita_openai.prompts import chat_to_completion, get_format
 
     get_format(format_name)  # an unknown name is refused here, not for each line
     if "model" not in options:

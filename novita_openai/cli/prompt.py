@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from novita_openai.cli.terminal import FAILED, print_table, read_text, reported, show, tell
+from novita_openai.prompts import PromptError, TemplateError
 from novita_openai.prompts.catalog import detect, format_for_model, format_names, get_format, reads
-from novita_openai.prompts.messages import PromptError
 from novita_openai.prompts.over_completions.checking import RIGHT
-from novita_openai.prompts.templates.meter import TemplateError
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.format import PromptFormat
+    from novita_openai.prompts import PromptFormat
 
 prompt_app = typer.Typer(help="Turn chat messages into a completion model's prompt, and back.", no_args_is_help=True)
 
@@ -140,7 +139,7 @@ def _format(name: str | None, model: str | None, template: Path | None, variable
 
 def _derived(path: Path, variables: Mapping[str, Any]) -> PromptFormat:
     """Return the format of a chat template's file, or of a model's folder."""
-    from novita_openai.prompts.templates.derivation import from_pretrained_config, from_template
+    from novita_openai.prompts import from_pretrained_config, from_template
 
     try:
         if path.is_dir():

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from novita_openai.client.seam import Opening, Thinking
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.format import PromptFormat
+    from novita_openai.prompts import PromptFormat
 
 __all__ = ["RESUMPTION", "Resumption", "resumption_of"]
 
@@ -252,9 +252,7 @@ class ChatResumption(Resumption):
 
     def _render(self) -> bool:
         """Render the chat and what it has said so far; return False where its format is unknown, or refuses."""
-        from novita_openai.prompts.catalog import format_for_model
-        from novita_openai.prompts.messages import PromptError
-        from novita_openai.prompts.over_completions.responses import chat_to_completion
+        from novita_openai.prompts import PromptError, chat_to_completion, format_for_model
 
         try:
             body = chat_to_completion(**self.own)

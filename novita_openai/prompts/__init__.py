@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from novita_openai.prompts.catalog import detect, format_for_model, format_names, get_format
     from novita_openai.prompts.engine.reasoning import Thought
+    from novita_openai.prompts.errors import PromptError, TemplateError
     from novita_openai.prompts.format import PromptFormat
-    from novita_openai.prompts.messages import History, PromptError
+    from novita_openai.prompts.messages import History
     from novita_openai.prompts.over_completions.chats import AsyncChatStream, ChatStream, achat, chat
     from novita_openai.prompts.over_completions.checking import Check, check
     from novita_openai.prompts.over_completions.responses import (
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         completion_to_chat,
         completions_to_chunks,
     )
-    from novita_openai.prompts.templates.derivation import TemplateError, from_pretrained_config, from_template
+    from novita_openai.prompts.templates.derivation import from_pretrained_config, from_template
 
 __all__ = [
     "AsyncChatStream",
@@ -52,10 +53,11 @@ _MODULES = {
     "catalog": ("detect", "format_for_model", "format_names", "get_format"),
     "over_completions.checking": ("Check", "check"),
     "over_completions.responses": ("chat_to_completion", "completion_to_chat", "completions_to_chunks"),
+    "errors": ("PromptError", "TemplateError"),
     "format": ("PromptFormat",),
-    "messages": ("History", "PromptError"),
+    "messages": ("History",),
     "engine.reasoning": ("Thought",),
-    "templates.derivation": ("TemplateError", "from_pretrained_config", "from_template"),
+    "templates.derivation": ("from_pretrained_config", "from_template"),
 }
 
 if not TYPE_CHECKING:

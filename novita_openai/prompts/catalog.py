@@ -24,8 +24,8 @@ from typing import Any, Final
 
 from novita_openai.prompts.engine.reasoning import Thought
 from novita_openai.prompts.engine.table import END, REASONED, REPLY, START
+from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.format import PromptFormat
-from novita_openai.prompts.messages import PromptError
 
 __all__ = ["detect", "format_for_model", "format_names", "get_format", "reads"]
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from novita_openai.prompts.engine.conversion import Asked, Conversion
 from novita_openai.prompts.engine.description import Description
 from novita_openai.prompts.engine.table import REPLY, Ending, Unreadable
-from novita_openai.prompts.messages import History, Message, PromptError, Turn, read
+from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.messages import ChatMessage, History, Turn, read_messages
 from novita_openai.prompts.tool_calls.calls import numbered
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class PromptFormat(Description):
             bool(_given(keep_reasoning, messages, "keep_reasoning")),
         )
         try:
-            prompt = self._conversion.write(read(messages), asked)
+            prompt = self._conversion.write(read_messages(messages), asked)
         except PromptError as error:
             raise error.within(self.name) from None
         return (self.bos if _given(bos, messages, "bos") else "") + prompt
@@ -75,7 +76,7 @@ class PromptFormat(Description):
             return None
         return prompt if [*map(len, messages)] == plan.lengths and plan.is_safe(prompt) else None
 
-    def normalize(self, messages: Iterable[Any]) -> list[Message]:
+    def normalize(self, messages: Iterable[Any]) -> list[ChatMessage]:
         """Return the messages as they read back from a prompt: trimmed and folded as the format does it.
 
         Parts of text become one text, a developer's message a system message. A system message that repeats the text
@@ -83,7 +84,7 @@ class PromptFormat(Description):
         counted: ``call_0``, ``call_1``.
         """
         try:
-            return [turn.as_message() for turn in self._conversion.normal(read(messages))]
+            return [turn.as_message() for turn in self._conversion.normal(read_messages(messages))]
         except PromptError as error:
             raise error.within(self.name) from None
 
@@ -100,7 +101,7 @@ class PromptFormat(Description):
         history.bos = begin > 0
         return history
 
-    def message(self, text: str, finish_reason: str | None = None) -> Message:
+    def message(self, text: str, finish_reason: str | None = None) -> ChatMessage:
         """Return the assistant's message of a completion of ``render``'s prompt.
 
         It ends before the first stop string, as does a completion of a server that writes them; reasoning and tool

@@ -1,4 +1,4 @@
-"""What goes in and comes out: chat messages in OpenAI's shape, and the error that names what is wrong."""
+"""Chat messages as callers give and get them, in OpenAI's shape, and turns, the form in which formats handle them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-__all__ = ["History", "Message", "PromptError", "Turn"]
+from novita_openai.prompts.errors import PromptError
 
-Message = dict[str, Any]
+__all__ = ["ChatMessage", "History", "Tools", "Turn", "read_messages"]
 
-ROLES: Final = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
-"""The roles of OpenAI's messages, and what each is called in a format; a developer's message is a system message."""
+ChatMessage = dict[str, Any]
+
+Tools = Sequence[Mapping[str, Any]]
+"""Declarations of tools as a chat request has them: ``{"type": "function", "function": {...}}``."""
+
+_ROLES: Final = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+"""OpenAI's roles, and the role that each has in a format: a developer message is a system message."""
 
 _KEYS: Final = {
     "system": frozenset({"role", "content"}),
@@ -20,59 +25,25 @@ _KEYS: Final = {
     "assistant": frozenset({"role", "content", "tool_calls", "reasoning_content"}),
     "tool": frozenset({"role", "content", "tool_call_id", "name"}),
 }
+"""The keys of a message of each role that can be written in a prompt."""
 
 
-class PromptError(ValueError):
-    """A conversion that would lose or forge something.
+class History(list[ChatMessage]):
+    """The messages of a parsed prompt, and what else it takes to write the same prompt again.
 
-    ``format`` is the format's name, ``index`` the message's, ``marker`` the text that stands in the way and ``offset``
-    the place in the prompt, in characters; each is None where it does not apply.
+    ``ending`` is ``"reply"`` (the prompt asks for the assistant's reply), ``"prefill"`` (the last message is the start
+    of a reply, to be continued) or ``"closed"`` (neither). ``render`` uses it for as long as the last message is the
+    one that was parsed.
     """
 
     def __init__(
         self,
-        problem: str,
-        *,
-        format: str | None = None,
-        index: int | None = None,
-        marker: str | None = None,
-        offset: int | None = None,
-    ) -> None:
-        places = [
-            f"format {format!r}" if format is not None else "",
-            f"message {index}" if index is not None else "",
-            f"offset {offset}" if offset is not None else "",
-        ]
-        super().__init__(f"{', '.join(place for place in places if place) or 'prompt'}: {problem}")
-        self.problem, self.format, self.index, self.marker, self.offset = problem, format, index, marker, offset
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self.problem, self.format, self.index, self.marker, self.offset)
-
-    def within(self, format: str) -> PromptError:
-        """Return the same error, naming the format."""
-        return _restore(self.problem, format, self.index, self.marker, self.offset)
-
-
-def _restore(problem: str, name: str | None, index: int | None, marker: str | None, offset: int | None) -> PromptError:
-    return PromptError(problem, format=name, index=index, marker=marker, offset=offset)
-
-
-class History(list[Message]):
-    """The messages that a prompt holds, and what else it takes to write the same prompt again.
-
-    ``ending`` is ``"reply"`` (the assistant's turn is open), ``"prefill"`` (so is its last message) or ``"closed"``.
-    It holds for as long as the last message is the one that was parsed.
-    """
-
-    def __init__(
-        self,
-        messages: Iterable[Message] = (),
+        messages: Iterable[ChatMessage] = (),
         *,
         ending: str = "reply",
         bos: bool = False,
         date: dt.date | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Tools | None = None,
         keep_reasoning: bool = False,
     ) -> None:
         super().__init__(messages)
@@ -88,7 +59,11 @@ class History(list[Message]):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A message as a format sees it; ``index`` is its place in the list that it came from."""
+    """A message in the form in which formats handle it: checked, its content one text, developer messages as system.
+
+    ``index`` is its place in the list of messages, for errors. ``calls`` are its tool calls; ``call_id`` names the
+    call that a tool message is the result of.
+    """
 
     role: str
     text: str
@@ -101,9 +76,9 @@ class Turn:
         """Return the same turn with another text."""
         return self if text == self.text else replace(self, text=text)
 
-    def as_message(self) -> Message:
-        """Return the message in OpenAI's shape; one that is tool calls alone has no content."""
-        message: Message = {"role": self.role, "content": self.text or (None if self.calls else "")}
+    def as_message(self) -> ChatMessage:
+        """Return the message in OpenAI's shape; the content of tool calls without text is None."""
+        message: ChatMessage = {"role": self.role, "content": self.text or (None if self.calls else "")}
         if self.reasoning:
             message["reasoning_content"] = self.reasoning
         if self.calls:
@@ -113,13 +88,13 @@ class Turn:
         return message
 
 
-def read(messages: Iterable[Any]) -> list[Turn]:
-    """Return the turns of dicts or SDK message objects; refuse what a prompt has no place for."""
+def read_messages(messages: Iterable[Any]) -> list[Turn]:
+    """Return the turns of dicts or SDK message objects; raise PromptError for what no prompt can hold."""
     if isinstance(messages, (str, bytes, Mapping)):
-        raise PromptError(f"messages are a list, not {type(messages).__name__}")
-    turns = [_read_one(index, _as_dict(index, message)) for index, message in enumerate(messages)]
+        raise PromptError(f"messages must be a list of messages, not {type(messages).__name__}")
+    turns = [_read_message(index, _as_dict(index, message)) for index, message in enumerate(messages)]
     if not turns:
-        raise PromptError("there are no messages")
+        raise PromptError("there are no messages: give at least one")
     return turns
 
 
@@ -128,23 +103,23 @@ def _as_dict(index: int, message: Any) -> Mapping[str, Any]:
         return message
     dump = getattr(message, "model_dump", None)
     if dump is None:
-        raise PromptError(f"a message is a dict or an SDK object, not {type(message).__name__}", index=index)
+        raise PromptError(f"a message must be a dict or an SDK object, not {type(message).__name__}", index=index)
     dumped: Mapping[str, Any] = dump()
     return dumped
 
 
-def _read_one(index: int, message: Mapping[str, Any]) -> Turn:
+def _read_message(index: int, message: Mapping[str, Any]) -> Turn:
     name = message.get("role")
-    role = ROLES.get(name) if isinstance(name, str) else None
+    role = _ROLES.get(name) if isinstance(name, str) else None
     if role is None:
-        raise PromptError(f"unknown role {name!r}; known are {', '.join(ROLES)}", index=index)
+        raise PromptError(f"unknown role {name!r}; the roles are {', '.join(_ROLES)}", index=index)
     for key, value in message.items():
         if value not in (None, []) and key not in _KEYS[role]:
-            raise PromptError(f"{key!r} has no place in a prompt's {role} message: leave it out", index=index)
+            raise PromptError(f"{key!r} of a {role} message cannot be written in a prompt: leave it out", index=index)
     calls = tuple(message.get("tool_calls") or ())
     reasoning = message.get("reasoning_content")
     if not (reasoning is None or isinstance(reasoning, str)):
-        raise PromptError(f"reasoning_content is text, not {type(reasoning).__name__}", index=index)
+        raise PromptError(f"reasoning_content must be text, not {type(reasoning).__name__}", index=index)
     text = _read_content(index, message.get("content"), may_be_none=bool(calls))
     return Turn(role, text, index, reasoning or None, calls, message.get("tool_call_id"))
 
@@ -154,14 +129,19 @@ def _read_content(index: int, content: Any, *, may_be_none: bool) -> str:
         return content
     if content is None and may_be_none:
         return ""
-    if isinstance(content, (str, bytes, Mapping)) or not isinstance(content, Iterable):
-        raise PromptError(f"content is text or a list of text parts, not {type(content).__name__}", index=index)
+    if isinstance(content, (bytes, Mapping)) or not isinstance(content, Iterable):
+        raise PromptError(f"content must be text or a list of text parts, not {type(content).__name__}", index=index)
     return "".join(_read_part(index, part) for part in content)
 
 
 def _read_part(index: int, part: Any) -> str:
     kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-    text = part.get("text") if kind == "text" and isinstance(part, Mapping) else None
+    if kind != "text" or not isinstance(part, Mapping):
+        raise PromptError(
+            f"a content part of type {kind!r} cannot be written in a text prompt: use parts of type 'text'",
+            index=index,
+        )
+    text = part.get("text")
     if not isinstance(text, str):
-        raise PromptError(f"a {kind!r} part has no place in a text prompt", index=index)
+        raise PromptError(f"the 'text' of a content part must be text, not {type(text).__name__}", index=index)
     return text

@@ -25,9 +25,9 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from novita_openai.prompts.errors import PromptError, TemplateError
 from novita_openai.prompts.format import PromptFormat
-from novita_openai.prompts.messages import PromptError
-from novita_openai.prompts.templates.chat_template import ChatTemplate, TemplateError
+from novita_openai.prompts.templates.chat_template import ChatTemplate
 from novita_openai.prompts.templates.derivation import derive
 
 EXACT_BOUND: Final = 0.98

@@ -23,7 +23,8 @@ from novita_openai.prompts.engine.table import (
     Unreadable,
     Way,
 )
-from novita_openai.prompts.messages import History, PromptError, Turn
+from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.messages import History, Turn
 from novita_openai.prompts.tool_calls.families import DIALECTS
 
 if TYPE_CHECKING:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from novita_openai.prompts.engine.table import Ending, Table
-from novita_openai.prompts.messages import PromptError, Turn
+from novita_openai.prompts.errors import PromptError
+
+if TYPE_CHECKING:
+    from novita_openai.prompts.messages import Turn
 
 __all__ = ["FINAL_REPLY", "Losses", "refuse_blanks", "refuse_losses"]
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from novita_openai.prompts.engine.table import REASONED, Ending, Row, Unreadable
-from novita_openai.prompts.messages import PromptError, Turn
+from novita_openai.prompts.errors import PromptError
+
+if TYPE_CHECKING:
+    from novita_openai.prompts.messages import Turn
 
 __all__ = ["Thought"]
 

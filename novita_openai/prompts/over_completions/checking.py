@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.prompts.catalog import format_for_model, format_names, get_format
-from novita_openai.prompts.messages import PromptError
+from novita_openai.prompts.errors import PromptError
 
 if TYPE_CHECKING:
     from openai import OpenAI

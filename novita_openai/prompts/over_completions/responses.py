@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 
 from novita_openai.prompts.catalog import format_for_model, get_format
 from novita_openai.prompts.engine.description import MOST_STOPS
-from novita_openai.prompts.messages import PromptError
+from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.over_completions.deltas import Deltas
 
 if TYPE_CHECKING:

@@ -15,11 +15,12 @@ except ModuleNotFoundError as error:
     message = "chat templates need Jinja: pip install 'novita-openai[templates]'"
     raise ModuleNotFoundError(message, name=error.name) from error
 
+from novita_openai.prompts.errors import TemplateError
 from novita_openai.prompts.templates.literals import Suspects, suspects
-from novita_openai.prompts.templates.meter import Refused, TemplateError
+from novita_openai.prompts.templates.meter import Refused
 from novita_openai.prompts.templates.sandbox import CHARGE, JOIN, WEIGH, Sandbox
 
-__all__ = ["ChatTemplate", "TemplateError"]
+__all__ = ["ChatTemplate"]
 
 LONGEST_SOURCE: Final = 200_000
 """Characters; the longest published chat template has 45,000."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.prompts.engine.table import END
-from novita_openai.prompts.messages import PromptError
-from novita_openai.prompts.templates.chat_template import ChatTemplate, TemplateError
+from novita_openai.prompts.errors import PromptError, TemplateError
+from novita_openai.prompts.templates.chat_template import ChatTemplate
 from novita_openai.prompts.templates.probe import Probe, observe
 from novita_openai.prompts.templates.verification import prove
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from novita_openai.prompts.format import PromptFormat
     from novita_openai.prompts.templates.draft import Draft
 
-__all__ = ["TemplateError", "from_pretrained_config", "from_template"]
+__all__ = ["from_pretrained_config", "from_template"]
 
 _CONFIG: Final = "tokenizer_config.json"
 _FILES: Final = ("chat_template.jinja", "chat_template.json", _CONFIG)

@@ -9,8 +9,8 @@ from typing import Final
 
 from novita_openai.prompts.engine.losses import Losses
 from novita_openai.prompts.engine.table import ASKED, END, REPLY, START, Ending, last_key
+from novita_openai.prompts.errors import TemplateError
 from novita_openai.prompts.format import PromptFormat
-from novita_openai.prompts.templates.chat_template import TemplateError
 
 __all__ = ["Draft", "Turn"]
 

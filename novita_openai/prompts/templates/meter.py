@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Final
 
-__all__ = ["Meter", "Refused", "TemplateError", "format_extent", "weight"]
+__all__ = ["Meter", "Refused", "format_extent", "weight"]
 
 MOST_WORK: Final = 2_000_000
 """What one rendering may be charged: characters, items and steps."""
@@ -21,17 +21,6 @@ MOST_SECONDS: Final = 5.0
 
 _LIGHT: Final = frozenset({bool, type(None)})
 _HOLDING: Final = frozenset({dict, int, list, tuple})
-
-
-class TemplateError(ValueError):
-    """A chat template that cannot be used; ``property`` names what does not hold, in one of a few fixed words."""
-
-    def __init__(self, property: str, problem: str) -> None:
-        super().__init__(f"{property}: {problem}")
-        self.property, self.problem = property, problem
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.property, self.problem)
 
 
 class Refused(Exception):  # noqa: N818 - it never leaves the package

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.prompts.engine.table import END, FINAL, REPLY, START
-from novita_openai.prompts.templates.chat_template import ChatTemplate, TemplateError
+from novita_openai.prompts.errors import TemplateError
 from novita_openai.prompts.templates.draft import Draft, Turn
+
+if TYPE_CHECKING:
+    from novita_openai.prompts.templates.chat_template import ChatTemplate
 
 __all__ = ["Probe", "chat_roles", "observe"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from novita_openai.prompts.engine.losses import FINAL_REPLY
 from novita_openai.prompts.engine.table import Ending
-from novita_openai.prompts.templates.chat_template import TemplateError
+from novita_openai.prompts.errors import TemplateError
 from novita_openai.prompts.templates.draft import Draft, Turn
 from novita_openai.prompts.templates.probe import chat_roles
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from novita_openai.prompts.messages import PromptError, Turn
+from novita_openai.prompts.errors import PromptError
+
+if TYPE_CHECKING:
+    from novita_openai.prompts.messages import Turn
 
 __all__ = ["Call", "call", "json_text", "normal_calls", "numbered"]
 

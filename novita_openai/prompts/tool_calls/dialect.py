@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from novita_openai.prompts.messages import PromptError, Turn
+from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.messages import Turn
 from novita_openai.prompts.tool_calls.calls import Call, call, normal_calls
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from novita_openai.prompts.messages import PromptError, Turn
+from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.messages import Turn
 from novita_openai.prompts.tool_calls.calls import Call, json_text
 from novita_openai.prompts.tool_calls.dialect import DeclaredInSystem, Dialect, Tools, call_of, loads
 
