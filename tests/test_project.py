@@ -30,7 +30,7 @@ HOUSE: Rows = {
     "prompts": {
         "errors": None,
         "messages": None,
-        "tool_calls": modules("calls dialect families"),
+        "tool_calls": modules("calls dialect hermes deepseek llama mistral families"),
         "engine": modules("separators signatures table losses dates reasoning description folding conversion"),
         "format": None,
         "templates": modules("meter literals sandbox chat_template draft probe verification derivation"),

@@ -82,10 +82,10 @@ def test_arguments_are_decoded_once(name: str, arguments: Any) -> None:
 @pytest.mark.parametrize(
     ("messages", "words"),
     [
-        ([QUESTION, asked(call("[1]"))], "an object, not list"),
+        ([QUESTION, asked(call("[1]"))], "a JSON object, not list"),
         ([QUESTION, asked(call("{"))], "not JSON"),
         ([QUESTION, asked({"type": "custom", "custom": {}})], "'custom'"),
-        ([QUESTION, asked(call(name=""))], "has a name"),
+        ([QUESTION, asked(call(name=""))], "the name of a function, not ''"),
         ([QUESTION, asked(call()), answer(call_id="another")], "right after its call"),
         ([QUESTION, answer()], "right after its call"),
     ],

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from novita_openai.prompts.tool_calls.calls import Call, numbered
+from novita_openai.prompts.tool_calls.calls import ToolCall, numbered
 from novita_openai.prompts.tool_calls.dialect import overlap
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Deltas:
             deltas.append({"tool_calls": [{"index": index, **each} for index, each in enumerate(calls)]})
         return deltas
 
-    def _calls(self, content: str, finish_reason: str | None) -> tuple[str, tuple[Call, ...]]:
+    def _calls(self, content: str, finish_reason: str | None) -> tuple[str, tuple[ToolCall, ...]]:
         dialect = self._format.dialect
         if dialect is None or finish_reason == "length" or (self._has_spoken and dialect.is_whole):
             return content, ()

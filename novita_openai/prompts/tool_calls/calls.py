@@ -1,4 +1,4 @@
-"""Tool calls and their results as messages have them: read strictly, written one way."""
+"""Tool calls and results as messages have them: checked strictly, and brought into one shape."""
 
 from __future__ import annotations
 
@@ -12,9 +12,20 @@ from novita_openai.prompts.errors import PromptError
 if TYPE_CHECKING:
     from novita_openai.prompts.messages import Turn
 
-__all__ = ["Call", "call", "json_text", "normal_calls", "numbered"]
+__all__ = [
+    "ToolCall",
+    "arguments_in",
+    "json_or_none",
+    "json_text",
+    "name_in",
+    "normal_calls",
+    "numbered",
+    "tool_call",
+    "tool_calls_in",
+]
 
-Call = Mapping[str, Any]
+ToolCall = Mapping[str, Any]
+"""A call in OpenAI's shape: ``{"id": ..., "type": "function", "function": {"name": ..., "arguments": JSON text}}``."""
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
@@ -22,30 +33,66 @@ def json_text(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
-def call(name: str, arguments: Mapping[str, Any], call_id: str = "") -> Call:
+def json_or_none(text: str) -> Any:
+    """Return the value of a JSON text, or None if the text is not JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def tool_call(name: str, arguments: Mapping[str, Any], call_id: str = "") -> ToolCall:
     """Return a tool call in OpenAI's shape."""
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": json_text(arguments)}}
 
 
-def numbered(calls: Iterable[Call], id_style: str, start: int = 0) -> tuple[Call, ...]:
-    """Return the calls, those without an id counted."""
+def name_in(call: ToolCall) -> str:
+    """Return the name of the function that a call is for."""
+    name: str = call["function"]["name"]
+    return name
+
+
+def arguments_in(call: ToolCall) -> str:
+    """Return the arguments of a call, as JSON text."""
+    arguments: str = call["function"]["arguments"]
+    return arguments
+
+
+def tool_calls_in(values: Iterable[Any], arguments: str = "arguments") -> tuple[ToolCall, ...]:
+    """Return the calls that decoded JSON values stand for, with ``arguments`` under that key.
+
+    The result is empty if one of the values is not a call, as then the text that they came from is not a list of calls.
+    """
+    calls = [_tool_call_in(value, arguments) for value in values]
+    return () if None in calls else tuple(filter(None, calls))
+
+
+def _tool_call_in(value: Any, arguments: str) -> ToolCall | None:
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return None
+    given = value.get(arguments)
+    return tool_call(value["name"], given, str(value.get("id", ""))) if isinstance(given, dict) else None
+
+
+def numbered(calls: Iterable[ToolCall], id_style: str, start: int = 0) -> tuple[ToolCall, ...]:
+    """Return the calls, with a number in ``id_style`` as the id of each that has none."""
     return tuple({**each, "id": each["id"] or id_style.format(number)} for number, each in enumerate(calls, start))
 
 
 def normal_calls(turns: Sequence[Turn], id_style: str, *, keeps_ids: bool) -> list[Turn]:
-    """Return the turns with calls in one shape, and each result with the id of its call.
+    """Return the turns with all calls in one shape, and each result with the id of its call.
 
-    Where a prompt has no ids the calls are counted. Results must stand in the order of their calls, right after them:
-    in most formats that is all that tells them apart.
+    Without ``keeps_ids`` the prompt holds no ids, so the calls are numbered. Results must follow their calls directly
+    and in the same order: in most formats nothing else says which call a result belongs to.
     """
     normal: list[Turn] = []
-    pending: list[tuple[Any, str]] = []
+    pending: list[tuple[Any, str]] = []  # the calls without a result: the id in the message, and the one in the prompt
     count = 0
     for turn in turns:
         if turn.role == "tool":
-            normal.append(_answered(turn, pending))
+            normal.append(_answering(turn, pending))
             continue
-        calls = tuple(_normal_call(turn.index, each) for each in turn.calls)
+        calls = tuple(_checked_call(turn.index, each) for each in turn.calls)
         ids = [each["id"] for each in calls]
         calls = numbered(calls if keeps_ids else [{**each, "id": ""} for each in calls], id_style, count)
         pending = [(theirs, ours["id"]) for theirs, ours in zip(ids, calls, strict=True)]
@@ -54,31 +101,34 @@ def normal_calls(turns: Sequence[Turn], id_style: str, *, keeps_ids: bool) -> li
     return normal
 
 
-def _answered(turn: Turn, pending: list[tuple[Any, str]]) -> Turn:
+def _answering(turn: Turn, pending: list[tuple[Any, str]]) -> Turn:
+    """Return a result with the id of the first call that has no result yet."""
     if not pending or turn.call_id not in (None, pending[0][0]):
-        problem = f"a result for {turn.call_id!r} does not stand right after its call, in the order of the calls"
+        problem = f"the result of call {turn.call_id!r} must stand right after its call, in the order of the calls"
         raise PromptError(problem, index=turn.index)
     return replace(turn, call_id=pending.pop(0)[1])
 
 
-def _normal_call(index: int, each: Any) -> Call:
+def _checked_call(index: int, each: Any) -> ToolCall:
     fields = each if isinstance(each, Mapping) else each.model_dump()
     function = fields.get("function")
     if fields.get("type", "function") != "function" or not isinstance(function, Mapping):
-        raise PromptError(f"a tool call of type {fields.get('type')!r} has no place in a prompt", index=index)
+        problem = f"a tool call of type {fields.get('type')!r} cannot be written in a prompt: use type 'function'"
+        raise PromptError(problem, index=index)
     name = function.get("name")
     if not isinstance(name, str) or not name:
-        raise PromptError(f"a tool call has a name, not {name!r}", index=index)
-    return call(name, _arguments(index, function.get("arguments")), fields.get("id") or "")
+        raise PromptError(f"a tool call must have the name of a function, not {name!r}", index=index)
+    return tool_call(name, _arguments(index, function.get("arguments")), fields.get("id") or "")
 
 
 def _arguments(index: int, arguments: Any) -> Mapping[str, Any]:
-    """Return the arguments of a call, given as JSON text or as a dict; decoded once."""
+    """Return the arguments of a call, given as JSON text or as a dict."""
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
         except ValueError as error:
             raise PromptError(f"the arguments of a tool call are not JSON: {error}", index=index) from None
     if not isinstance(arguments, Mapping):
-        raise PromptError(f"the arguments of a tool call are an object, not {type(arguments).__name__}", index=index)
+        kind = type(arguments).__name__
+        raise PromptError(f"the arguments of a tool call must be a JSON object, not {kind}", index=index)
     return arguments

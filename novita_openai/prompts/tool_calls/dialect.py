@@ -1,38 +1,36 @@
-"""What the dialects of tool calls share.
+"""The base class of dialects: what all families' ways of writing tool calls have in common.
 
-A dialect turns messages into rows of the table of separators: calls become the text of the assistant's message, or a
-row of their own (the role ``calls``); declarations become part of a message, or a row of their own (``tools``). What a
-dialect reads is written again before it counts, so reading may take what it sees at its word.
+A dialect turns messages into segments that a table of separators can write. Calls become the text of the assistant's
+message, or a segment of their own (role ``calls``); declarations of tools become part of another message, or a segment
+of their own (role ``declared``). Reading need not be strict: what a dialect has read is written again and compared with
+the prompt before it counts.
 """
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from novita_openai.prompts.errors import PromptError
-from novita_openai.prompts.messages import Turn
-from novita_openai.prompts.tool_calls.calls import Call, call, normal_calls
+from novita_openai.prompts.messages import Tools, Turn
+from novita_openai.prompts.tool_calls.calls import ToolCall, json_or_none, normal_calls
 
 if TYPE_CHECKING:
     import re
 
-__all__ = ["DeclaredInSystem", "Dialect", "Tools", "call_of", "loads", "overlap"]
-
-Tools = Sequence[Mapping[str, Any]]
+__all__ = ["DeclaredInSystem", "Dialect", "overlap", "refuse_content"]
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect(ABC):
-    """What the dialects share.
+    """A family's way to write tools, calls and results.
 
-    ``markers`` are texts of which a message that holds calls or declarations has one, ``call_starts`` is what the first
-    call of a reply starts with. ``id_style`` is how calls without an id are counted; with ``keeps_ids`` the prompt
-    holds the ids; with ``is_whole`` a reply is a call or holds none. Where tools are declared, the first text of
-    ``header`` becomes the second in the separators at the start.
+    Each message that holds calls or declarations has one of the ``markers`` in its text. The first call of a reply
+    starts with ``call_starts``. ``id_style`` numbers calls that have no id; with ``keeps_ids`` the prompt holds the
+    ids. With ``is_whole`` a reply is either a call or text, never both. Where tools are declared, the first text of
+    ``header`` becomes the second in the separators at the start of the prompt.
     """
 
     markers: tuple[str, ...]
@@ -43,13 +41,13 @@ class Dialect(ABC):
     header: tuple[str, str] = ("", "")
 
     def normal(self, turns: Sequence[Turn]) -> list[Turn]:
-        """Return the turns as they read back."""
+        """Return the turns as they read back from a prompt."""
         return normal_calls(turns, self.id_style, keeps_ids=self.keeps_ids)
 
     def write(self, turns: Sequence[Turn], tools: Tools | None, default: str | None) -> list[Turn]:
         """Return the turns with declarations, calls and results in their texts.
 
-        ``default`` is the system text that the format has where there is no system message.
+        ``default`` is the system text that the format writes where there is no system message.
         """
         if not all(map(_is_tool, tools or ())):
             raise PromptError("a tool is declared as {'type': 'function', 'function': {'name': ...}}")
@@ -57,16 +55,16 @@ class Dialect(ABC):
         return self.declare(written, tools, default) if tools else written
 
     def read(self, turns: Sequence[Turn], default: str | None) -> tuple[list[Turn], Tools | None]:
-        """Return what ``write`` was given."""
+        """Return the turns and the tools that ``write`` was given."""
         turns, tools = self.declared(turns, default)
         return self.normal([self.read_turn(turn) for turn in turns]), tools
 
     def write_turn(self, turn: Turn) -> Turn:
-        """Return the turn with its calls or its result in the text."""
+        """Return the turn with its calls, or its result, in the text."""
         return turn.with_text(self.write_calls(turn)) if turn.calls else turn
 
     def read_turn(self, turn: Turn) -> Turn:
-        """Return the turn with its calls or its result apart."""
+        """Return the turn with its calls, or its result, taken out of the text."""
         if turn.role != "assistant":
             return turn
         text, calls = self.read_calls(turn.text)
@@ -77,8 +75,8 @@ class Dialect(ABC):
         """Return the text of a message with calls."""
 
     @abstractmethod
-    def read_calls(self, text: str) -> tuple[str, tuple[Call, ...]]:
-        """Return a reply's text without its calls, and the calls; what is no whole call stays text."""
+    def read_calls(self, text: str) -> tuple[str, tuple[ToolCall, ...]]:
+        """Return a reply's text without its calls, and the calls; a call that is not complete stays text."""
 
     @abstractmethod
     def declare(self, turns: list[Turn], tools: Tools, default: str | None) -> list[Turn]:
@@ -86,20 +84,21 @@ class Dialect(ABC):
 
     @abstractmethod
     def declared(self, turns: Sequence[Turn], default: str | None) -> tuple[list[Turn], Tools | None]:
-        """Return the turns without declarations, and the tools that were declared."""
+        """Return the turns without declarations, and the tools that were declared; None if there were none."""
 
     def settled(self, text: str) -> int:
-        """Return how many characters at the start of an unfinished reply are no part of a call, whatever follows."""
+        """Return how many characters at the start of an unfinished reply cannot become part of a call."""
         place = text.find(self.call_starts)
         if place < 0:
             place = len(text) - overlap(text, self.call_starts)
-        return place - text.endswith("\n", 0, place)
+        return place - text.endswith("\n", 0, place)  # the newline before a call is part of it
 
 
 class DeclaredInSystem(Dialect):
-    """A dialect that declares tools at the end of the system message."""
+    """A dialect that declares tools at the end of the system message, in a text that ``pattern`` finds there."""
 
     __slots__ = ()
+    pattern: ClassVar[re.Pattern[str]]
 
     def declare(self, turns: list[Turn], tools: Tools, default: str | None) -> list[Turn]:
         """Return the turns with the tools declared in the system message."""
@@ -110,9 +109,9 @@ class DeclaredInSystem(Dialect):
         return [Turn("system", text, turns[0].index), *turns]
 
     def declared(self, turns: Sequence[Turn], default: str | None) -> tuple[list[Turn], Tools | None]:
-        """Return the turns without declarations, and the tools that were declared."""
+        """Return the turns without declarations, and the tools that were declared; None if there were none."""
         found = self.pattern.search(turns[0].text) if turns[0].role == "system" else None
-        tools = None if found is None else [loads(text) for text in self.declarations(found)]
+        tools = None if found is None else [json_or_none(text) for text in self.declarations(found)]
         if found is None or tools is None or not all(map(_is_tool, tools)) or self.declaration(tools) != found.group():
             return [*turns], None
         before = turns[0].text[: found.start()]
@@ -120,23 +119,25 @@ class DeclaredInSystem(Dialect):
             return [*turns[1:]], tools
         return [turns[0].with_text(before.removesuffix("\n\n")), *turns[1:]], tools
 
-    @property
-    @abstractmethod
-    def pattern(self) -> re.Pattern[str]:
-        """What a declaration at the end of a system text looks like."""
-
     @abstractmethod
     def declaration(self, tools: Tools) -> str:
         """Return the text that declares tools."""
 
     @abstractmethod
     def declarations(self, found: re.Match[str]) -> list[str]:
-        """Return the JSON of each tool in a text that declares them."""
+        """Return the JSON of each tool in a match of the pattern."""
 
 
 def _is_tool(value: Any) -> bool:
     function = value.get("function") if isinstance(value, Mapping) else None
     return isinstance(function, Mapping) and isinstance(function.get("name"), str)
+
+
+def refuse_content(turn: Turn) -> None:
+    """Raise PromptError for a message with both calls and content, in dialects that can write only one of them."""
+    if turn.text:
+        problem = "the published template drops content beside tool calls: set the content to None"
+        raise PromptError(problem, index=turn.index)
 
 
 def overlap(text: str, *markers: str) -> int:
@@ -146,19 +147,3 @@ def overlap(text: str, *markers: str) -> int:
         if any(marker.startswith(text[-size:]) for marker in markers):
             return size
     return 0
-
-
-def loads(text: str) -> Any:
-    """Return what a JSON text says, None where it is no JSON."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
-def call_of(value: Any, arguments: str = "arguments") -> Call | None:
-    """Return the call that a JSON value says, None where it is none."""
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        return None
-    given = value.get(arguments)
-    return call(value["name"], given, str(value.get("id", ""))) if isinstance(given, dict) else None
