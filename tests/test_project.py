@@ -31,7 +31,9 @@ HOUSE: Rows = {
         "errors": None,
         "messages": None,
         "tool_calls": modules("calls dialect hermes deepseek llama mistral families"),
-        "engine": modules("separators signatures table losses dates reasoning description folding conversion"),
+        "engine": modules(
+            "separators signatures scanner trimming table dates losses reasoning description folding codec conversion"
+        ),
         "format": None,
         "templates": modules("meter literals sandbox chat_template draft probe verification derivation"),
         "catalog": None,

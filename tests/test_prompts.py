@@ -78,8 +78,8 @@ def test_vicuna_has_six_dialects(name: str) -> None:
         ([{"role": "user", "content": ["x"]}], 0, "'str'"),
         ([*ASKED, {"role": "assistant", "content": "x", "reasoning_content": 5}], 1, "reasoning_content"),
         ([*ASKED, {"role": "assistant", "content": "x", "reasoning_content": "y"}], 1, "reasoning_content"),
-        ([*ASKED, {"role": "assistant", "content": None, "tool_calls": [{}]}], 1, "no tool calls"),
-        ([*ASKED, {"role": "tool", "content": "x", "tool_call_id": "1"}], 1, "no tool calls"),
+        ([*ASKED, {"role": "assistant", "content": None, "tool_calls": [{}]}], 1, "write tool calls"),
+        ([*ASKED, {"role": "tool", "content": "x", "tool_call_id": "1"}], 1, "write tool calls"),
     ],
 )
 def test_what_a_prompt_has_no_place_for_is_refused(messages: Any, index: int | None, words: str) -> None:
@@ -176,7 +176,7 @@ def test_system_text_is_folded_where_there_is_no_place_for_it() -> None:
 def test_an_open_reply_is_trimmed_as_one_in_a_history_or_refused() -> None:
     messages = [*ASKED, {"role": "assistant", "content": "So \n"}]
     assert get_format("llama-3").render(messages, continue_final=True).endswith("\n\nSo")
-    assert "blanks" in str(problem(get_format("llama-2").render, messages, continue_final=True))
+    assert "white space" in str(problem(get_format("llama-2").render, messages, continue_final=True))
 
 
 def test_dates_are_arguments() -> None:
@@ -247,10 +247,10 @@ def test_a_completion_is_a_message(name: str, text: str, message: dict[str, str]
     [
         ({"stop": ("a", "b", "c", "d", "e")}, "stop strings"),
         ({"system_in": "middle"}, "system_in"),
-        ({"separators": {("user", "assistant"): ""}}, "tells them apart"),
+        ({"separators": {("user", "assistant"): ""}}, "tells the two messages apart"),
         ({"separators": {("start", "user"): "<s>x"}, "bos": "<s>"}, "BOS"),
-        ({"separators": {("start", "user"): "U: ", ("start", "asked"): "Q: "}}, "go on"),
-        ({"separators": {("start", "asked"): "Q: "}}, "go on"),
+        ({"separators": {("start", "user"): "U: ", ("start", "asked"): "Q: "}}, "must start with"),
+        ({"separators": {("start", "asked"): "Q: "}}, "must start with"),
     ],
 )
 def test_a_wrong_description_is_refused(fields: dict[str, Any], words: str) -> None:

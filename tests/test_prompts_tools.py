@@ -121,8 +121,17 @@ def test_some_families_say_less() -> None:
         get_format("llama-3.1").render([{"role": "assistant", "content": "x"}], tools=[WEATHER], reply=False)
     with pytest.raises(PromptError, match="declared as"):
         get_format("qwen3").render([QUESTION], tools=[{"type": "function"}])
-    with pytest.raises(PromptError, match="dropped"):
+    with pytest.raises(PromptError, match="declare tools"):
         get_format("chatml").render([QUESTION], tools=[WEATHER])
+
+
+def test_a_prompt_with_a_result_but_no_call_is_refused_with_its_format_and_place() -> None:
+    fmt = get_format("qwen2.5")
+    prompt = fmt.render([QUESTION, asked(call()), answer()])
+    begin, end = prompt.index("<tool_call>"), prompt.rindex("</tool_call>") + len("</tool_call>")
+    with pytest.raises(PromptError, match="right after its call") as caught:
+        fmt.parse(prompt[:begin] + "Let me see." + prompt[end:])
+    assert (caught.value.format, caught.value.index, caught.value.offset) == ("qwen2.5", None, 0)
 
 
 CALLS = {

@@ -221,9 +221,9 @@ def test_a_closed_history_that_depends_on_more_is_refused() -> None:
     closed = "{% if not add_generation_prompt %}{{ messages|length }}{% endif %}"
     made = derived(says("m.content") + closed)
     assert made.render(chat("a")) == "<u>a</><a>"
-    with pytest.raises(PromptError, match="ends so"):
+    with pytest.raises(PromptError, match="with this ending"):
         made.render(chat("a", "b"), reply=False)
-    with pytest.raises(PromptError, match="ends so"):
+    with pytest.raises(PromptError, match="with this ending"):
         made.render(chat("a", "b"), continue_final=True)
     with pytest.raises(PromptError):
         made.parse("<u>a</><a>b")
@@ -232,9 +232,9 @@ def test_a_closed_history_that_depends_on_more_is_refused() -> None:
 def test_a_template_that_refuses_closed_histories_has_none() -> None:
     made = derived(says("m.content") + "{% if not add_generation_prompt %}{{ raise_exception('reply!') }}{% endif %}")
     assert made.render(chat("a", "b", "c")) == "<u>a</><a>b</><u>c</><a>"
-    with pytest.raises(PromptError, match="ends so"):
+    with pytest.raises(PromptError, match="with this ending"):
         made.render(chat("a", "b"), reply=False)
-    with pytest.raises(PromptError, match="ends so"):
+    with pytest.raises(PromptError, match="with this ending"):
         made.render(chat("a", "b"), continue_final=True)
 
 
@@ -264,7 +264,7 @@ def test_a_last_message_is_refused_that_the_template_takes_for_another() -> None
     made = derived(says("'!' * (m == messages[-1]) ~ ('' if m.content == 'none' else m.content)"))
     assert made.render(chat("a", "b", "c")) == "<u>a</><a>b</><u>!c</><a>"
     assert made.render(chat("a", "b", "a", "b", "c")) == "<u>a</><a>b</><u>a</><a>b</><u>!c</><a>"
-    with pytest.raises(PromptError, match="says the same"):
+    with pytest.raises(PromptError, match="same text"):
         made.render(chat("a", "b", "a"))
     for texts in (("none",), ("none", "b", "c"), ("a", "none", "c")):
         with pytest.raises(PromptError, match="does not keep 'none'"):
@@ -309,7 +309,7 @@ def test_white_space_that_makes_a_template_break_is_refused() -> None:
 def test_a_system_text_whose_blanks_would_be_trimmed_with_the_users_is_refused() -> None:
     made = derived(FIRST.replace("m.content + ' [/INST]'", "(m.content|trim) + ' [/INST]'"))
     assert made.render(chat(" a ", system="s")) == "[INST] s\n\na [/INST]"
-    with pytest.raises(PromptError, match="blanks"):
+    with pytest.raises(PromptError, match="white space"):
         made.render(chat("a", system=" s"))
 
 

@@ -23,7 +23,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from novita_openai.prompts.engine.reasoning import Thought
-from novita_openai.prompts.engine.table import END, REASONED, REPLY, START
+from novita_openai.prompts.engine.separators import END, REASONED, REPLY, START
 from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.format import PromptFormat
 

@@ -1,20 +1,21 @@
-"""A prompt format: how a chat history is written as the text that a model was trained on, and read back from it.
+"""A prompt format: writes a chat history as the text that a model was trained on, and reads it back.
 
-The law is that what renders, parses back, up to what ``normalize`` does; everything else is refused.
+The law: whatever renders is parsed to the same messages, up to what ``normalize`` does; everything else is refused.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from novita_openai.prompts.engine.conversion import Asked, Conversion
+from novita_openai.prompts.engine.codec import RenderOptions
+from novita_openai.prompts.engine.conversion import Conversion
 from novita_openai.prompts.engine.description import Description
-from novita_openai.prompts.engine.table import REPLY, Ending, Unreadable
+from novita_openai.prompts.engine.separators import REPLY, Ending
 from novita_openai.prompts.errors import PromptError
-from novita_openai.prompts.messages import ChatMessage, History, Turn, read_messages
+from novita_openai.prompts.messages import ChatMessage, History, Tools, Turn, read_messages
 from novita_openai.prompts.tool_calls.calls import numbered
 
 if TYPE_CHECKING:
@@ -33,55 +34,56 @@ class PromptFormat(Description):
         continue_final: bool | None = None,
         reply: bool | None = None,
         bos: bool | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Tools | None = None,
         date: dt.date | None = None,
         keep_reasoning: bool | None = None,
     ) -> str:
         """Return the prompt of a chat history, ready for the assistant's reply.
 
-        ``messages`` are dicts or SDK message objects; they stay as they are. With ``continue_final`` the last message,
-        the assistant's, is left open; with ``reply=False`` the history is closed. ``bos`` writes the BOS text.
-        ``tools`` are declared as OpenAI's are. ``date`` is today's, for the formats that print it. ``keep_reasoning``
-        writes the thoughts that the published template would drop, which are refused otherwise. A history that
-        ``parse`` returned is written as it was read where nothing else is asked for.
+        ``messages`` are dicts or SDK message objects; they are not changed. With ``continue_final`` the last message,
+        which must be the assistant's, is left open to be continued; with ``reply=False`` the history is closed. ``bos``
+        writes the BOS text. ``tools`` are declarations as in a chat request. ``date`` is today's, for formats that
+        print it. ``keep_reasoning`` writes reasoning that the published template would drop, and that is refused
+        without it. A history that ``parse`` returned is written as it was read, unless an argument asks for something
+        else.
 
-        Raise PromptError for what would not read back, and for what the format has no place for.
+        Raise PromptError for messages that would not read back, and for what the format has no place for.
         """
         if not (continue_final or bos or tools) and reply is not False and type(messages) is list:
-            prompt = self._render_at_once(messages, date)
+            prompt = self._render_plain(messages, date)
             if prompt is not None:
                 return prompt
-        asked = Asked(
+        options = RenderOptions(
             _ending(messages, continue_final=continue_final, reply=reply),
             _given(tools, messages, "tools"),
             _given(date, messages, "date"),
             bool(_given(keep_reasoning, messages, "keep_reasoning")),
         )
         try:
-            prompt = self._conversion.write(read_messages(messages), asked)
+            prompt = self._conversion.write(read_messages(messages), options)
         except PromptError as error:
             raise error.within(self.name) from None
         return (self.bos if _given(bos, messages, "bos") else "") + prompt
 
-    def _render_at_once(self, messages: list[Any], date: dt.date | None) -> str | None:
-        """Return the prompt of plain dicts that need nothing but the table; None: take the longer way."""
-        table = self._conversion.on(date).table if self.date and date else self._conversion.table
+    def _render_plain(self, messages: list[Any], date: dt.date | None) -> str | None:
+        """Return the prompt of dicts of a role and a text, the quick way; None where only the long way can tell."""
+        table = (self._conversion.codec(date) if self.date else self._conversion.base).table
         try:
-            plan = table.ready[tuple([message["role"] for message in messages])]
+            layout = table.ready[tuple([message["role"] for message in messages])]
             texts = [message["content"] for message in messages]
-            if plan.trims:
-                texts = [trim(text) for trim, text in zip(plan.trims, texts, strict=True)]
-            prompt = plan.write(texts)
-        except (KeyError, TypeError):  # a new order of roles, no text, or no dict: the longer way says which
+            if layout.trims:
+                texts = [trim(text) for trim, text in zip(layout.trims, texts, strict=True)]
+            prompt = layout.write(texts)
+        except (KeyError, TypeError):  # a new order of roles, or not a dict of texts: the long way says which
             return None
-        return prompt if [*map(len, messages)] == plan.lengths and plan.is_safe(prompt) else None
+        return prompt if [*map(len, messages)] == layout.lengths and layout.is_safe(prompt) else None
 
     def normalize(self, messages: Iterable[Any]) -> list[ChatMessage]:
         """Return the messages as they read back from a prompt: trimmed and folded as the format does it.
 
-        Parts of text become one text, a developer's message a system message. A system message that repeats the text
-        which the published template writes without one is left out. Where a prompt has no ids of tool calls, they are
-        counted: ``call_0``, ``call_1``.
+        Parts of text become one text, and a developer message becomes a system message. A system message is left out if
+        it says what the published template writes where there is none. Where prompts hold no ids of tool calls, the
+        calls are numbered: ``call_0``, ``call_1``.
         """
         try:
             return [turn.as_message() for turn in self._conversion.normal(read_messages(messages))]
@@ -89,24 +91,24 @@ class PromptFormat(Description):
             raise error.within(self.name) from None
 
     def parse(self, prompt: str) -> History:
-        """Return the messages of a prompt, in a list that also tells how it ended; the BOS may stand in front of it.
+        """Return the messages of a prompt, in a list that also says how it ended; it may start with the BOS.
 
         Raise PromptError, with the offset, for a text that ``render`` would not write.
         """
         begin = len(self.bos) if self.bos and prompt.startswith(self.bos) else 0
         try:
             history = self._conversion.read(prompt[begin:] if begin else prompt)
-        except Unreadable as error:
-            raise PromptError(error.problem, format=self.name, offset=begin + error.offset) from None
+        except PromptError as error:
+            raise PromptError(error.problem, format=self.name, offset=begin + (error.offset or 0)) from None
         history.bos = begin > 0
         return history
 
     def message(self, text: str, finish_reason: str | None = None) -> ChatMessage:
         """Return the assistant's message of a completion of ``render``'s prompt.
 
-        It ends before the first stop string, as does a completion of a server that writes them; reasoning and tool
-        calls are taken out of it. With the ``finish_reason`` ``"length"`` an unfinished tool call stays text. The blank
-        that the history has after the assistant's header, and a model writes first, is taken off once.
+        The message ends before the first stop string, which some servers write. Reasoning and tool calls are taken out
+        of its text. With the ``finish_reason`` ``"length"`` nothing is read as a tool call, as it may be cut. White
+        space that the format writes after the assistant's header, where the prompt left it to the model, is taken off.
         """
         reasoning, content = self.split(self.until_stop(text))
         dialect = self.dialect
@@ -121,7 +123,7 @@ class PromptFormat(Description):
         return text[: min(places)] if places else text
 
     def split(self, text: str) -> tuple[str | None, str]:
-        """Return the thought of a completion, None where it has none, and the rest; the first blank is taken off."""
+        """Return the reasoning of a completion, None if it has none, and the content after it."""
         opened, blank = self.opening
         text = text.removeprefix(blank)
         if self.thought is None:
@@ -133,7 +135,7 @@ class PromptFormat(Description):
 
     @cached_property
     def opening(self) -> tuple[str, str]:
-        """What the prompt has after the assistant's header, and what of the header it leaves to the model."""
+        """What the prompt has after the assistant's header, and what of that header it leaves to the model."""
         reply, header = self.separators.get(("user", REPLY), ""), self.separators.get(("user", "assistant"), "")
         if self.thought is not None:
             header = header.removesuffix(self.thought.absent)
@@ -143,8 +145,8 @@ class PromptFormat(Description):
 
     @property
     def dialect(self) -> Dialect | None:
-        """How the format writes tool calls, None where it has none."""
-        return self._conversion.dialect
+        """How the format writes tool calls, None if it has no way to."""
+        return self._conversion.base.dialect
 
     @cached_property
     def _conversion(self) -> Conversion:
@@ -152,12 +154,12 @@ class PromptFormat(Description):
 
 
 def _given(option: Any, messages: Iterable[Any], name: str) -> Any:
-    """Return an option, or what a parsed history says of it."""
+    """Return an option, or if it was not given what a parsed history says of it."""
     return option if option is not None else getattr(messages, name, None)
 
 
 def _ending(messages: Iterable[Any], *, continue_final: bool | None, reply: bool | None) -> str:
-    """Return how a prompt is to end: as asked, or as it was parsed, or with the reply."""
+    """Return how a prompt is to end: as it is asked to, or else as it was parsed, or else with the reply."""
     if continue_final:
         return Ending.PREFILL
     if continue_final is None and reply is None and isinstance(messages, History) and messages.is_as_parsed:

@@ -1,4 +1,4 @@
-"""Today's date as some formats print it: given as an argument, never taken from the clock, and read back."""
+"""Today's date as some formats print it. It is an argument, never taken from the clock, and it is read back."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Final
 __all__ = ["PLACEHOLDER", "read_date", "write_date"]
 
 PLACEHOLDER: Final = "{date}"
+"""Stands for the date in separators."""
 
 _MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
 )  # fmt: skip
 
-# English in every locale, unlike strftime.
+# The names of months are English, whatever the locale; strftime would follow it.
 _WRITERS: Final[Mapping[str, Callable[[dt.date], str]]] = {
     "%d": lambda date: f"{date.day:02}",
     "%m": lambda date: f"{date.month:02}",
@@ -34,23 +35,24 @@ _PATTERNS: Final[Mapping[str, str]] = {
 
 
 def write_date(style: str, date: dt.date) -> str:
-    """Return the date in a style of ``strftime``'s directives."""
+    """Return the date in a style made of directives of ``strftime``, such as ``"%d %b %Y"``."""
     return re.sub("%.", lambda directive: _WRITERS[directive.group()](date), style)
 
 
 def read_date(style: str, text: str, position: int) -> dt.date | None:
-    """Return the date that stands in a text, None where none does."""
-    found = re.compile(re.sub("%.", lambda directive: _PATTERNS[directive.group()], style), re.ASCII).match(
-        text, position
-    )
+    """Return the date that stands at a position of a text; None if there is no date in this style."""
+    pattern = re.compile(re.sub("%.", lambda directive: _PATTERNS[directive.group()], style), re.ASCII)
+    found = pattern.match(text, position)
     if found is None:
         return None
     fields = found.groupdict()
-    name = fields.get("name")
-    month = (
-        next(place for place, full in enumerate(_MONTHS, 1) if full.startswith(name)) if name else int(fields["month"])
-    )
+    month = _month_of(fields["name"]) if "name" in fields else int(fields["month"])
     try:
         return dt.date(int(fields["year"]), month, int(fields["day"]))
     except ValueError:
         return None
+
+
+def _month_of(name: str) -> int:
+    """Return the number of a month, by its name or the first three letters of it."""
+    return next(number for number, month in enumerate(_MONTHS, 1) if month.startswith(name))

@@ -1,4 +1,4 @@
-"""What a prompt format is: data, with the rules that it must keep to be read back."""
+"""The description of a prompt format: all that differs between formats, as data."""
 
 from __future__ import annotations
 
@@ -6,44 +6,49 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from novita_openai.prompts.engine.table import ASKED, END, REPLY, START
+from novita_openai.prompts.engine.separators import ASKED, END, REPLY, START, Separators
 
 if TYPE_CHECKING:
     from novita_openai.prompts.engine.losses import Losses
     from novita_openai.prompts.engine.reasoning import Thought
+    from novita_openai.prompts.engine.trimming import Trims
 
-__all__ = ["Description"]
+__all__ = ["MOST_STOPS", "Description"]
 
 MOST_STOPS: Final = 4
-"""The service takes no more stop strings."""
+"""How many stop strings the service takes."""
 
 
 @dataclass(frozen=True)
 class Description:
     """The description of a prompt format.
 
-    ``separators`` are keyed by (previous, next): roles (``system``, ``user``, ``assistant``, ``tool``, and ``reasoned``
-    for an assistant's message that starts with a thought), ``start``, ``reply`` (the prompt is ready for the
-    assistant), ``end`` (a closed history) and ``final`` (before an assistant's message that ends the history, where
-    that differs) and ``asked`` (before the user's message that asks for the reply, where the header goes on). A pair
-    without a separator is an order that the format has not.
-
-    ``bos`` is the text that begins a sequence, written only when asked for: completions servers add it themselves.
-    ``trim`` says what is stripped from a role's texts (``"left"``, ``"right"``, ``"both"``), keyed by role, or by
-    (previous, role) where it differs after some role. ``joins`` are pairs of roles whose neighbouring messages become
-    one, with the given text between them. ``system_in`` moves the system text into the ``"first"`` or the ``"last"``
-    user message, with ``joins["system", "user"]`` between them. ``forbidden`` are texts that the published template
-    takes out of replies; ``may_be_empty`` is false where it drops empty messages. ``losses`` is what else
-    it does not keep, as ``from_template`` finds it. ``thought`` says how reasoning is
-    written, ``tools`` names the dialect of tool calls, ``date`` is the style of the date that stands for ``{date}`` in
-    separators. ``stop`` are at most 4 stop strings, the end of the turn first; ``source`` is where the format was
-    taken from.
+    - ``separators``: the texts between messages, keyed by (previous role, next role). The roles are ``system``,
+      ``user``, ``assistant`` and ``tool``, and ``reasoned`` for an assistant's message that starts with reasoning. In
+      place of the first role there is ``start``; in place of the last one ``reply`` (the prompt asks for the
+      assistant's reply) or ``end`` (the history is closed). ``final`` replaces ``assistant`` before a reply that ends
+      the history, and ``asked`` replaces ``user`` before the message that asks for the reply, where these have another
+      header. A format has no history in which a pair without a separator would occur.
+    - ``bos``: the text that begins a sequence, written only when asked for, as completions servers add it themselves.
+    - ``trim``: what is stripped from a role's texts (``"left"``, ``"right"``, ``"both"``), keyed by role, or by
+      (previous role, role) where it depends on the role before.
+    - ``joins``: the text that joins neighbouring messages of a role into one, keyed by (role, role).
+    - ``system_in``: ``"first"`` or ``"last"``: the user message that the system text is moved into, with
+      ``joins["system", "user"]`` after it; "" where the format has system messages, or no place for system text.
+    - ``forbidden``: texts at which the published template cuts replies.
+    - ``may_be_empty``: False where the published template drops messages without text.
+    - ``losses``: what else the published template loses, as ``from_template`` finds it.
+    - ``thought``: how reasoning is written.
+    - ``tools``: the name of the dialect in which tool calls are written.
+    - ``date``: the style of the date that stands for ``{date}`` in separators.
+    - ``stop``: at most 4 stop strings; the first is the one that ends a turn.
+    - ``source``: where the format was taken from.
     """
 
     name: str
-    separators: Mapping[tuple[str, str], str] = field(hash=False)
+    separators: Separators = field(hash=False)
     bos: str = ""
-    trim: Mapping[str | tuple[str, str], str] = field(default_factory=dict, hash=False)
+    trim: Trims = field(default_factory=dict, hash=False)
     joins: Mapping[tuple[str, str], str] = field(default_factory=dict, hash=False)
     system_in: str = ""
     forbidden: tuple[str, ...] = ()
@@ -56,14 +61,20 @@ class Description:
     source: str = ""
 
     def __post_init__(self) -> None:
-        for pair, text in self.separators.items():
-            if not text and pair[0] != START and pair[1] not in (END, REPLY):
-                raise ValueError(f"format {self.name!r}: nothing between {pair[0]} and {pair[1]} tells them apart")
-            if pair[1] == ASKED and not text.startswith(self.separators.get((pair[0], "user"), f"{text}?")):
-                raise ValueError(f"format {self.name!r}: the separator {pair} does not go on where the user's ends")
-            if pair[0] == START and self.bos and text.startswith(self.bos):
-                raise ValueError(f"format {self.name!r}: the separator {pair} holds the BOS, which stands apart")
+        problems = [problem for pair, text in self.separators.items() if (problem := self._problem(pair, text))]
         if len(self.stop) > MOST_STOPS:
-            raise ValueError(f"format {self.name!r}: {len(self.stop)} stop strings; the service takes {MOST_STOPS}")
+            problems.append(f"{len(self.stop)} stop strings, and the service takes {MOST_STOPS}")
         if self.system_in and (self.system_in not in ("first", "last") or ("system", "user") not in self.joins):
-            raise ValueError(f"format {self.name!r}: system_in is 'first' or 'last', with joins['system', 'user']")
+            problems.append("system_in must be 'first' or 'last', with a text in joins['system', 'user']")
+        if problems:
+            raise ValueError(f"format {self.name!r}: {problems[0]}")
+
+    def _problem(self, pair: tuple[str, str], text: str) -> str | None:
+        """Return why a prompt with this separator could not be read back; None if it can."""
+        if not text and pair[0] != START and pair[1] not in (END, REPLY):
+            return f"the separator {pair} is empty, so that nothing tells the two messages apart"
+        if pair[1] == ASKED and not text.startswith(self.separators.get((pair[0], "user"), f"{text}?")):
+            return f"the separator {pair} must start with the separator {(pair[0], 'user')}"
+        if pair[0] == START and self.bos and text.startswith(self.bos):
+            return f"the separator {pair} starts with the BOS, which is written apart: take it out"
+        return None

@@ -1,4 +1,4 @@
-"""What a published template loses, so that a format refuses it instead."""
+"""What a published template loses or changes, and the format therefore refuses."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from novita_openai.prompts.engine.table import Ending, Table
+from novita_openai.prompts.engine.separators import Ending, Segment
+from novita_openai.prompts.engine.trimming import Trims, trimmed_turns
 from novita_openai.prompts.errors import PromptError
 
 if TYPE_CHECKING:
     from novita_openai.prompts.messages import Turn
 
-__all__ = ["FINAL_REPLY", "Losses", "refuse_blanks", "refuse_losses"]
+__all__ = ["FINAL_REPLY", "Losses", "refuse_losses", "refuse_white_space"]
 
 FINAL_REPLY: Final = "final"
 """In ``edges``: the assistant's message that ends a history for which no reply is asked."""
@@ -21,13 +22,12 @@ FINAL_REPLY: Final = "final"
 
 @dataclass(frozen=True)
 class Losses:
-    """Texts and endings that a published template does not keep, by role.
+    """The texts, by role, and the endings that a published template does not write as they are.
 
-    ``markers`` are texts that it takes out of a message or reads as a switch, ``ends`` those that it looks for only at
-    either end. ``blanks`` are the roles whose texts may not be blank. ``edges`` are those of whose texts it may take
-    some of the white space at either end; ``"final"`` stands for the assistant's message that ends a history.
-    ``endings`` are the ways to end a prompt that it does not have. With ``repeats`` it does not tell the last message
-    from another that says the same.
+    ``markers`` are texts that it removes from a message, or that change how it writes one; ``ends`` do so only at the
+    start or end of a message. ``blanks`` are the roles of which it drops messages without text, and ``edges`` those of
+    which it may strip some of the white space at the ends. It cannot write the ``endings``. With ``repeats`` it takes
+    an earlier message with the text of the last one for the last.
     """
 
     markers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
@@ -37,16 +37,16 @@ class Losses:
     endings: AbstractSet[str] = frozenset()
     repeats: bool = False
 
-    def first(self, rows: Sequence[tuple[str, str]], ending: str) -> tuple[int, str] | None:
-        """Return the place of the first message that is not kept, and why; None where all are."""
-        last = len(rows) - 1
+    def first_problem(self, segments: Sequence[Segment], ending: str) -> tuple[int, str] | None:
+        """Return the place of the first message that is lost or changed, and how; None if there is none."""
+        last = len(segments) - 1
         if ending in self.endings:
-            return last, f"the published template has no history that ends so ({ending})"
-        if self.repeats and any(text == rows[last][1] for _, text in rows[:last]):
-            return last, "the published template writes it otherwise where another message says the same"
+            return last, f"the published template cannot write a history with this ending ({ending})"
+        if self.repeats and any(text == segments[last][1] for _, text in segments[:last]):
+            return last, "the published template changes the last message where an earlier one has the same text"
         if not (self.markers or self.ends or self.blanks or self.edges):
             return None
-        for place, (role, text) in enumerate(rows):
+        for place, (role, text) in enumerate(segments):
             is_final = place == last and role == "assistant" and ending != Ending.REPLY
             problem = self._problem(role, text, is_final=is_final)
             if problem is not None:
@@ -56,13 +56,13 @@ class Losses:
     def _problem(self, role: str, text: str, *, is_final: bool) -> str | None:
         bare = text.strip()
         if not bare and role in self.blanks:
-            return "the published template does not write it while it is blank"
+            return "the published template drops this message, as its text is blank"
         lost = [marker for marker in self.markers.get(role, ()) if marker in text]
         lost += [marker for marker in self.ends.get(role, ()) if _has_at_an_end(marker, text, bare)]
         if lost:
-            return f"the published template does not keep {lost[0]!r} here"
+            return f"the published template does not keep {lost[0]!r} in this text"
         if bare != text and (role in self.edges or (is_final and FINAL_REPLY in self.edges)):
-            return "the published template does not keep the white space at its ends"
+            return "the published template does not keep the white space at the ends of this text"
         return None
 
 
@@ -70,17 +70,18 @@ def _has_at_an_end(marker: str, *texts: str) -> bool:
     return any(text.startswith(marker) or text.endswith(marker) for text in texts)
 
 
-def refuse_losses(losses: Losses | None, table: Table, turns: Sequence[Turn], ending: str) -> None:
-    """Refuse messages, as they come, that the published template does not keep."""
-    if losses is not None:
-        lost = losses.first(table.trimmed([(turn.role, turn.text) for turn in turns]), ending)
-        if lost is not None:
-            raise PromptError(lost[1], index=turns[lost[0]].index)
+def refuse_losses(losses: Losses | None, trims: Trims, turns: Sequence[Turn], ending: str) -> None:
+    """Raise PromptError for turns, as they were given, that the published template loses or changes."""
+    if losses is None:
+        return
+    problem = losses.first_problem([(turn.role, turn.text) for turn in trimmed_turns(trims, turns)], ending)
+    if problem is not None:
+        raise PromptError(problem[1], index=turns[problem[0]].index)
 
 
-def refuse_blanks(table: Table, turns: Sequence[Turn]) -> None:
-    """Refuse a system text that brings into the user's message, where it is moved, blanks that are not read there."""
-    trimmed = table.trimmed([(turn.role, turn.text) for turn in turns])
-    for turn, (_, text) in zip(turns, trimmed, strict=True):
-        if turn.text != text:
-            raise PromptError("the blanks at the end of the system text would not read back", index=turn.index)
+def refuse_white_space(trims: Trims, turns: Sequence[Turn]) -> None:
+    """Raise PromptError for a system text that brought white space into the user's message that it was moved into."""
+    for turn, stripped in zip(turns, trimmed_turns(trims, turns), strict=True):
+        if turn != stripped:
+            problem = "the system text goes into this message, where white space at its ends is lost: strip it"
+            raise PromptError(problem, index=turn.index)

@@ -1,4 +1,4 @@
-"""Reasoning: how a model's thought stands in its prompt, and how it is taken out of a completion."""
+"""Reasoning: how a model's thought is written in a prompt, and how it is taken out of a completion."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from novita_openai.prompts.engine.table import REASONED, Ending, Row, Unreadable
+from novita_openai.prompts.engine.separators import REASONED, Ending, Segment
 from novita_openai.prompts.errors import PromptError
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ __all__ = ["Thought"]
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """Between which texts a thought stands, after the assistant's header and before its message.
+    """How a format writes reasoning: after the assistant's header, between ``open`` and ``close``, before the content.
 
-    ``absent`` stands there in messages without one. ``kept`` says which thoughts the published template writes:
-    ``""`` none, ``"last"`` those of replies to the last user message. With ``always`` the last reply has one, be it
-    empty.
+    ``absent`` stands there in messages without reasoning. ``kept`` says which thoughts the published template writes:
+    none (``""``), or only those of replies after the last user message (``"last"``). With ``always`` it writes an empty
+    thought into a last reply without reasoning.
     """
 
     open: str
@@ -30,15 +30,15 @@ class Thought:
     kept: str = ""
     always: bool = False
 
-    def write(self, turns: Sequence[Turn], ending: str, *, keep: bool) -> list[Row]:
-        """Return the rows of turns; refuse a thought that the published template would drop."""
-        asked = max((place for place, turn in enumerate(turns) if turn.role == "user"), default=len(turns))
+    def write(self, turns: Sequence[Turn], ending: str, *, keep: bool) -> list[Segment]:
+        """Return the segments of turns; raise PromptError for a thought that the published template would drop."""
+        question = _last_question(turns)
         return [
-            self._write_one(turns, place, ending, is_kept=keep or bool(self.kept and place > asked))
+            self._write_turn(turns, place, ending, is_kept=keep or bool(self.kept and place > question))
             for place in range(len(turns))
         ]
 
-    def _write_one(self, turns: Sequence[Turn], place: int, ending: str, *, is_kept: bool) -> Row:
+    def _write_turn(self, turns: Sequence[Turn], place: int, ending: str, *, is_kept: bool) -> Segment:
         turn, is_last = turns[place], place == len(turns) - 1
         if turn.reasoning and not is_kept:
             problem = (
@@ -49,36 +49,37 @@ class Thought:
             return turn.role, turn.text
         thought = turn.reasoning or ""
         if thought != thought.strip("\n") or turn.text.startswith("\n"):
-            raise PromptError("newlines around a thought would be lost", index=turn.index, marker="\n")
+            problem = "newlines around reasoning_content, and before the content after it, are lost: strip them"
+            raise PromptError(problem, index=turn.index, marker="\n")
         if is_last and ending == Ending.PREFILL and not turn.text:
-            return REASONED, thought  # an open thought is continued
+            return REASONED, thought  # a thought that is to be continued stays open
         return REASONED, f"{thought}{self.close}{turn.text}"
 
     def read(self, turns: Sequence[Turn], ending: str) -> list[Turn]:
-        """Return the turns with their thoughts apart."""
+        """Return the turns with their thoughts taken out of the texts."""
         return [
-            self._read_one(turn, is_open=ending == Ending.PREFILL and turn is turns[-1])
+            self._read_turn(turn, is_open=ending == Ending.PREFILL and turn is turns[-1])
             if turn.role == REASONED
             else turn
             for turn in turns
         ]
 
-    def _read_one(self, turn: Turn, *, is_open: bool) -> Turn:
+    def _read_turn(self, turn: Turn, *, is_open: bool) -> Turn:
         thought, close, text = turn.text.partition(self.close)
         if not (close or is_open):
-            raise Unreadable("a thought does not end", 0)
+            raise PromptError(f"the reasoning of a message does not end with {self.close!r}", offset=0)
         return replace(turn, role="assistant", text=text, reasoning=thought or None)
 
     def keeps(self, turns: Sequence[Turn]) -> bool:
-        """Tell whether all thoughts of the turns are ones that the published template writes."""
-        asked = max((place for place, turn in enumerate(turns) if turn.role == "user"), default=len(turns))
-        return not any(turn.reasoning and not (self.kept and place > asked) for place, turn in enumerate(turns))
+        """Tell whether the published template writes all thoughts of these turns."""
+        question = _last_question(turns)
+        return not any(turn.reasoning and not (self.kept and place > question) for place, turn in enumerate(turns))
 
     def split(self, text: str) -> tuple[str | None, str]:
-        """Return the thought of a reply that starts with one (None where it does not), and the message after it.
+        """Return the thought of a reply that starts with one, and the message after it; None for a reply without.
 
         Models leave out or add newlines at the tags, so those around the thought and before the message are taken off.
-        A thought without an end is all there is.
+        A thought that does not end is the whole reply.
         """
         start, end = self.tags
         if not text.lstrip().startswith(start):
@@ -88,5 +89,10 @@ class Thought:
 
     @property
     def tags(self) -> tuple[str, str]:
-        """What begins and ends a thought, without the blanks around."""
+        """What begins and ends a thought, without the white space around it."""
         return self.open.strip(), self.close.strip()
+
+
+def _last_question(turns: Sequence[Turn]) -> int:
+    """Return the place of the last user message; behind the end if there is none."""
+    return max((place for place, turn in enumerate(turns) if turn.role == "user"), default=len(turns))

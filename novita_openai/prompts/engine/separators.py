@@ -1,25 +1,78 @@
-"""The words of a table of separators."""
+"""The words of the engine: separators and what they are keyed by, segments, and how a prompt can end."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-__all__ = ["ASKED", "END", "FINAL", "REASONED", "REPLY", "START", "Separators", "Way"]
-
-START: Final = "start"
-REPLY: Final = "reply"
-END: Final = "end"
-FINAL: Final = "final"
-ASKED: Final = "asked"
-REASONED: Final = "reasoned"
-"""The role of an assistant's message that starts with a thought."""
+__all__ = [
+    "ASKED",
+    "END",
+    "FINAL",
+    "REASONED",
+    "REPLY",
+    "START",
+    "Ending",
+    "Segment",
+    "Separators",
+    "Transition",
+    "last_key",
+    "transitions_of",
+]
 
 Separators = Mapping[tuple[str, str], str]
+"""The texts between two roles, keyed by (role, next role) and by the words below."""
+
+Segment = tuple[str, str]
+"""A role and its text, as they stand in a prompt."""
+
+START: Final = "start"
+"""In place of the role before the first message."""
+
+REPLY: Final = "reply"
+"""In place of the role after the last message, where the prompt asks for the assistant's reply."""
+
+END: Final = "end"
+"""In place of the role after the last message, where the history is closed."""
+
+FINAL: Final = "final"
+"""In place of ``assistant`` before a reply that ends the history, where the format writes another header there."""
+
+ASKED: Final = "asked"
+"""In place of ``user`` before the message that asks for the reply, where its header is longer than that of others."""
+
+REASONED: Final = "reasoned"
+"""The role of an assistant's message that starts with reasoning."""
 
 
-class Way(NamedTuple):
-    """A separator that leaves a role, and the role it leads to."""
+class Ending:
+    """How a prompt ends: it asks for a reply, the history is closed, or the last reply is to be continued."""
+
+    REPLY: Final = "reply"
+    CLOSED: Final = "closed"
+    PREFILL: Final = "prefill"
+
+
+class Transition(NamedTuple):
+    """A separator that ends the text of a role, and the role that it leads to."""
 
     separator: str
     role: str
+
+
+def transitions_of(separators: Separators) -> dict[str, list[Transition]]:
+    """Return the transitions from the start and from each role to a role, those with the longest separators first."""
+    roles = {role for _, role in separators} - {REPLY, END, FINAL, ASKED}
+    return {previous: _transitions_from(previous, separators, roles) for previous in (START, *roles)}
+
+
+def _transitions_from(previous: str, separators: Separators, roles: set[str]) -> list[Transition]:
+    found = [Transition(separators[previous, role], role) for role in sorted(roles) if (previous, role) in separators]
+    return sorted(found, key=lambda transition: -len(transition.separator))
+
+
+def last_key(role: str, ending: str) -> str:
+    """Return what the separator before the last message may be keyed by, where it differs from others of the role."""
+    if ending == Ending.REPLY:
+        return ASKED if role == "user" else role
+    return FINAL if role == "assistant" else role

@@ -10,7 +10,7 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from novita_openai.prompts.engine.table import END
+from novita_openai.prompts.engine.separators import END
 from novita_openai.prompts.errors import PromptError, TemplateError
 from novita_openai.prompts.templates.chat_template import ChatTemplate
 from novita_openai.prompts.templates.probe import Probe, observe

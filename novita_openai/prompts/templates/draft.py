@@ -8,7 +8,7 @@ from itertools import chain, pairwise
 from typing import Final
 
 from novita_openai.prompts.engine.losses import Losses
-from novita_openai.prompts.engine.table import ASKED, END, REPLY, START, Ending, last_key
+from novita_openai.prompts.engine.separators import ASKED, END, REPLY, START, Ending, last_key
 from novita_openai.prompts.errors import TemplateError
 from novita_openai.prompts.format import PromptFormat
 
@@ -159,7 +159,7 @@ class Draft:
         texts = [
             _STRIP[self._trim(pair)](text) for pair, (_, text) in zip(pairwise([START, *roles]), chat, strict=True)
         ]
-        if self._lost.first([*zip(roles, texts, strict=True)], ending) is not None:
+        if self._lost.first_problem([*zip(roles, texts, strict=True)], ending) is not None:
             return None
         if self.system_in == "last" and roles[0] == "system":
             if roles[-1] != "user":

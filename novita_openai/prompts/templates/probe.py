@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any, Final
 
-from novita_openai.prompts.engine.table import END, FINAL, REPLY, START
+from novita_openai.prompts.engine.separators import END, FINAL, REPLY, START
 from novita_openai.prompts.errors import TemplateError
 from novita_openai.prompts.templates.draft import Draft, Turn
 

@@ -13,7 +13,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from novita_openai.prompts.engine.losses import FINAL_REPLY
-from novita_openai.prompts.engine.table import Ending
+from novita_openai.prompts.engine.separators import Ending
 from novita_openai.prompts.errors import TemplateError
 from novita_openai.prompts.templates.draft import Draft, Turn
 from novita_openai.prompts.templates.probe import chat_roles

@@ -1,0 +1,137 @@
+"""Splits a prompt at its separators.
+
+Reading goes from left to right. In the text of a role only the separators that leave this role count; the first one
+found ends the text, and of several at one place the longest does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from novita_openai.prompts.engine.separators import (
+    ASKED,
+    END,
+    FINAL,
+    REASONED,
+    REPLY,
+    START,
+    Ending,
+    Segment,
+    Separators,
+    Transition,
+)
+from novita_openai.prompts.engine.signatures import common_start
+from novita_openai.prompts.errors import PromptError
+
+__all__ = ["Scanner"]
+
+
+class Scanner:
+    """Splits prompts at the separators of one table; ``transitions`` are those of ``separators``."""
+
+    def __init__(self, separators: Separators, transitions: Mapping[str, Sequence[Transition]]) -> None:
+        self._separators, self._transitions = separators, transitions
+        inner = {role: found for role, found in transitions.items() if role != START}
+        self._common = common_start({transition.separator for found in inner.values() for transition in found})
+        self._rests = {
+            role: [(text[len(self._common) :], following, len(text)) for text, following in found]
+            for role, found in inner.items()
+        }
+        self._asked = {
+            previous: text.removeprefix(separators[previous, "user"])
+            for (previous, role), text in separators.items()
+            if role == ASKED
+        }
+
+    def starts(self, prompt: str) -> list[Transition]:
+        """Return how a prompt may start, the longest first; raise PromptError if it starts in none of the ways."""
+        found = [start for start in self._transitions[START] if prompt.startswith(start.separator)]
+        if not found:
+            known = " or ".join(repr(_shortened(start.separator)) for start in self._transitions[START])
+            raise PromptError(f"a prompt of this format starts with {known}", offset=0)
+        return found
+
+    def read(self, prompt: str, first: Transition) -> tuple[list[Segment], str]:
+        """Return the segments of a prompt that starts so, and its ending; raise PromptError if it stops in between.
+
+        The segments are right if the text is a prompt at all. Whether it is one shows when they are written again.
+        """
+        read = self._read_at_common_starts if self._common else self._read_by_search
+        segments, ending = read(prompt, first)
+        if self._asked and ending == Ending.REPLY and segments[-1][0] == "user":
+            self._take_asked(prompt, segments)
+        return segments, ending
+
+    def _take_asked(self, prompt: str, segments: list[Segment]) -> None:
+        """Take the end of its longer header from the text of the user's message that asks for the reply."""
+        text = segments[-1][1]
+        more = self._asked.get(segments[-2][0] if len(segments) > 1 else START, "")
+        if not text.startswith(more):
+            problem = f"the message that asks for the reply starts with {_shortened(more)!r}"
+            raise PromptError(problem, offset=len(prompt) - len(self._separators["user", REPLY]) - len(text))
+        segments[-1] = ("user", text[len(more) :])
+
+    def _read_at_common_starts(self, prompt: str, first: Transition) -> tuple[list[Segment], str]:
+        """Read a prompt whose separators all start alike: one split finds the places where they may stand."""
+        segments: list[Segment] = []
+        previous, role, before, begin = START, first.role, 0, len(first.separator)
+        rests, common = self._rests, len(self._common)
+        pieces = prompt.split(self._common)
+        place = len(pieces[0])
+        for piece in pieces[1:]:
+            if place >= begin:
+                for rest, following, size in rests[role]:
+                    if piece.startswith(rest):
+                        segments.append((role, prompt[begin:place]))
+                        previous, role, before, begin = role, following, place, place + size
+                        break
+            place += common + len(piece)
+        return self._finish(prompt, segments, (previous, role), before, begin)
+
+    def _read_by_search(self, prompt: str, first: Transition) -> tuple[list[Segment], str]:
+        """Read a prompt by a search for each separator; each search goes on where the last one for it ended."""
+        segments: list[Segment] = []
+        found: dict[str, int] = {}  # where each separator stands next
+        previous, role, before, begin, nowhere = START, first.role, 0, len(first.separator), len(prompt) + 1
+        while True:
+            best, nearest = None, nowhere
+            for transition in self._transitions[role]:
+                place = found.get(transition[0], -1)
+                if place < begin:
+                    place = prompt.find(transition[0], begin)
+                    found[transition[0]] = place = nowhere if place < 0 else place
+                if place < nearest:
+                    best, nearest = transition, place
+            if best is None:
+                return self._finish(prompt, segments, (previous, role), before, begin)
+            segments.append((role, prompt[begin:nearest]))
+            previous, role, before, begin = role, best[1], nearest, nearest + len(best[0])
+
+    def _finish(
+        self, prompt: str, segments: list[Segment], pair: tuple[str, str], before: int, begin: int
+    ) -> tuple[list[Segment], str]:
+        """Read what follows the last separator, which stands from ``before`` to ``begin`` and between these roles."""
+        previous, role = pair
+        if segments and prompt[before:] == self._separators.get((previous, REPLY)):
+            return segments, Ending.REPLY
+        reply, end = (self._separators.get((role, key)) for key in (REPLY, END))
+        if reply and prompt.endswith(reply, begin):
+            return [*segments, (role, prompt[begin : -len(reply)])], Ending.REPLY
+        is_closed = end is not None and prompt.endswith(end, begin)
+        if not (is_closed or role in ("assistant", REASONED)):
+            raise PromptError(f"the {role} message does not end", offset=len(prompt))
+        if role == "assistant" and (previous, FINAL) in self._separators:
+            begin = self._after_final_header(prompt, previous, before)
+        text = prompt[begin : len(prompt) - (len(end or "") if is_closed else 0)]
+        return [*segments, (role, text)], Ending.CLOSED if is_closed else Ending.PREFILL
+
+    def _after_final_header(self, prompt: str, previous: str, before: int) -> int:
+        """Return where the text of the last reply starts, which has another header than the others."""
+        header = self._separators[previous, FINAL]
+        if not prompt.startswith(header, before):
+            raise PromptError(f"the last reply starts with {_shortened(header)!r}", offset=before)
+        return before + len(header)
+
+
+def _shortened(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[: most - 20]}...{text[-15:]}"
