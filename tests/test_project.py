@@ -36,6 +36,7 @@ HOUSE: Rows = {
         ),
         "format": None,
         "templates": modules("meter literals sandbox chat_template draft probe verification derivation"),
+        "format_files": None,
         "catalog": None,
         "over_completions": modules("deltas responses chats checking"),
     },
