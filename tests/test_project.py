@@ -38,7 +38,7 @@ HOUSE: Rows = {
         "templates": modules("meter literals sandbox chat_template draft probe verification derivation"),
         "format_files": None,
         "catalog": None,
-        "over_completions": modules("deltas responses chats checking"),
+        "over_completions": modules("requests responses deltas chunks chats checking"),
     },
     "client": modules("options connections settings answers seam resumption streams attempts clients"),
     "batch": modules(

@@ -18,11 +18,9 @@ if TYPE_CHECKING:
     from novita_openai.prompts.messages import History
     from novita_openai.prompts.over_completions.chats import AsyncChatStream, ChatStream, achat, chat
     from novita_openai.prompts.over_completions.checking import Check, check
-    from novita_openai.prompts.over_completions.responses import (
-        chat_to_completion,
-        completion_to_chat,
-        completions_to_chunks,
-    )
+    from novita_openai.prompts.over_completions.chunks import completions_to_chunks
+    from novita_openai.prompts.over_completions.requests import chat_to_completion
+    from novita_openai.prompts.over_completions.responses import completion_to_chat
     from novita_openai.prompts.templates.derivation import from_pretrained_config, from_template
 
 __all__ = [
@@ -52,7 +50,9 @@ _MODULES = {
     "over_completions.chats": ("AsyncChatStream", "ChatStream", "achat", "chat"),
     "catalog": ("detect", "format_for_model", "format_names", "get_format"),
     "over_completions.checking": ("Check", "check"),
-    "over_completions.responses": ("chat_to_completion", "completion_to_chat", "completions_to_chunks"),
+    "over_completions.chunks": ("completions_to_chunks",),
+    "over_completions.requests": ("chat_to_completion",),
+    "over_completions.responses": ("completion_to_chat",),
     "errors": ("PromptError", "TemplateError"),
     "format": ("PromptFormat",),
     "messages": ("History",),

@@ -1,1 +1,7 @@
-"""Chats carried over the completions endpoint: bodies there, answers and streams back."""
+"""Chats over the completions endpoint: for models and servers without another, or for control of the prompt.
+
+``requests`` turns a chat request into one for a completion; ``responses`` turns the completion back into a chat
+completion, and ``chunks`` a stream of them into a stream of chat chunks, by the ``deltas`` of each choice. ``chats``
+puts them around a client's call: ``prompts.chat`` and ``prompts.achat``. ``checking`` compares a format with a live
+server: ``prompts.check``.
+"""

@@ -1,17 +1,15 @@
-"""Chat over the completions endpoint: the arguments and results of ``chat.completions.create``, the prompt our own."""
+"""Chats over the completions endpoint, with the arguments and the results of ``chat.completions.create``."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from novita_openai.prompts.catalog import format_for_model, get_format
+from novita_openai.prompts.catalog import choose_format
 from novita_openai.prompts.format import PromptFormat
-from novita_openai.prompts.over_completions.responses import (
-    chat_to_completion,
-    completion_to_chat,
-    completions_to_chunks,
-)
+from novita_openai.prompts.over_completions.chunks import completions_to_chunks
+from novita_openai.prompts.over_completions.requests import chat_to_completion
+from novita_openai.prompts.over_completions.responses import completion_to_chat
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncChatStream", "ChatStream", "achat", "chat"]
 
-Format = PromptFormat | str | None
-Messages = Iterable[Any]
+GivenFormat = PromptFormat | str | None
+"""A format, its name, or None for the model's."""
 
 
 class ChatStream:
-    """The chunks of a chat, made of a stream of completions; leaving its loop, or its block, closes it."""
+    """The chunks of a chat, from a stream of completions; it is closed when its loop or its ``with`` block is left."""
 
     def __init__(self, stream: Stream[Completion], fmt: PromptFormat) -> None:
         self._stream, self._chunks = stream, completions_to_chunks(stream, fmt)
@@ -98,37 +96,49 @@ def chat(
     client: OpenAI,
     *,
     model: str,
-    messages: Messages,
+    messages: Iterable[Any],
     stream: Literal[False] | None = None,
-    format: Format = None,
+    format: GivenFormat = None,
     **params: Any,
 ) -> ChatCompletion: ...
 @overload
 def chat(
-    client: OpenAI, *, model: str, messages: Messages, stream: Literal[True], format: Format = None, **params: Any
+    client: OpenAI,
+    *,
+    model: str,
+    messages: Iterable[Any],
+    stream: Literal[True],
+    format: GivenFormat = None,
+    **params: Any,
 ) -> ChatStream: ...
 @overload
 def chat(
-    client: OpenAI, *, model: str, messages: Messages, stream: bool | None, format: Format = None, **params: Any
+    client: OpenAI,
+    *,
+    model: str,
+    messages: Iterable[Any],
+    stream: bool | None,
+    format: GivenFormat = None,
+    **params: Any,
 ) -> ChatCompletion | ChatStream: ...
 def chat(
     client: OpenAI,
     *,
     model: str,
-    messages: Messages,
+    messages: Iterable[Any],
     stream: bool | None = None,
-    format: Format = None,
+    format: GivenFormat = None,
     **params: Any,
 ) -> ChatCompletion | ChatStream:
-    """Ask a chat of the completions endpoint, for models and servers without another, or for control of the prompt.
+    """Send a chat to the completions endpoint, for models and servers without another, or for control of the prompt.
 
-    Takes the arguments of ``client.chat.completions.create`` and returns what it does; ``format`` is a format or its
-    name, None the model's. The arguments of ``PromptFormat.render`` are taken too. Raise PromptError for what the
-    format or the endpoint has no place for.
+    This takes the arguments of ``client.chat.completions.create``, and returns what that returns. ``format`` is a
+    format or its name; None takes the model's. The arguments of ``PromptFormat.render`` are taken too. Raise
+    PromptError for what the format or the endpoint has no place for.
     """
-    fmt = _format(model, format)
-    asked = chat_to_completion(messages=messages, model=model, format=fmt, stream=stream, **params)
-    answer = client.completions.create(**asked)
+    fmt = choose_format(format, model)
+    request = chat_to_completion(messages=messages, model=model, format=fmt, stream=stream, **params)
+    answer = client.completions.create(**request)
     return ChatStream(answer, fmt) if stream else completion_to_chat(answer, fmt)
 
 
@@ -137,36 +147,42 @@ async def achat(
     client: AsyncOpenAI,
     *,
     model: str,
-    messages: Messages,
+    messages: Iterable[Any],
     stream: Literal[False] | None = None,
-    format: Format = None,
+    format: GivenFormat = None,
     **params: Any,
 ) -> ChatCompletion: ...
 @overload
 async def achat(
-    client: AsyncOpenAI, *, model: str, messages: Messages, stream: Literal[True], format: Format = None, **params: Any
+    client: AsyncOpenAI,
+    *,
+    model: str,
+    messages: Iterable[Any],
+    stream: Literal[True],
+    format: GivenFormat = None,
+    **params: Any,
 ) -> AsyncChatStream: ...
 @overload
 async def achat(
-    client: AsyncOpenAI, *, model: str, messages: Messages, stream: bool | None, format: Format = None, **params: Any
+    client: AsyncOpenAI,
+    *,
+    model: str,
+    messages: Iterable[Any],
+    stream: bool | None,
+    format: GivenFormat = None,
+    **params: Any,
 ) -> ChatCompletion | AsyncChatStream: ...
 async def achat(
     client: AsyncOpenAI,
     *,
     model: str,
-    messages: Messages,
+    messages: Iterable[Any],
     stream: bool | None = None,
-    format: Format = None,
+    format: GivenFormat = None,
     **params: Any,
 ) -> ChatCompletion | AsyncChatStream:
-    """Ask a chat of the completions endpoint; see :func:`chat`."""
-    fmt = _format(model, format)
-    asked = chat_to_completion(messages=messages, model=model, format=fmt, stream=stream, **params)
-    answer = await client.completions.create(**asked)
+    """Send a chat to the completions endpoint; see :func:`chat`."""
+    fmt = choose_format(format, model)
+    request = chat_to_completion(messages=messages, model=model, format=fmt, stream=stream, **params)
+    answer = await client.completions.create(**request)
     return AsyncChatStream(answer, fmt) if stream else completion_to_chat(answer, fmt)
-
-
-def _format(model: str, given: Format) -> PromptFormat:
-    if given is None:
-        return format_for_model(model)
-    return get_format(given) if isinstance(given, str) else given

@@ -1,4 +1,4 @@
-"""Which format a live server writes chats in, told by how many tokens it counts."""
+"""Tells which format a live server writes chats in, by the tokens that it counts of chats and of rendered prompts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from novita_openai.prompts.catalog import format_for_model, format_names, get_format
+from novita_openai.prompts.catalog import as_format, format_for_model, format_names, get_format
 from novita_openai.prompts.errors import PromptError
 
 if TYPE_CHECKING:
@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
     from novita_openai.prompts.format import PromptFormat
 
-__all__ = ["Check", "check"]
+__all__ = ["RIGHT", "Check", "check"]
 
-# Of lengths that tell separators, system turns and the folding of turns apart.
 _HISTORIES: Final[Sequence[Sequence[Mapping[str, str]]]] = (
     ({"role": "user", "content": "Hi"},),
     (
@@ -26,6 +25,7 @@ _HISTORIES: Final[Sequence[Sequence[Mapping[str, str]]]] = (
     ),
     ({"role": "system", "content": "You cook."}, {"role": "user", "content": "Hi"}),
 )
+"""Histories whose lengths in tokens differ between formats with other separators or other places for system text."""
 
 RIGHT: Final = "right format"
 DOUBLE_BOS: Final = "double BOS"
@@ -33,14 +33,14 @@ MISSING_BOS: Final = "missing BOS"
 ANOTHER: Final = "another format"
 
 _VERDICTS: Final[Mapping[int | None, str]] = {0: RIGHT, 1: DOUBLE_BOS, -1: MISSING_BOS}
-"""By how many tokens more the server counts of the rendered prompt than of the chat, for all histories alike."""
+"""By how many tokens more the server counts of the rendered prompt than of the chat, if it is the same for all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a server counts: ``verdict`` on the ``format``, and which ``formats`` fit, up to the BOS.
+    """The ``verdict`` on a ``format``, and the names of all ``formats`` that fit what a server counts, up to the BOS.
 
-    ``counts`` are the tokens of each history as a chat and as the format's prompt, None where it was refused.
+    ``counts`` are the tokens of each history, as a chat and as the format's prompt; None where it was refused.
     """
 
     model: str
@@ -51,14 +51,14 @@ class Check:
 
 
 def check(client: OpenAI, model: str, *, format: PromptFormat | str | None = None) -> Check:
-    """Compare what a server counts of chats with what it counts of their rendered prompts.
+    """Compare the tokens that a server counts of chats with those that it counts of their rendered prompts.
 
-    ``format`` is the one to judge, None the model's. The verdict is "right format", "double BOS" (the prompt has one
-    token more than the chat), "missing BOS" (one less: render with ``bos=True``) or "another format"; then every other
-    format is tried. Each request makes one token: 6 of them where the format is right, up to 100 where it is not.
+    ``format`` is the one to judge; None takes the model's. The verdict is "right format", "double BOS" (each prompt has
+    one token more than its chat), "missing BOS" (one less: render with ``bos=True``) or "another format"; then every
+    other format is tried. Each request asks for one token: 6 requests where the format is right, up to 100 where not.
     """
     counts = _Counts(client, model)
-    fmt = _judged(model, format)
+    fmt = _judged(format, model)
     verdict = ANOTHER if fmt is None else _VERDICTS.get(counts.difference(fmt), ANOTHER)
     known = [get_format(name) for name in format_names()]
     tried = known if verdict == ANOTHER else [other for other in known if fmt and _is_alike(other, fmt)]
@@ -68,9 +68,10 @@ def check(client: OpenAI, model: str, *, format: PromptFormat | str | None = Non
     return Check(model, None if fmt is None else fmt.name, verdict, fits, pairs)
 
 
-def _judged(model: str, given: PromptFormat | str | None) -> PromptFormat | None:
+def _judged(given: PromptFormat | str | None, model: str) -> PromptFormat | None:
+    """Return the format to judge; None if none was given and none is known for the model."""
     if given is not None:
-        return get_format(given) if isinstance(given, str) else given
+        return as_format(given)
     try:
         return format_for_model(model)
     except PromptError:
@@ -79,10 +80,11 @@ def _judged(model: str, given: PromptFormat | str | None) -> PromptFormat | None
 
 def _is_alike(fmt: PromptFormat, other: PromptFormat) -> bool:
     """Tell whether two formats write all histories alike."""
-    return [*_rendered(fmt)] == [*_rendered(other)]
+    return [*_prompts(fmt)] == [*_prompts(other)]
 
 
-def _rendered(fmt: PromptFormat) -> Iterator[str | None]:
+def _prompts(fmt: PromptFormat) -> Iterator[str | None]:
+    """Yield the prompt of each history; None for one that the format refuses."""
     for history in _HISTORIES:
         try:
             yield fmt.render(history)
@@ -91,7 +93,7 @@ def _rendered(fmt: PromptFormat) -> Iterator[str | None]:
 
 
 class _Counts:
-    """What the server counts, asked once for each prompt."""
+    """The tokens that a server counts; it is asked once about each prompt."""
 
     def __init__(self, client: OpenAI, model: str) -> None:
         self._client, self._model = client, model
@@ -99,6 +101,7 @@ class _Counts:
         self.chats = [self._of_chat(history) for history in _HISTORIES]
 
     def _of_chat(self, history: Iterable[Any]) -> int | None:
+        """Return the tokens of a history as a chat; None if the server refuses it."""
         from openai import BadRequestError
 
         try:
@@ -108,8 +111,8 @@ class _Counts:
         return _prompt_tokens(answer)
 
     def of_prompt(self, fmt: PromptFormat, place: int) -> int | None:
-        """Return the tokens of a history's prompt, None where the format or the server has none."""
-        prompt = [*_rendered(fmt)][place]
+        """Return the tokens of a history's prompt; None if the format or the server refuses the history."""
+        prompt = [*_prompts(fmt)][place]
         if prompt is None or self.chats[place] is None:
             return None
         if prompt not in self._known:
@@ -118,7 +121,7 @@ class _Counts:
         return self._known[prompt]
 
     def difference(self, fmt: PromptFormat) -> int | None:
-        """Return by how much prompts are longer than chats, None where it is not the same for all."""
+        """Return by how many tokens prompts are longer than chats; None if it is not the same for all, or too many."""
         differences: set[int] = set()
         for place, chat in enumerate(self.chats):
             if chat is None:
