@@ -79,7 +79,7 @@ def test_a_template_that_is_no_format_is_refused(template: Path) -> None:
     assert run(*options, "eos_token")[0] == 2
     assert run(*options, "date=today")[0] == 2
     code, out, errors = run(*options, "today=1")
-    assert (code, out, errors) == (1, "", "novita-openai: date: it prints today's date: give it as date=\n")
+    assert (code, out, errors) == (1, "", "novita-openai: date: the template prints today's date: give it as date=\n")
     template.write_bytes(b"\xff")
     assert run(*options, "eos_token=x")[0] == 2
 

@@ -35,7 +35,7 @@ HOUSE: Rows = {
             "separators signatures scanner trimming table dates losses reasoning description folding codec conversion"
         ),
         "format": None,
-        "templates": modules("meter literals sandbox chat_template draft probe verification derivation"),
+        "templates": modules("meter literals sandbox chat_template draft probe verification model_folder derivation"),
         "format_files": None,
         "catalog": None,
         "over_completions": modules("requests responses deltas chunks chats checking"),

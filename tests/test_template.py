@@ -432,8 +432,8 @@ def test_a_folder_may_name_several_templates(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "problem"),
     [
-        ("{", "no JSON"),
-        ("[]", "no JSON object"),
+        ("{", "is not JSON"),
+        ("[]", "must hold a JSON object, not list"),
         ({"bos_token": 7}, "special token"),
         ({"chat_template": 7}, "neither a text nor a list"),
         ({"chat_template": [{"name": "a", "template": 7}]}, "neither a text nor a list"),

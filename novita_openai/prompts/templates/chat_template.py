@@ -1,4 +1,4 @@
-"""Chat templates, compiled for the sandbox and rendered."""
+"""A chat template, compiled for the sandbox, and rendered."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(message, name=error.name) from error
 
 from novita_openai.prompts.errors import TemplateError
-from novita_openai.prompts.templates.literals import Suspects, suspects
-from novita_openai.prompts.templates.meter import Refused
+from novita_openai.prompts.templates.literals import Literals, find_literals
+from novita_openai.prompts.templates.meter import RenderingError
 from novita_openai.prompts.templates.sandbox import CHARGE, JOIN, WEIGH, Sandbox
 
 __all__ = ["ChatTemplate"]
@@ -25,7 +25,7 @@ __all__ = ["ChatTemplate"]
 LONGEST_SOURCE: Final = 200_000
 """Characters; the longest published chat template has 45,000."""
 
-# What a template can make of Jinja and of the Python that it may call; anything else is a fault of ours.
+# What a template can make Jinja, and the Python that it may call, raise; anything else is a bug of ours.
 _FAILURES: Final = (
     JinjaError,
     ArithmeticError,
@@ -40,8 +40,12 @@ _FAILURES: Final = (
 )
 
 
+_GROWING: Final = (nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Call, nodes.Filter)
+"""Expressions whose values may grow; a list of others is as large as its source."""
+
+
 class _Charging(NodeTransformer):
-    """Puts the charges into a template that have no place in the environment."""
+    """Puts into a template the charges that its environment has no hook for: bodies, new containers and ``~``."""
 
     def _visit_body(self, node: Any) -> nodes.Node:
         text = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
@@ -52,59 +56,56 @@ class _Charging(NodeTransformer):
 
     visit_For = visit_Macro = visit_CallBlock = visit_FilterBlock = visit_Block = _visit_body  # noqa: N815 - Jinja's names
 
-    def _visit_display(self, node: Any) -> Any:
+    def _visit_container(self, node: Any) -> Any:
         self.generic_visit(node)
         if getattr(node, "ctx", "load") != "load" or node.find(_GROWING) is None:
             return node
         return nodes.Filter(node, WEIGH, [], [], None, None, lineno=node.lineno)
 
-    visit_List = visit_Tuple = visit_Dict = _visit_display  # noqa: N815 - Jinja's names
+    visit_List = visit_Tuple = visit_Dict = _visit_container  # noqa: N815 - Jinja's names
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - Jinja's name
         self.generic_visit(node)
         return nodes.Filter(nodes.List(node.nodes), JOIN, [], [], None, None, lineno=node.lineno)
 
 
-_GROWING: Final = (nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Call, nodes.Filter)
-
-
 class ChatTemplate:
-    """A chat template, compiled; raises TemplateError where it cannot be, or is not rendered.
+    """A chat template, compiled; raises TemplateError if it cannot be compiled or rendered.
 
-    ``variables`` are what the template finds besides the messages, the tokens among them.
+    ``variables`` are what the template can read besides the messages, such as ``bos_token``.
     """
 
     def __init__(self, source: str, *, date: dt.date | None = None, variables: Mapping[str, Any]) -> None:
         if len(source) > LONGEST_SOURCE:
-            raise TemplateError("unbounded", f"{len(source)} characters; a chat template has at most {LONGEST_SOURCE}")
+            raise TemplateError("unbounded", f"the source has {len(source)} characters; at most {LONGEST_SOURCE}")
         self._environment = Sandbox(date)
         self._variables = dict(variables)
-        with _told("syntax"):
+        with _as_template_error("syntax"):
             tree = self._environment.parse(source)
-            self.suspects: Suspects = suspects(tree)
+            self.literals: Literals = find_literals(tree)
             code = self._environment.compile(_Charging().visit(tree))
         made = self._environment.template_class.from_code
         self._template = made(self._environment, code, self._environment.globals, None)
 
     def restart(self) -> None:
-        """Give the renderings from now on their time anew."""
+        """Allow the renderings from now on their time."""
         self._environment.meter.restart()
 
     def render(self, messages: Iterable[Mapping[str, Any]], *, reply: bool) -> str:
-        """Return the prompt of a chat history, with the header of the reply where it is asked for."""
+        """Return the prompt of a chat history; with ``reply``, it ends with the header of the assistant's reply."""
         self._environment.meter.refill()
         context = {"tools": None, "documents": None, **self._variables, "messages": [*map(dict, messages)]}
-        with _told("refused"):
+        with _as_template_error("refused"):
             made = self._template.new_context(context | {"add_generation_prompt": reply})
             return "".join(self._template.root_render_func(made))
 
 
 @contextmanager
-def _told(property: str) -> Iterator[None]:
-    """Turn what a template can make of Jinja and of Python into TemplateError."""
+def _as_template_error(property: str) -> Iterator[None]:
+    """Turn what a template can make Jinja and Python raise into TemplateError."""
     try:
         yield
-    except Refused as error:
+    except RenderingError as error:
         raise TemplateError(error.property, str(error)) from None
     except _FAILURES as error:
         raise TemplateError(property, f"{type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""What a chat template may take of time and memory, and the errors that say so."""
+"""What a chat template may take of time and memory."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Final
 
-__all__ = ["Meter", "Refused", "format_extent", "weight"]
+__all__ = ["Meter", "RenderingError", "format_extent", "weight"]
 
 MOST_WORK: Final = 2_000_000
-"""What one rendering may be charged: characters, items and steps."""
+"""How much one rendering may be charged: characters, items and steps."""
 
 MOST_PRODUCT: Final = 16_000_000
-"""How much the two heaviest operands of one step in Python may weigh, multiplied."""
+"""The most that the weights of the two heaviest operands of one step in Python may come to, multiplied."""
 
 MOST_SECONDS: Final = 5.0
-"""How long all the renderings of a derivation may take; a well-meant one takes 0.0001."""
+"""How long all the renderings of a derivation may take; a rendering of an ordinary template takes 0.0001."""
 
 _LIGHT: Final = frozenset({bool, type(None)})
-_HOLDING: Final = frozenset({dict, int, list, tuple})
+_WEIGHED: Final = frozenset({dict, int, list, tuple})
 
 
-class Refused(Exception):  # noqa: N818 - it never leaves the package
-    """Ends a rendering for a reason that is ours to tell."""
+class RenderingError(Exception):
+    """Ends a rendering; ``ChatTemplate`` raises it as a TemplateError.
+
+    It is no ValueError, so that none of Jinja's filters takes it for a wrong value.
+    """
 
     def __init__(self, property: str, problem: str) -> None:
         super().__init__(problem)
@@ -32,13 +35,13 @@ class Refused(Exception):  # noqa: N818 - it never leaves the package
 
 
 class Meter:
-    """Counts what renderings take; raises ``Refused`` where it is too much."""
+    """Adds up what renderings take; raises RenderingError when it is too much."""
 
     def __init__(self) -> None:
         self.restart()
 
     def restart(self) -> None:
-        """Start anew, for a derivation."""
+        """Allow the renderings from now on their time."""
         self.until = time.monotonic() + MOST_SECONDS
         self.refill()
 
@@ -47,30 +50,31 @@ class Meter:
         self.left = MOST_WORK
 
     def charge(self, amount: int) -> None:
-        """Count so many steps, items or characters."""
+        """Charge so many steps, items or characters."""
         self.left -= amount
         if self.left < 0:
-            raise Refused("unbounded", f"a rendering takes more than {MOST_WORK} steps, items and characters")
+            raise RenderingError("unbounded", f"a rendering takes more than {MOST_WORK} steps, items and characters")
         if time.monotonic() > self.until:
-            raise Refused("unbounded", f"its renderings take more than {MOST_SECONDS} seconds")
+            raise RenderingError("unbounded", f"the renderings take more than {MOST_SECONDS} seconds")
 
     def weigh(self, value: Any) -> Any:
-        """Charge for a value with all that it holds and return it; the items of a generator, as they come."""
+        """Charge for a value and all that it holds, and return it; items of an iterator are charged as they come."""
         kind = type(value)
         if kind is str:
             self.charge(len(value))
         elif kind in _LIGHT:
             self.charge(1)
-        elif kind not in _HOLDING and isinstance(value, Iterator) and not hasattr(value, "__len__"):
+        elif kind not in _WEIGHED and isinstance(value, Iterator) and not hasattr(value, "__len__"):
             return map(self.weigh, value)
         else:
             self.charge(weight(value, MOST_WORK))
         return value
 
-    def foresee(self, operands: Iterable[Any]) -> None:
-        """Refuse a step in Python whose result could be too large to be made before it is weighed.
+    def check_operands(self, operands: Iterable[Any]) -> None:
+        """Refuse a step in Python whose result could be too large before there is a result to weigh.
 
-        What it makes of one value alone, and no number, grows with that only, which was weighed when it was made.
+        A single operand that is not a number is not refused: what a step makes of it grows with it alone, and it was
+        weighed when it was made.
         """
         operands = [operand for operand in operands if type(operand) not in _LIGHT]
         if len(operands) == 1 and not isinstance(operands[0], int):
@@ -83,7 +87,7 @@ class Meter:
             elif extent > second:
                 second = extent
         if first * second > MOST_PRODUCT:
-            raise Refused("unbounded", f"one step works on {first} times {second} characters or items")
+            raise RenderingError("unbounded", f"one step works on {first} times {second} characters or items")
 
 
 def weight(value: Any, most: int) -> int:
@@ -106,7 +110,7 @@ def weight(value: Any, most: int) -> int:
 
 
 def _extent(value: Any) -> int:
-    """Return how large a step can grow by an operand: a number counts as that many times."""
+    """Return how much an operand can make a result grow: a number counts as that many times."""
     return abs(value) if isinstance(value, int) else weight(value, MOST_PRODUCT)
 
 

@@ -1,17 +1,17 @@
 """Jinja as Hugging Face sets it up, in a sandbox that bounds what a chat template takes.
 
-A template is a program by a stranger. Jinja's sandbox keeps it from the attributes of Python's objects, not from taking
-all time and memory, so here every step that can be repeated, and every step that can make a value larger than those
-it is given, is charged to a meter:
+A template is a program by a stranger. Jinja's sandbox keeps it from the attributes of Python's objects, but not from
+taking all time and memory. So here every step that can be repeated, and every step that can make a value larger than
+those it is given, is charged to a meter:
 
-1. the bodies of loops, macros and blocks, with the text that stands in them;
-2. what is printed, joined with ``~``, or put into a list, tuple or dict, with all that it holds;
-3. the results of calls, filters and of the operators ``+ * ** %``, which are weighed before they are used;
-4. calls into Python and these operators are refused beforehand where the product of their two heaviest operands is
-   above a bound, since no function of the sandbox makes more than that of them in one step.
+1. each run of the body of a loop, macro or block, with the text that stands in it;
+2. each value that is printed, joined with ``~``, or put into a list, tuple or dict, with all that it holds;
+3. the result of each call, filter and operator ``+ * ** %``, before it is used.
 
-The source is bounded as well, and between two charges stands no more than it spells out. So a rendering ends when the
-meter is empty or its time is up, without a thread, a signal or another process.
+A call into Python or one of these operators is refused beforehand if the product of its two heaviest operands is above
+a bound, as no function of the sandbox makes more than that of them in one step. The length of the source is bounded
+too, and all that happens between two charges is spelled out in it. So a rendering ends when it has used up what the
+meter allows, or its time, without a thread, a signal or another process.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-from novita_openai.prompts.templates.meter import MOST_PRODUCT, Meter, Refused, format_extent, weight
+from novita_openai.prompts.templates.meter import MOST_PRODUCT, Meter, RenderingError, format_extent, weight
 
 if TYPE_CHECKING:
     from jinja2.parser import Parser
 
 __all__ = ["CHARGE", "JOIN", "WEIGH", "Sandbox"]
 
-# Filters that no template can spell.
 CHARGE, WEIGH, JOIN = ".charge", ".weigh", ".join"
+"""Filters that charge the meter; with such names, no template can ask for them itself."""
 
 _WIDEST_INDENT: Final = 16
 _HELD_BACK: Final = frozenset({"pprint", "random", "urlize", "xmlattr"})
-"""Filters of Jinja that no chat template needs: they are not repeatable, or their cost is not seen from outside."""
+"""Filters of Jinja that no chat template needs: their result is random, or their cost cannot be told from outside."""
 
 
 class _Generation(Extension):
@@ -55,7 +55,7 @@ class _Generation(Extension):
 
 
 class _Namespace(Namespace):
-    """Jinja's namespace, printed without what it holds, which may be itself."""
+    """Jinja's namespace, printed without what it holds, as that may be the namespace itself."""
 
     def __repr__(self) -> str:
         return "<Namespace>"
@@ -65,6 +65,8 @@ _DICT_NAMES: Final = frozenset(dir(dict))
 _TEXT_METHODS: Final = frozenset(name for name in dir(str) if not name.startswith(("_", "format")))
 _FRAME_VARIABLES: Final = frozenset({"_loop_vars", "_block_vars"})
 _HOLDERS: Final = frozenset({_Namespace, LoopContext})
+"""Types whose public attributes templates may read, if they are values of the types below."""
+
 _VALUES: Final = frozenset({bool, dict, int, list, str})
 
 
@@ -79,7 +81,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             trim_blocks=True,
             lstrip_blocks=True,
             extensions=[_Generation, "jinja2.ext.loopcontrols"],
-            # nothing is worked out while compiling, where the meter would see it once
+            # What is worked out while compiling, the meter would see only once.
             optimized=False,
             finalize=self._weigh,
         )
@@ -90,13 +92,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
         del self.globals["lipsum"]
 
     def _metered(self, run: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a filter that foresees and weighs."""
-        first = int(hasattr(run, "jinja_pass_arg"))  # before it stands what Jinja itself passes
-        foresee, weigh = self.meter.foresee, self.meter.weigh
+        """Return a filter with its operands checked and its result weighed."""
+        first = int(hasattr(run, "jinja_pass_arg"))  # the first argument is then one that Jinja passes itself
+        check, weigh = self.meter.check_operands, self.meter.weigh
 
         @wraps(run)
         def metered(*operands: Any, **options: Any) -> Any:
-            foresee([*operands[first:], *options.values()])
+            check([*operands[first:], *options.values()])
             return weigh(run(*operands, **options))
 
         return metered
@@ -122,12 +124,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         sort_keys: bool = False,  # noqa: FBT001, FBT002 - the same
     ) -> str:
         if (indent if isinstance(indent, int) else len(indent or "")) > _WIDEST_INDENT:
-            raise Refused("unbounded", f"tojson indents by {indent}")
+            raise RenderingError("unbounded", f"tojson indents by {indent}; at most {_WIDEST_INDENT}")
         encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
         return "".join(map(self.meter.weigh, encoder.iterencode(value)))
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """Return an attribute or item, at once where it is one that templates ask for most and that is safe."""
+        """Return an attribute or item; those that templates read most, and that are safe, without Jinja's checks."""
         kind = type(obj)
         if kind is dict and attribute not in _DICT_NAMES:
             return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
@@ -140,45 +142,45 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return super().getattr(obj, attribute)
 
     def call_binop(self, context: Context | None, operator: str, left: Any, right: Any) -> Any:  # noqa: ARG002
-        """Return the result of an operator, foreseen and weighed."""
+        """Return the result of an operator, with its operands checked and itself weighed."""
         if operator == "%" and isinstance(left, str):
-            self._foresee_format(left, right if isinstance(right, tuple) else [right])
+            self._check_format(left, right if isinstance(right, tuple) else [right])
         elif operator == "**" or (operator == "*" and not (isinstance(left, int) and isinstance(right, int))):
-            self.meter.foresee([left, right])
+            self.meter.check_operands([left, right])
         return self.meter.weigh(self.binop_table[operator](left, right))
 
-    def _foresee_format(self, text: str, values: Iterable[Any]) -> None:
-        """Refuse a format string that could make too much of its widths, or of its values by naming them often."""
+    def _check_format(self, text: str, values: Iterable[Any]) -> None:
+        """Refuse a format string whose widths are too large, or that could name large values too often."""
         values = [*values]
-        self.meter.foresee([format_extent(text), *values])
-        self.meter.foresee([format_extent(text), weight(values, MOST_PRODUCT)])
+        self.meter.check_operands([format_extent(text), *values])
+        self.meter.check_operands([format_extent(text), weight(values, MOST_PRODUCT)])
 
     def _format(self, text: Any, *values: Any, **named: Any) -> Any:
-        """Return what Jinja's filter of this name does."""
+        """Do what Jinja's filter of this name does, through the operator that is checked."""
         if values and named:
             raise TypeError("format takes values or named values, not both")
         return self.call_binop(None, "%", str(text), named or values)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """Return a safe ``str.format``, foreseen and weighed."""
+        """Return a safe ``str.format``, with its operands checked and its result weighed."""
         safe = super().wrap_str_format(value)
         if safe is None:
             return None
 
         def run(*operands: Any, **options: Any) -> str:
-            self._foresee_format(value.__self__, [*operands, *options.values()])
+            self._check_format(value.__self__, [*operands, *options.values()])
             text: str = self.meter.weigh(safe(*operands, **options))
             return text
 
         return run
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, PYI063 - Jinja's signature
-        """Return the result of a call, foreseen where it goes into Python, and weighed."""
+        """Return the result of a call, weighed; the operands of a call into Python are checked."""
         self = __self
         if isinstance(__obj, BuiltinMethodType):
             for name in _FRAME_VARIABLES & kwargs.keys():
                 del kwargs[name]
-            self.meter.foresee([__obj.__self__, *args, *kwargs.values()])
+            self.meter.check_operands([__obj.__self__, *args, *kwargs.values()])
             return self.meter.weigh(__obj(*args, **kwargs))
         value = super().call(__context, __obj, *args, **kwargs)
         if isinstance(__obj, Macro):
@@ -188,13 +190,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 
 def _raise_exception(problem: str) -> None:
-    raise Refused("refused", f"the template says {str(problem)!r}")
+    raise RenderingError("refused", f"the template says {str(problem)!r}")
 
 
 def _clock(date: dt.date | None) -> Callable[[str], str]:
     def strftime_now(format: str) -> str:
         if date is None:
-            raise Refused("date", "it prints today's date: give it as date=")
+            raise RenderingError("date", "the template prints today's date: give it as date=")
         return date.strftime(format)
 
     return strftime_now

@@ -1,7 +1,7 @@
-"""The proof that a draft writes what its template writes, on chats that it was not taken from.
+"""Compares what a draft writes with what its template writes, on chats that the draft was not taken from.
 
-Each check writes a chat with both. Where they differ, the draft loses what the check was about: the system message, an
-ending, or some texts, which its format then refuses. What it must not lose are plain chats.
+Where they differ, the draft is restricted: its format will refuse the system message, the ending or the texts that the
+comparison was about. Only plain chats may not be lost.
 """
 
 from __future__ import annotations
@@ -13,28 +13,29 @@ from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from novita_openai.prompts.engine.losses import FINAL_REPLY
-from novita_openai.prompts.engine.separators import Ending
+from novita_openai.prompts.engine.separators import Ending, Segment
 from novita_openai.prompts.errors import TemplateError
-from novita_openai.prompts.templates.draft import Draft, Turn
 from novita_openai.prompts.templates.probe import chat_roles
 
 if TYPE_CHECKING:
+    from novita_openai.prompts.templates.draft import Draft
     from novita_openai.prompts.templates.probe import Probe
 
-__all__ = ["prove"]
+__all__ = ["verify_draft"]
 
-Chat = tuple[Turn, ...]
-History = tuple[tuple[str, ...], str]
-"""The roles of a chat, and how it ends."""
+Chat = tuple[Segment, ...]
 
-Text = Callable[[str, int], str]
-"""A text by its role and its place in a chat."""
+Outline = tuple[tuple[str, ...], str]
+"""The roles of a chat, and how its prompt ends."""
+
+MakeText = Callable[[str, int], str]
+"""Makes the text of a message from its role and its place in a chat."""
 
 _ROLES: Final = ("system", "user", "assistant")
 _CLOSED_ROLES: Final = ("user", "assistant", "user", "assistant")
 _FINAL_PLACE: Final = len(_CLOSED_ROLES) - 1
 _HALVES: Final = (range(2), range(2, 4))
-"""The places of a history's first messages and of its last ones, of which each half has one of the user."""
+"""The places of a chat's first messages and of its last ones; each half has a message of the user."""
 
 _PLAIN: Final = (
     "Wie heißt die Hauptstadt?\n\nBitte kurz: 東京 oder Kyōto? 🙂",
@@ -47,9 +48,19 @@ _EDGES: Final = (" ", "\n", "\t", "\n", " ", "\n\n", " \n ")
 _WORD: Final = "Qw0xZ"
 
 
+def verify_draft(probe: Probe, draft: Draft) -> None:
+    """Restrict a draft to what its template writes too; raise TemplateError if that does not even hold plain chats."""
+    verification = _Verification(probe, draft)
+    _verify_plain_chats(verification)
+    _verify_repeats(verification)
+    _verify_white_space(verification)
+    _verify_literals(verification)
+    _verify_literals_together(verification)
+
+
 @dataclass
-class _Proof:
-    """A template, the draft of it, and what the template wrote so far."""
+class _Verification:
+    """A template, the draft of it, and what the template has written so far."""
 
     probe: Probe
     draft: Draft
@@ -57,15 +68,15 @@ class _Proof:
 
     def holds(self, chat: Chat, ending: str = Ending.REPLY) -> bool:
         """Tell whether the draft writes a chat as the template does, or refuses it."""
-        return self._verdict(chat, ending) is not False
+        return self._is_same(chat, ending) is not False
 
-    def _verdict(self, chat: Chat, ending: str) -> bool | None:
-        """Return whether the draft writes what the template does, None where it refuses the chat."""
+    def _is_same(self, chat: Chat, ending: str) -> bool | None:
+        """Tell whether the draft writes what the template does; None if it refuses the chat."""
         ours = self.draft.write(chat, ending)
         return None if ours is None else ours == self._theirs(chat, reply=ending == Ending.REPLY)
 
     def _theirs(self, chat: Chat, *, reply: bool) -> str | None:
-        """Return what the template writes, None where it refuses the chat."""
+        """Return what the template writes; None if it refuses the chat."""
         if (chat, reply) not in self.written:
             self.written[chat, reply] = self._ask(chat, reply=reply)
         return self.written[chat, reply]
@@ -78,171 +89,173 @@ class _Proof:
                 raise
             return None
 
-    def failing(self, text: Text, roles: Sequence[str] = _ROLES) -> list[str]:
-        """Return those of the roles whose texts are neither kept nor refused, in some place of a history."""
+    def failing(self, text: MakeText, roles: Sequence[str] = _ROLES) -> list[str]:
+        """Return those of the roles whose texts are neither kept nor refused in some place of a chat."""
         failing: list[str] = []
-        for history, tried in product((self.open_history, self.closed_history), self._tried(text)):
-            failing += self.failing_in(history, tried, [role for role in roles if role not in failing])
+        for outline, tried in product((self._open, self._closed), self._tried(text)):
+            failing += self._failing_in(outline, tried, [role for role in roles if role not in failing])
         return failing
 
-    def _tried(self, text: Text) -> Sequence[Text]:
-        """Return the texts, at once; or the first messages' and the last ones' apart where no two may be the same."""
+    def _tried(self, text: MakeText) -> Sequence[MakeText]:
+        """Return the texts for all places, or for each half if the last text may not be the same as another."""
         return [partial(_only, text, places) for places in _HALVES] if self.draft.repeats else [text]
 
     @property
-    def open_history(self) -> History:
-        """The roles of a history that asks for a reply, with a system message where there can be one."""
+    def _open(self) -> Outline:
+        """A chat that asks for a reply, with a system message if there can be one."""
         return (*("system",) * self.draft.has_system, "user", "assistant", "user"), Ending.REPLY
 
     @property
-    def closed_history(self) -> History:
-        """The roles of a history without a system message, closed where it can be."""
-        if Ending.CLOSED in self.draft.lost_endings:
+    def _closed(self) -> Outline:
+        """A chat without a system message, closed if it can be."""
+        if Ending.CLOSED in self.draft.endings:
             return ("user", "assistant", "user"), Ending.REPLY
         return _CLOSED_ROLES, Ending.CLOSED
 
-    def failing_in(self, history: History, text: Text, roles: Sequence[str]) -> list[str]:
-        """Return the roles that fail in one history; all whose texts are not refused are tried together first."""
-        shape, ending = history
+    def _failing_in(self, outline: Outline, text: MakeText, roles: Sequence[str]) -> list[str]:
+        """Return the roles that fail in one chat; all roles whose texts are not refused are tried together first."""
+        shape, ending = outline
         roles = [role for role in roles if role in shape]
-        verdict = self._verdict(_texts(shape, roles, text), ending) if roles else True
-        if verdict is None:
-            roles = [role for role in roles if self.draft.write(_texts(shape, [role], text), ending) is not None]
-            verdict = self._verdict(_texts(shape, roles, text), ending) if roles else True
-        if verdict:
+        is_same = self._is_same(_chat(shape, roles, text), ending) if roles else True
+        if is_same is None:
+            roles = [role for role in roles if self.draft.write(_chat(shape, [role], text), ending) is not None]
+            is_same = self._is_same(_chat(shape, roles, text), ending) if roles else True
+        if is_same:
             return []
         *others, last = roles
-        failing = [role for role in others if not self.holds(_texts(shape, [role], text), ending)]
-        if verdict is False and not failing:
-            return [last]  # as nothing else fails
-        return failing if self.holds(_texts(shape, [last], text), ending) else [*failing, last]
+        failing = [role for role in others if not self.holds(_chat(shape, [role], text), ending)]
+        if is_same is False and not failing:
+            return [last]  # as no other does
+        return failing if self.holds(_chat(shape, [last], text), ending) else [*failing, last]
 
 
-def prove(probe: Probe, draft: Draft) -> None:
-    """Take from a draft what does not hold; raise TemplateError where plain chats do not."""
-    proof = _Proof(probe, draft)
-    _prove_chats(proof)
-    _prove_repeats(proof)
-    for shift in (0, 1):
-        _prove_edges(proof, partial(_edged, shift))
-    draft.blanks |= {*proof.failing(_always(""))}
-    draft.blanks |= {*proof.failing(_always(" "), [role for role in _ROLES if role not in draft.blanks | draft.edges])}
-    for marker, content in _suspicious(proof):
-        for role in proof.failing(_always(content)):
-            _lose(proof, role, marker)
-    searched = [marker for marker in probe.template.suspects.searched if marker.strip()]
-    for markers in (searched, searched[::-1]):
-        kept = {role: [marker for marker in markers if not draft.loses(role, marker)] for role in _ROLES}
-        several = [role for role in _ROLES if len(kept[role]) > 1]
-        for role in proof.failing(_rows(kept), several):
-            _lose_together(proof, role, kept[role])
+def _chat(shape: Sequence[str], roles: Sequence[str], text: MakeText) -> Chat:
+    """Return a chat of this shape with the texts in messages of some roles, and a word in the others."""
+    return tuple((role, text(role, place) if role in roles else f"{_WORD}{place}") for place, role in enumerate(shape))
 
 
-def _always(content: str) -> Text:
+def _always(content: str) -> MakeText:
     return lambda *_: content
+
+
+def _only(text: MakeText, places: Container[int], role: str, place: int) -> str:
+    """Return the text in some places, and a word in the others."""
+    return text(role, place) if place in places else f"{_WORD}{place}"
+
+
+def _verify_plain_chats(verification: _Verification) -> None:
+    """Compare chats of ordinary texts, longer than those that were observed."""
+
+    def holds(count: int, ending: str = Ending.REPLY, *, system: bool = False) -> bool:
+        roles = ("system",) * system + chat_roles(count)
+        return verification.holds(
+            _chat(roles, roles, lambda _, place: f"{_PLAIN[place % len(_PLAIN)]} {place}"), ending
+        )
+
+    if not holds(9):
+        raise TemplateError("content altered", "the template changes plain texts")
+    if not holds(5, system=True):
+        verification.draft.drop_system()
+    if not (holds(10, Ending.CLOSED) and holds(2, Ending.CLOSED, system=True) and holds(3, Ending.CLOSED, system=True)):
+        verification.draft.lose_endings()
+
+
+def _verify_repeats(verification: _Verification) -> None:
+    """Compare chats in which messages have the same text, so that a template may take one for another."""
+
+    def holds(roles: Sequence[str], same: int, ending: str = Ending.REPLY) -> bool:
+        return verification.holds(_chat(roles, roles, partial(_only, _always(_WORD), range(same))), ending)
+
+    if holds(chat_roles(3), 3) and holds(_CLOSED_ROLES, 4, Ending.CLOSED):
+        return
+    verification.draft.repeats = True
+    if not holds(chat_roles(5), 4):
+        problem = "the template writes a message differently where an earlier one has the same text"
+        raise TemplateError("position-dependent", problem)
+
+
+def _verify_white_space(verification: _Verification) -> None:
+    """Find the roles whose texts lose white space at their ends in another way than was observed, or are blank."""
+    draft = verification.draft
+    for shift in (0, 1):
+        text = partial(_edged, shift)
+        for role in verification.failing(text, [role for role in _ROLES if role not in draft.edges]):
+            is_final = role == "assistant" and not verification.failing(_but_final(text), [role])
+            draft.edges.add(FINAL_REPLY if is_final else role)
+    draft.blanks |= {*verification.failing(_always(""))}
+    others = [role for role in _ROLES if role not in draft.blanks | draft.edges]
+    draft.blanks |= {*verification.failing(_always(" "), others)}
 
 
 def _edged(shift: int, _: str, place: int) -> str:
     return f"{_EDGES[place + shift]}{_WORD}{place}{_EDGES[place + shift]}"
 
 
-def _only(text: Text, places: Container[int], role: str, place: int) -> str:
-    return text(role, place) if place in places else f"{_WORD}{place}"
-
-
-def _but_final(text: Text) -> Text:
+def _but_final(text: MakeText) -> MakeText:
     """Return the texts with a word as the reply that ends a closed history."""
     return partial(_only, text, range(_FINAL_PLACE))
 
 
-def _lose(proof: _Proof, role: str, marker: str) -> None:
-    """Refuse a marker in texts of a role; only at their ends where it is kept inside."""
-    inside = _row(["", marker, marker, ""])
-    if proof.failing(inside, [role]):
-        proof.draft.lose_marker(role, marker)
-    else:
-        proof.draft.lose_end(role, marker)
+def _verify_literals(verification: _Verification) -> None:
+    """Find the literals that the template removes, or reacts to, in texts of a role."""
+    for literal, content in _contents(verification):
+        for role in verification.failing(_always(content)):
+            if verification.failing(_always(_row(["", literal, literal, ""])), [role]):
+                verification.draft.lose_marker(role, literal)
+            else:
+                verification.draft.lose_end(role, literal)
 
 
-def _texts(shape: Sequence[str], roles: Sequence[str], text: Text) -> Chat:
-    """Return a chat of this shape with the texts in messages of some roles, and a word in the others."""
-    return tuple((role, text(role, place) if role in roles else f"{_WORD}{place}") for place, role in enumerate(shape))
-
-
-def _prove_chats(proof: _Proof) -> None:
-    """Check chats of ordinary texts, longer than those that were observed."""
-
-    def holds(count: int, ending: str = Ending.REPLY, *, system: bool = False) -> bool:
-        roles = ("system",) * system + chat_roles(count)
-        return proof.holds(_texts(roles, roles, lambda _, place: f"{_PLAIN[place % len(_PLAIN)]} {place}"), ending)
-
-    if not holds(9):
-        raise TemplateError("content altered", "plain texts are not written as they are")
-    if not holds(5, system=True):
-        proof.draft.drop_system()
-    if not (holds(10, Ending.CLOSED) and holds(2, Ending.CLOSED, system=True) and holds(3, Ending.CLOSED, system=True)):
-        proof.draft.lose_endings()
-
-
-def _prove_repeats(proof: _Proof) -> None:
-    """Check chats in which messages say the same, which a template may take for one another."""
-
-    def holds(roles: Sequence[str], same: int, ending: str = Ending.REPLY) -> bool:
-        return proof.holds(_texts(roles, roles, partial(_only, _always(_WORD), range(same))), ending)
-
-    if holds(chat_roles(3), 3) and holds(_CLOSED_ROLES, 4, Ending.CLOSED):
-        return
-    proof.draft.lose_repeats()
-    if not holds(chat_roles(5), 4):
-        raise TemplateError("position-dependent", "a text that stands twice in a chat is not written as others are")
-
-
-def _prove_edges(proof: _Proof, text: Text) -> None:
-    """Find the roles whose texts lose some white space at their ends, in another way than was seen."""
-    for role in proof.failing(text, [role for role in _ROLES if role not in proof.draft.edges]):
-        is_final = role == "assistant" and not proof.failing(_but_final(text), [role])
-        proof.draft.edges.add(FINAL_REPLY if is_final else role)
-
-
-def _lose_together(proof: _Proof, role: str, markers: list[str]) -> None:
-    """Refuse markers until the others are kept together."""
-    while proof.failing(_row(markers), [role]):
-        lost = max(_fewest(proof, role, markers), key=len)
-        proof.draft.lose_marker(role, lost)
-        markers.remove(lost)
-
-
-def _row(markers: Sequence[str]) -> Text:
-    return _always(_WORD.join(markers))
-
-
-def _rows(markers: Mapping[str, Sequence[str]]) -> Text:
-    return lambda role, _: _WORD.join(markers[role])
-
-
-def _fewest(proof: _Proof, role: str, markers: Sequence[str]) -> list[str]:
-    """Return few of the markers that are still not kept together."""
-    fewest = [*markers]
-    for marker in markers:
-        rest = [other for other in fewest if other != marker]
-        if rest and proof.failing(_row(rest), [role]):
-            fewest = rest
-    return fewest
-
-
-def _suspicious(proof: _Proof) -> Iterator[tuple[str, str]]:
-    """Yield the texts that the template may look for, and contents in which it would find them.
+def _contents(verification: _Verification) -> Iterator[tuple[str, str]]:
+    """Yield the literals that the template may look for, and contents in which it would find them.
 
     Words are mostly looked for in other things than texts, so they are tried together first.
     """
-    found = proof.probe.template.suspects
+    found = verification.probe.template.literals
     words = [text for text in found.searched if text.isidentifier()]
-    if words and proof.failing(_always(" ".join(words))):
+    if words and verification.failing(_always(" ".join(words))):
         yield from ((word, f"{word} {_WORD} {word}") for word in words)
     for text in found.searched:
         if text.strip() and not text.isidentifier():
-            yield text, text + _WORD + text + _WORD + text
+            yield text, _row([text, text, text])
     for start, end in product(found.starts, found.ends):
-        yield max(start, end, key=len), start + _WORD + end
+        yield max(start, end, key=len), _row([start, end])
     for text in found.compared:
         yield text, text
+
+
+def _row(literals: Sequence[str]) -> str:
+    return _WORD.join(literals)
+
+
+def _verify_literals_together(verification: _Verification) -> None:
+    """Find literals that the template reacts to only where a text holds several of them."""
+    draft = verification.draft
+    searched = [literal for literal in verification.probe.template.literals.searched if literal.strip()]
+    for literals in (searched, searched[::-1]):
+        kept = {role: [literal for literal in literals if not draft.loses(role, literal)] for role in _ROLES}
+        several = [role for role in _ROLES if len(kept[role]) > 1]
+        for role in verification.failing(partial(_row_of, kept), several):
+            _lose_together(verification, role, kept[role])
+
+
+def _row_of(literals: Mapping[str, Sequence[str]], role: str, _: int) -> str:
+    return _row(literals[role])
+
+
+def _lose_together(verification: _Verification, role: str, literals: list[str]) -> None:
+    """Refuse literals, one after the other, until the rest is kept together."""
+    while verification.failing(_always(_row(literals)), [role]):
+        lost = max(_fewest(verification, role, literals), key=len)
+        verification.draft.lose_marker(role, lost)
+        literals.remove(lost)
+
+
+def _fewest(verification: _Verification, role: str, literals: Sequence[str]) -> list[str]:
+    """Return few of the literals that are still not kept together."""
+    fewest = [*literals]
+    for literal in literals:
+        rest = [other for other in fewest if other != literal]
+        if rest and verification.failing(_always(_row(rest)), [role]):
+            fewest = rest
+    return fewest

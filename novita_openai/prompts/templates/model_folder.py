@@ -1,0 +1,74 @@
+"""Finds the chat template and the special tokens in the folder of a model, as Hugging Face stores them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from novita_openai.prompts.errors import TemplateError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["read_source", "read_tokens"]
+
+_CONFIG: Final = "tokenizer_config.json"
+_FILES: Final = ("chat_template.jinja", "chat_template.json", _CONFIG)
+"""Where a folder has its templates; of two with one name, that of the earlier file counts, as the newer place."""
+
+
+def read_tokens(folder: Path) -> dict[str, str]:
+    """Return the special tokens of a folder, such as ``bos_token``."""
+    config = _read_json(folder / _CONFIG)
+    return {key: _token_text(value) for key, value in config.items() if key.endswith("_token") and value is not None}
+
+
+def _token_text(token: Any) -> str:
+    """Return the text of a special token, which may stand in an object with its flags."""
+    text = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(text, str):
+        raise TemplateError("syntax", f"a special token in {_CONFIG} must be text, not {token!r}")
+    return text
+
+
+def read_source(folder: Path, template: str) -> str:
+    """Return the source of a folder's template of this name."""
+    named: dict[str, str] = {}
+    for path in [*(folder / file for file in _FILES), *sorted(folder.glob("additional_chat_templates/*.jinja"))]:
+        for name, source in _templates_in(path).items():
+            named.setdefault(name, source)
+    if template not in named:
+        known = ", ".join(map(repr, named)) or "none"
+        raise TemplateError("missing", f"no chat template {template!r} in {folder}; it has {known}")
+    return named[template]
+
+
+def _templates_in(path: Path) -> dict[str, str]:
+    """Return the templates in one file, by name; empty if there is no such file."""
+    if path.suffix == ".jinja":
+        name = "default" if path.name == _FILES[0] else path.stem
+        return {name: path.read_text(encoding="utf-8")} if path.exists() else {}
+    found = _read_json(path).get("chat_template")
+    entries = found if isinstance(found, list) else [{"name": "default", "template": found}] if found else []
+    problem = f"chat_template in {path} is neither a text nor a list of named templates"
+    try:
+        named: dict[str, str] = {entry["name"]: entry["template"] for entry in entries}
+    except (KeyError, TypeError) as error:
+        raise TemplateError("syntax", problem) from error
+    if not all(isinstance(text, str) for pair in named.items() for text in pair):
+        raise TemplateError("syntax", problem)
+    return named
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    """Return the JSON object in a file; empty if there is no such file."""
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise TemplateError("syntax", f"{path} is not JSON: {error}") from error
+    if not isinstance(read, dict):
+        raise TemplateError("syntax", f"{path} must hold a JSON object, not {type(read).__name__}")
+    return read
