@@ -1,8 +1,14 @@
 """Chat histories as the prompts of completion models, and back, exactly.
 
-The law is that what renders, parses back, up to what a format's ``normalize`` does; everything else is refused. Text
-cannot tell a control token from the same characters in a message: with completions a message that would read as other
-turns is refused, never escaped; a server's chat endpoint is the way out.
+The law: whatever a format renders, it parses back to the same messages, up to what its ``normalize`` does; everything
+else is refused. In a prompt, nothing tells a control token from the same characters in a message. So a message that
+would read as other turns is refused, never escaped; a server's chat endpoint can take it.
+
+- ``messages``, ``errors``: what goes in and comes out, and what is raised;
+- ``format``: ``PromptFormat``, which renders and parses, by the ``engine`` and the dialects in ``tool_calls``;
+- ``templates``: formats derived from chat templates;
+- ``catalog``: the named formats, which ``format_files`` reads from ``formats/*.toml``;
+- ``over_completions``: chats over the completions endpoint.
 """
 
 from __future__ import annotations
@@ -47,18 +53,19 @@ __all__ = [
 ]
 
 _MODULES = {
-    "over_completions.chats": ("AsyncChatStream", "ChatStream", "achat", "chat"),
     "catalog": ("detect", "format_for_model", "format_names", "get_format"),
+    "engine.reasoning": ("Thought",),
+    "errors": ("PromptError", "TemplateError"),
+    "format": ("PromptFormat",),
+    "messages": ("History",),
+    "over_completions.chats": ("AsyncChatStream", "ChatStream", "achat", "chat"),
     "over_completions.checking": ("Check", "check"),
     "over_completions.chunks": ("completions_to_chunks",),
     "over_completions.requests": ("chat_to_completion",),
     "over_completions.responses": ("completion_to_chat",),
-    "errors": ("PromptError", "TemplateError"),
-    "format": ("PromptFormat",),
-    "messages": ("History",),
-    "engine.reasoning": ("Thought",),
     "templates.derivation": ("from_pretrained_config", "from_template"),
 }
+"""The public names by the modules that have them; a module is imported when one of its names is used first."""
 
 if not TYPE_CHECKING:
 

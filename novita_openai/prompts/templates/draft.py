@@ -41,6 +41,12 @@ class Draft:
         """Tell whether the format has a place for a system message."""
         return bool(self.system_in) or (START, "system") in self.separators
 
+    @property
+    def losses(self) -> Losses:
+        """Return what the template loses, as it is known now."""
+        blanks, edges, endings = map(frozenset, (self.blanks, self.edges, self.endings))
+        return Losses(dict(self.markers), dict(self.ends), blanks, edges, endings, self.repeats)
+
     def put(self, pair: tuple[str, str], text: str) -> None:
         """Note what stands between two roles; raise TemplateError if something else stood there before."""
         previous, role = pair
@@ -90,14 +96,6 @@ class Draft:
 
     def format(self, name: str, stop: tuple[str, ...]) -> PromptFormat:
         """Return the format; raise TemplateError if nothing tells its messages apart."""
-        losses = Losses(
-            dict(self.markers),
-            dict(self.ends),
-            frozenset(self.blanks),
-            frozenset(self.edges),
-            frozenset(self.endings),
-            self.repeats,
-        )
         try:
             return PromptFormat(
                 name,
@@ -106,7 +104,7 @@ class Draft:
                 trim=dict(self.trim),
                 joins=dict(self.joins),
                 system_in=self.system_in,
-                losses=None if losses == Losses() else losses,
+                losses=None if self.losses == Losses() else self.losses,
                 stop=stop,
             )
         except ValueError as error:
@@ -115,8 +113,7 @@ class Draft:
     def write(self, chat: Sequence[Segment], ending: str) -> str | None:
         """Return the prompt of a chat, with the BOS; None if the format refuses the chat."""
         chat = trimmed(self.trim, chat)
-        losses = Losses(self.markers, self.ends, self.blanks, self.edges, self.endings, self.repeats)
-        if losses.first_problem(chat, ending) is not None:
+        if self.losses.first_problem(chat, ending) is not None:
             return None
         roles, texts = [role for role, _ in chat], [text for _, text in chat]
         if self.system_in == "last" and roles[0] == "system":
