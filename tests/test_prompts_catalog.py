@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from prompt_texts import DATE, FORMATS
 
+from novita_openai import prompts
 from novita_openai.prompts import PromptError, PromptFormat, catalog, detect, format_for_model, format_names, get_format
 
 # The ids that the service listed on 2026-11, by format; those without one are closed, or no chat models.
@@ -48,6 +53,23 @@ def test_the_catalog_is_whole() -> None:
     assert [*format_names()] == sorted(format_names())
     assert all(fmt.source and 1 <= len(fmt.stop) <= 4 for fmt in FORMATS)
     assert get_format("chatml") is get_format("chatml")
+
+
+def test_the_formats_are_found_in_a_zip(tmp_path: Path) -> None:
+    package = Path(prompts.__file__).parents[1]
+    archive = shutil.make_archive(f"{tmp_path / 'package'}", "zip", package.parent, package.name)
+    code = "from novita_openai import prompts; print(prompts.__file__); print(*prompts.format_names())"
+    unmeasured = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE")}
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env=unmeasured | {"PYTHONPATH": archive},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    where, *names = ran.stdout.split()
+    assert where.startswith(archive)
+    assert names == [*format_names()]
 
 
 def test_no_default_system_text_is_longer_than_400_characters() -> None:

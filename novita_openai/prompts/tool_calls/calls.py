@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ToolCall",
-    "arguments_in",
+    "call_fields",
     "json_or_none",
     "json_text",
-    "name_in",
     "normal_calls",
     "numbered",
     "tool_call",
@@ -46,16 +45,9 @@ def tool_call(name: str, arguments: Mapping[str, Any], call_id: str = "") -> Too
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": json_text(arguments)}}
 
 
-def name_in(call: ToolCall) -> str:
-    """Return the name of the function that a call is for."""
-    name: str = call["function"]["name"]
-    return name
-
-
-def arguments_in(call: ToolCall) -> str:
-    """Return the arguments of a call, as JSON text."""
-    arguments: str = call["function"]["arguments"]
-    return arguments
+def call_fields(call: ToolCall) -> tuple[str, str, str]:
+    """Return the id of a call, the name of its function, and its arguments as JSON text."""
+    return call["id"], call["function"]["name"], call["function"]["arguments"]
 
 
 def tool_calls_in(values: Iterable[Any], arguments: str = "arguments") -> tuple[ToolCall, ...]:

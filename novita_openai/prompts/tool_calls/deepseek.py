@@ -5,14 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from novita_openai.prompts.tool_calls.calls import (
-    ToolCall,
-    arguments_in,
-    json_or_none,
-    json_text,
-    name_in,
-    tool_calls_in,
-)
+from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, json_or_none, json_text, tool_calls_in
 from novita_openai.prompts.tool_calls.dialect import DeclaredInSystem
 
 if TYPE_CHECKING:
@@ -34,9 +27,8 @@ class _DeepSeek(DeclaredInSystem):
 
     def write_calls(self, turn: Turn) -> str:
         calls = [
-            "<｜tool▁call▁begin｜>function<｜tool▁sep｜>"
-            f"{name_in(call)}\n```json\n{arguments_in(call)}\n```<｜tool▁call▁end｜>"
-            for call in turn.calls
+            f"<｜tool▁call▁begin｜>function<｜tool▁sep｜>{name}\n```json\n{arguments}\n```<｜tool▁call▁end｜>"
+            for _, name, arguments in map(call_fields, turn.calls)
         ]
         return turn.text + "\n".join(calls).join(_CALLS)
 

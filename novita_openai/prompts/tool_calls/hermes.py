@@ -5,14 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from novita_openai.prompts.tool_calls.calls import (
-    ToolCall,
-    arguments_in,
-    json_or_none,
-    json_text,
-    name_in,
-    tool_calls_in,
-)
+from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, json_or_none, json_text, tool_calls_in
 from novita_openai.prompts.tool_calls.dialect import DeclaredInSystem
 
 if TYPE_CHECKING:
@@ -42,8 +35,8 @@ class _Hermes(DeclaredInSystem):
 
     def write_calls(self, turn: Turn) -> str:
         calls = [
-            f'<tool_call>\n{{"name": {json_text(name_in(call))}, "arguments": {arguments_in(call)}}}\n</tool_call>'
-            for call in turn.calls
+            f'<tool_call>\n{{"name": {json_text(name)}, "arguments": {arguments}}}\n</tool_call>'
+            for _, name, arguments in map(call_fields, turn.calls)
         ]
         return "\n".join([turn.text, *calls] if turn.text else calls)
 

@@ -7,14 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.prompts.errors import PromptError
-from novita_openai.prompts.tool_calls.calls import (
-    ToolCall,
-    arguments_in,
-    json_or_none,
-    json_text,
-    name_in,
-    tool_calls_in,
-)
+from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, json_or_none, json_text, tool_calls_in
 from novita_openai.prompts.tool_calls.dialect import Dialect, refuse_content
 
 if TYPE_CHECKING:
@@ -42,11 +35,11 @@ class _Llama(Dialect):
 
     def write_calls(self, turn: Turn) -> str:
         refuse_content(turn)
-        only, *more = turn.calls
-        if more:
-            problem = f"the format writes one tool call a message, and there are {len(turn.calls)}"
+        if len(turn.calls) > 1:
+            problem = f"the format writes one tool call a message, and this one has {len(turn.calls)}"
             raise PromptError(problem, index=turn.index)
-        return f'{{"name": {json_text(name_in(only))}, "parameters": {arguments_in(only)}}}'
+        _, name, arguments = call_fields(turn.calls[0])
+        return f'{{"name": {json_text(name)}, "parameters": {arguments}}}'
 
     def read_calls(self, text: str) -> tuple[str, tuple[ToolCall, ...]]:
         value = json_or_none(text) if text.lstrip().startswith("{") else None

@@ -9,14 +9,7 @@ from typing import Final
 
 from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.messages import Tools, Turn
-from novita_openai.prompts.tool_calls.calls import (
-    ToolCall,
-    arguments_in,
-    json_or_none,
-    json_text,
-    name_in,
-    tool_calls_in,
-)
+from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, json_or_none, json_text, tool_calls_in
 from novita_openai.prompts.tool_calls.dialect import Dialect, refuse_content
 
 __all__ = ["MISTRAL", "MISTRAL_V7"]
@@ -54,8 +47,8 @@ class _Mistral(Dialect):
     def write_calls(self, turn: Turn) -> str:
         refuse_content(turn)
         calls = (
-            f'{{"name": {json_text(name_in(call))}, "arguments": {arguments_in(call)}, "id": "{call["id"]}"}}'
-            for call in turn.calls
+            f'{{"name": {json_text(name)}, "arguments": {arguments}, "id": "{call_id}"}}'
+            for call_id, name, arguments in map(call_fields, turn.calls)
         )
         return f"[{', '.join(calls)}]"
 
