@@ -338,7 +338,7 @@ def test_blank_separators_take_the_longer_way() -> None:
     assert problem(fmt.render, [{"role": "user", "content": "a\n\nb"}]).marker == "\n\n"
 
 
-def test_plans_and_days_are_bounded() -> None:
+def test_layouts_and_days_are_bounded() -> None:
     fmt = get_format("chatml")
     for count in range(1, 600):
         turns = [{"role": "user" if count >> bit & 1 else "assistant", "content": "x"} for bit in range(10)]

@@ -33,8 +33,6 @@ CHATML: Final = (
 ROLES: Final = ["system", *["user", "assistant"] * 4, "user"]
 MESSAGES: Final[list[dict[str, Any]]] = [{"role": role, "content": ("a word. " * 25)[:200]} for role in ROLES]
 
-Pair = tuple[float, float]
-
 
 def joined(messages: list[dict[str, Any]]) -> str:
     """Return the prompt as a program of one format writes it."""

@@ -26,7 +26,7 @@ _PLAIN_ROLES: Final = frozenset({"system", "user", "assistant"})
 
 
 class RenderOptions(NamedTuple):
-    """What else decides how a history is written."""
+    """How a history is to be written: what ``render`` is asked for, apart from the BOS."""
 
     ending: str = Ending.REPLY
     tools: Tools | None = None
@@ -122,7 +122,7 @@ class Codec:
         marked = [(turn, marker) for turn in turns if (marker := self.table.marker_in(turn.role, turn.text))]
         differing = (turn for turn, message in zip(turns, back, strict=False) if turn.as_message() != message)
         turn, marker = next(iter(marked), (next(differing, turns[-1]), None))
-        what = f"its text holds {marker!r}, a control text of the format, so" if marker else "with this content"
+        what = f"its text holds {marker!r}, a control string of the format, so" if marker else "with this content"
         problem = f"{what} the prompt would not read back as these messages: take it out, or use chat completions"
         return PromptError(problem, index=turn.index, marker=marker)
 
@@ -165,7 +165,7 @@ class Codec:
             return False
         thought = self.description.thought
         if thought is not None and thought.always and roles[-1] == "assistant":
-            return False
+            return False  # a last reply has a thought in it, even if that is empty
         return _PLAIN_ROLES.issuperset(roles)
 
     def _plain_history(self, segments: list[Segment], roles: tuple[str, ...], ending: str, text: str) -> History:

@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["Conversion"]
 
 _MOST_CODECS: Final = 32
+"""How many codecs of a format are kept."""
+
+_ANNOUNCED: Final = "the header announces tools, but none are declared"
+_UNANNOUNCED: Final = "tools are declared, but the header does not announce them"
 
 
 class Conversion:
-    """Writes and reads the prompts of a format; ``base`` is the codec of prompts without date and tools."""
+    """Writes and reads the prompts of a format; ``base`` is the codec with the separators as they are described."""
 
     def __init__(self, description: Description) -> None:
         self._description = description
@@ -38,7 +42,7 @@ class Conversion:
         self._codecs: dict[tuple[dt.date | None, bool], Codec] = {}
 
     def codec(self, date: dt.date | None, *, has_tools: bool = False) -> Codec:
-        """Return the codec of prompts of a day that declare tools or do not; None: of prompts that print no date."""
+        """Return the codec of prompts with this date, or with none, that declare tools or not."""
         has_header = has_tools and bool(self._header[0])
         if not (self._description.date or has_header):
             return self.base
@@ -48,7 +52,7 @@ class Conversion:
                 self._codecs.clear()
             separators = self._separators(has_header=has_header)
             if self._description.date:
-                separators = _dated(separators, date and write_date(self._description.date, date))
+                separators = _dated(separators, None if date is None else write_date(self._description.date, date))
             self._codecs[key] = Codec(replace(self._description, separators=separators, date=""))
         return self._codecs[key]
 
@@ -98,8 +102,7 @@ class Conversion:
         date = self._date_in(text, has_header=has_header)
         history = self.codec(date, has_tools=has_header).read(text)
         if self._tool_starts and has_header != (history.tools is not None):
-            problem = "the header announces tools, and none are declared" if has_header else "no header announces tools"
-            raise PromptError(problem, offset=0)
+            raise PromptError(_ANNOUNCED if has_header else _UNANNOUNCED, offset=0)
         history.date = date
         return history
 

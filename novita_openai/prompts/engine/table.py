@@ -60,8 +60,8 @@ class Layout:
 
     ``pieces`` has the separators at even places, and places for the texts between them. ``trims`` strip the texts; None
     where nothing is stripped. ``counts`` says how often each signature stands in the separators; None where counting
-    cannot show that a prompt is safe. ``rivals`` are longer first separators of other sequences. ``lengths`` are those
-    of plain messages: a role and a content.
+    cannot show that a prompt is safe. No prompt may start with one of the ``rivals``: longer first separators of other
+    sequences, and the BOS. ``lengths`` are the lengths of plain messages, which have a role and a content.
     """
 
     pieces: tuple[str, ...]
@@ -174,7 +174,7 @@ class Table:
 
     def _counts(self, roles: tuple[str, ...], separators: Sequence[str]) -> tuple[tuple[str, int], ...] | None:
         """Return how often each signature stands in the separators; None where that proves nothing."""
-        skeleton = "\0".join(separators)
+        skeleton = "\0".join(separators)  # a prompt whose texts hold nothing of a separator
         if not self._is_countable or self._roles_in(skeleton) != roles:
             return None
         return tuple((signature, skeleton.count(signature)) for signature in self._counted)
