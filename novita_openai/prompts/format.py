@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from novita_openai.prompts.engine.codec import RenderOptions
 from novita_openai.prompts.engine.conversion import Conversion
 from novita_openai.prompts.engine.description import Description
-from novita_openai.prompts.engine.separators import REPLY, Ending
+from novita_openai.prompts.engine.separators import REPLY, PromptEnding
 from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.messages import ChatMessage, History, Tools, Turn, read_messages
 from novita_openai.prompts.tool_calls.calls import numbered
@@ -161,7 +161,7 @@ def _given(option: Any, messages: Iterable[Any], name: str) -> Any:
 def _ending(messages: Iterable[Any], *, continue_final: bool | None, reply: bool | None) -> str:
     """Return how a prompt is to end: as it is asked to, or else as it was parsed, or else with the reply."""
     if continue_final:
-        return Ending.PREFILL
+        return PromptEnding.PREFILL
     if continue_final is None and reply is None and isinstance(messages, History) and messages.is_as_parsed:
         return messages.ending
-    return Ending.CLOSED if reply is False else Ending.REPLY
+    return PromptEnding.CLOSED if reply is False else PromptEnding.REPLY

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from novita_openai.prompts.engine.folding import default_system, folded
-from novita_openai.prompts.engine.separators import Ending, Segment, Transition
+from novita_openai.prompts.engine.separators import PromptEnding, Segment, Transition
 from novita_openai.prompts.engine.table import Layout, MissingSeparatorError, Table
 from novita_openai.prompts.engine.trimming import trimmed, trimmed_turns
 from novita_openai.prompts.errors import PromptError
@@ -28,7 +28,7 @@ _PLAIN_ROLES: Final = frozenset({"system", "user", "assistant"})
 class RenderOptions(NamedTuple):
     """How a history is to be written: what ``render`` is asked for, apart from the BOS."""
 
-    ending: str = Ending.REPLY
+    ending: str = PromptEnding.REPLY
     tools: Tools | None = None
     date: dt.date | None = None
     keep_reasoning: bool = False
@@ -58,7 +58,7 @@ class Codec:
 
     def write(self, turns: Sequence[Turn], options: RenderOptions) -> str:
         """Return the prompt of normal turns; raise PromptError if it would not read back as them."""
-        if options.ending == Ending.PREFILL and turns[-1].role != "assistant":
+        if options.ending == PromptEnding.PREFILL and turns[-1].role != "assistant":
             raise PromptError("only an assistant's message can be continued", index=turns[-1].index)
         segments = self._segments(turns, options)
         prompt, is_safe = self._write_segments(turns, segments, options.ending)
@@ -117,7 +117,7 @@ class Codec:
 
     def _forged(self, turns: Sequence[Turn], back: Sequence[ChatMessage], ending: str) -> PromptError:
         """Return the error for a prompt that does not read back, naming the message and what stands in it."""
-        if ending == Ending.PREFILL and not turns[-1].text:
+        if ending == PromptEnding.PREFILL and not turns[-1].text:
             return PromptError("the last message is empty, so there is nothing to continue", index=turns[-1].index)
         marked = [(turn, marker) for turn in turns if (marker := self.table.marker_in(turn.role, turn.text))]
         differing = (turn for turn, message in zip(turns, back, strict=False) if turn.as_message() != message)

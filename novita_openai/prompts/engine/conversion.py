@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from novita_openai.prompts.engine.codec import Codec, RenderOptions
 from novita_openai.prompts.engine.dates import PLACEHOLDER, read_date, write_date
 from novita_openai.prompts.engine.losses import refuse_losses, refuse_white_space
-from novita_openai.prompts.engine.separators import START, Ending, Separators
+from novita_openai.prompts.engine.separators import START, PromptEnding, Separators
 from novita_openai.prompts.engine.trimming import trim_for
 from novita_openai.prompts.errors import PromptError
 
@@ -71,7 +71,7 @@ class Conversion:
         """Return the prompt of turns; raise PromptError if it would not read back as them."""
         trims = self._description.trim
         refuse_losses(self._description.losses, trims, turns, options.ending)
-        if options.ending == Ending.PREFILL:
+        if options.ending == PromptEnding.PREFILL:
             self._refuse_stripped_prefill(turns[-1])
         turns = self.normal(turns)
         if self._description.system_in:

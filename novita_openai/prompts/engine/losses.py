@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from novita_openai.prompts.engine.separators import Ending, Segment
+from novita_openai.prompts.engine.separators import PromptEnding, Segment
 from novita_openai.prompts.engine.trimming import Trims, trimmed_turns
 from novita_openai.prompts.errors import PromptError
 
@@ -47,7 +47,7 @@ class Losses:
         if not (self.markers or self.ends or self.blanks or self.edges):
             return None
         for place, (role, text) in enumerate(segments):
-            is_final = place == last and role == "assistant" and ending != Ending.REPLY
+            is_final = place == last and role == "assistant" and ending != PromptEnding.REPLY
             problem = self._problem(role, text, is_final=is_final)
             if problem is not None:
                 return place, problem

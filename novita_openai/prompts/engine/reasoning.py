@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from novita_openai.prompts.engine.separators import REASONED, Ending, Segment
+from novita_openai.prompts.engine.separators import REASONED, PromptEnding, Segment
 from novita_openai.prompts.errors import PromptError
 
 if TYPE_CHECKING:
@@ -51,14 +51,14 @@ class Thought:
         if thought != thought.strip("\n") or turn.text.startswith("\n"):
             problem = "newlines around reasoning_content, and before the content after it, are lost: strip them"
             raise PromptError(problem, index=turn.index, marker="\n")
-        if is_last and ending == Ending.PREFILL and not turn.text:
+        if is_last and ending == PromptEnding.PREFILL and not turn.text:
             return REASONED, thought  # a thought that is to be continued stays open
         return REASONED, f"{thought}{self.close}{turn.text}"
 
     def read(self, turns: Sequence[Turn], ending: str) -> list[Turn]:
         """Return the turns with their thoughts taken out of the texts."""
         return [
-            self._read_turn(turn, is_open=ending == Ending.PREFILL and turn is turns[-1])
+            self._read_turn(turn, is_open=ending == PromptEnding.PREFILL and turn is turns[-1])
             if turn.role == REASONED
             else turn
             for turn in turns

@@ -15,7 +15,7 @@ from novita_openai.prompts.engine.separators import (
     REASONED,
     REPLY,
     START,
-    Ending,
+    PromptEnding,
     Segment,
     Separators,
     Transition,
@@ -58,7 +58,7 @@ class Scanner:
         """
         read = self._read_at_common_starts if self._common else self._read_by_search
         segments, ending = read(prompt, first)
-        if self._asked and ending == Ending.REPLY and segments[-1][0] == "user":
+        if self._asked and ending == PromptEnding.REPLY and segments[-1][0] == "user":
             self._take_asked(prompt, segments)
         return segments, ending
 
@@ -113,17 +113,17 @@ class Scanner:
         """Read what follows the last separator, which stands from ``before`` to ``begin`` and between these roles."""
         previous, role = pair
         if segments and prompt[before:] == self._separators.get((previous, REPLY)):
-            return segments, Ending.REPLY
+            return segments, PromptEnding.REPLY
         reply, end = (self._separators.get((role, key)) for key in (REPLY, END))
         if reply and prompt.endswith(reply, begin):
-            return [*segments, (role, prompt[begin : -len(reply)])], Ending.REPLY
+            return [*segments, (role, prompt[begin : -len(reply)])], PromptEnding.REPLY
         is_closed = end is not None and prompt.endswith(end, begin)
         if not (is_closed or role in ("assistant", REASONED)):
             raise PromptError(f"the {role} message does not end", offset=len(prompt))
         if role == "assistant" and (previous, FINAL) in self._separators:
             begin = self._after_final_header(prompt, previous, before)
         text = prompt[begin : len(prompt) - (len(end or "") if is_closed else 0)]
-        return [*segments, (role, text)], Ending.CLOSED if is_closed else Ending.PREFILL
+        return [*segments, (role, text)], PromptEnding.CLOSED if is_closed else PromptEnding.PREFILL
 
     def _after_final_header(self, prompt: str, previous: str, before: int) -> int:
         """Return where the text of the last reply starts, which has another header than the others."""

@@ -12,7 +12,7 @@ __all__ = [
     "REASONED",
     "REPLY",
     "START",
-    "Ending",
+    "PromptEnding",
     "Segment",
     "Separators",
     "Transition",
@@ -45,7 +45,7 @@ REASONED: Final = "reasoned"
 """The role of an assistant's message that starts with reasoning."""
 
 
-class Ending:
+class PromptEnding:
     """How a prompt ends: it asks for a reply, the history is closed, or the last reply is to be continued."""
 
     REPLY: Final = "reply"
@@ -73,6 +73,6 @@ def _transitions_from(previous: str, separators: Separators, roles: set[str]) ->
 
 def last_key(role: str, ending: str) -> str:
     """Return what the separator before the last message may be keyed by, where it differs from others of the role."""
-    if ending == Ending.REPLY:
+    if ending == PromptEnding.REPLY:
         return ASKED if role == "user" else role
     return FINAL if role == "assistant" else role

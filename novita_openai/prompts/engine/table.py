@@ -5,7 +5,7 @@ by ``start`` and a role, the last one by a role and ``reply`` or ``end``; a repl
 it. Two headers may differ from those of other messages: the one before a reply that ends the history (``final``), and
 the one before the user's message that asks for the reply (``asked``).
 
-What was written reads back as it was unless a text holds a part of a separator, so a prompt is guarded by counting its
+What was written reads back as it was unless a text holds a part of a separator, so a prompt is checked by counting its
 ``signatures``. Where counting proves nothing, the prompt is read and compared.
 """
 
@@ -21,7 +21,7 @@ from novita_openai.prompts.engine.separators import (
     END,
     REPLY,
     START,
-    Ending,
+    PromptEnding,
     Separators,
     Transition,
     last_key,
@@ -118,9 +118,9 @@ class Table:
         self.scanner = Scanner(separators, transitions)
         self._layouts: dict[tuple[str, ...], Layout] = {}
         self.ready: dict[tuple[str, ...], Layout] = {}
-        """The layouts, by roles, of prompts that ask for a reply and can be guarded by counting."""
+        """The layouts, by roles, of prompts that ask for a reply and can be checked by counting."""
 
-    def layout(self, roles: tuple[str, ...], ending: str = Ending.REPLY) -> Layout:
+    def layout(self, roles: tuple[str, ...], ending: str = PromptEnding.REPLY) -> Layout:
         """Return how to write the prompts of these roles; raise MissingSeparatorError for an order that it has not."""
         key = (*roles, ending)
         layout = self._layouts.get(key)
@@ -148,7 +148,7 @@ class Table:
         return Layout(
             tuple(chain.from_iterable((separator, "") for separator in separators))[:-1],
             None if all(trim is keep for trim in trims) else trims,
-            self._counts(roles, separators) if ending == Ending.REPLY else None,
+            self._counts(roles, separators) if ending == PromptEnding.REPLY else None,
             tuple(rival for rival in rivals if rival.startswith(first)),
             [2] * len(roles),
         )
@@ -161,10 +161,10 @@ class Table:
         previous, role = last
         special = self._separators.get((previous, last_key(role, ending)))
         yield self._separator(previous, role, len(pairs)) if special is None else special
-        if ending == Ending.PREFILL:
+        if ending == PromptEnding.PREFILL:
             yield ""
         else:
-            yield self._separator(role, REPLY if ending == Ending.REPLY else END, len(roles))
+            yield self._separator(role, REPLY if ending == PromptEnding.REPLY else END, len(roles))
 
     def _separator(self, previous: str, role: str, position: int) -> str:
         separator = self._separators.get((previous, role))

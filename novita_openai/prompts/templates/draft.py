@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
 from novita_openai.prompts.engine.losses import Losses
-from novita_openai.prompts.engine.separators import ASKED, END, REPLY, START, Ending, Segment, last_key
+from novita_openai.prompts.engine.separators import ASKED, END, REPLY, START, PromptEnding, Segment, last_key
 from novita_openai.prompts.engine.trimming import trimmed
 from novita_openai.prompts.errors import TemplateError
 from novita_openai.prompts.format import PromptFormat
@@ -72,7 +72,7 @@ class Draft:
 
     def lose_endings(self) -> None:
         """Let the format refuse histories that ask for no reply."""
-        self.endings |= {Ending.CLOSED, Ending.PREFILL}
+        self.endings |= {PromptEnding.CLOSED, PromptEnding.PREFILL}
 
     def loses(self, role: str, marker: str) -> bool:
         """Tell whether texts of a role that hold a marker are refused, at least where they start or end with it."""
@@ -126,9 +126,9 @@ class Draft:
             return None
         return self.bos + "".join(chain.from_iterable(zip(pieces, [*texts, ""], strict=True)))
 
-    def pieces(self, roles: Sequence[str], ending: str = Ending.REPLY) -> list[str]:
+    def pieces(self, roles: Sequence[str], ending: str = PromptEnding.REPLY) -> list[str]:
         """Return what stands around the texts of a chat; raise KeyError for an order of roles that it has not."""
-        *pairs, last, tail = pairwise([START, *roles, REPLY if ending == Ending.REPLY else END])
+        *pairs, last, tail = pairwise([START, *roles, REPLY if ending == PromptEnding.REPLY else END])
         special = last[0], last_key(last[1], ending)
         return [self._between(pair) for pair in (*pairs, special if special in self.separators else last, tail)]
 

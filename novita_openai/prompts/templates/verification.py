@@ -13,7 +13,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from novita_openai.prompts.engine.losses import FINAL_REPLY
-from novita_openai.prompts.engine.separators import Ending, Segment
+from novita_openai.prompts.engine.separators import PromptEnding, Segment
 from novita_openai.prompts.errors import TemplateError
 from novita_openai.prompts.templates.probe import chat_roles
 
@@ -66,14 +66,14 @@ class _Verification:
     draft: Draft
     written: dict[tuple[Chat, bool], str | None] = field(default_factory=dict)
 
-    def holds(self, chat: Chat, ending: str = Ending.REPLY) -> bool:
+    def holds(self, chat: Chat, ending: str = PromptEnding.REPLY) -> bool:
         """Tell whether the draft writes a chat as the template does, or refuses it."""
         return self._is_same(chat, ending) is not False
 
     def _is_same(self, chat: Chat, ending: str) -> bool | None:
         """Tell whether the draft writes what the template does; None if it refuses the chat."""
         ours = self.draft.write(chat, ending)
-        return None if ours is None else ours == self._theirs(chat, reply=ending == Ending.REPLY)
+        return None if ours is None else ours == self._theirs(chat, reply=ending == PromptEnding.REPLY)
 
     def _theirs(self, chat: Chat, *, reply: bool) -> str | None:
         """Return what the template writes; None if it refuses the chat."""
@@ -103,14 +103,14 @@ class _Verification:
     @property
     def _open(self) -> Outline:
         """A chat that asks for a reply, with a system message if there can be one."""
-        return (*("system",) * self.draft.has_system, "user", "assistant", "user"), Ending.REPLY
+        return (*("system",) * self.draft.has_system, "user", "assistant", "user"), PromptEnding.REPLY
 
     @property
     def _closed(self) -> Outline:
         """A chat without a system message, closed if it can be."""
-        if Ending.CLOSED in self.draft.endings:
-            return ("user", "assistant", "user"), Ending.REPLY
-        return _CLOSED_ROLES, Ending.CLOSED
+        if PromptEnding.CLOSED in self.draft.endings:
+            return ("user", "assistant", "user"), PromptEnding.REPLY
+        return _CLOSED_ROLES, PromptEnding.CLOSED
 
     def _failing_in(self, outline: Outline, text: MakeText, roles: Sequence[str]) -> list[str]:
         """Return the roles that fail in one chat; all roles whose texts are not refused are tried together first."""
@@ -146,27 +146,30 @@ def _only(text: MakeText, places: Container[int], role: str, place: int) -> str:
 def _verify_plain_chats(verification: _Verification) -> None:
     """Compare chats of ordinary texts, longer than those that were observed."""
 
-    def holds(count: int, ending: str = Ending.REPLY, *, system: bool = False) -> bool:
+    def holds(count: int, ending: str = PromptEnding.REPLY, *, system: bool = False) -> bool:
         roles = ("system",) * system + chat_roles(count)
-        return verification.holds(
-            _chat(roles, roles, lambda _, place: f"{_PLAIN[place % len(_PLAIN)]} {place}"), ending
-        )
+        return verification.holds(_chat(roles, roles, _plain), ending)
 
     if not holds(9):
         raise TemplateError("content altered", "the template changes plain texts")
     if not holds(5, system=True):
         verification.draft.drop_system()
-    if not (holds(10, Ending.CLOSED) and holds(2, Ending.CLOSED, system=True) and holds(3, Ending.CLOSED, system=True)):
+    closed = holds(10, PromptEnding.CLOSED)
+    if not (closed and all(holds(count, PromptEnding.CLOSED, system=True) for count in (2, 3))):
         verification.draft.lose_endings()
+
+
+def _plain(_: str, place: int) -> str:
+    return f"{_PLAIN[place % len(_PLAIN)]} {place}"
 
 
 def _verify_repeats(verification: _Verification) -> None:
     """Compare chats in which messages have the same text, so that a template may take one for another."""
 
-    def holds(roles: Sequence[str], same: int, ending: str = Ending.REPLY) -> bool:
+    def holds(roles: Sequence[str], same: int, ending: str = PromptEnding.REPLY) -> bool:
         return verification.holds(_chat(roles, roles, partial(_only, _always(_WORD), range(same))), ending)
 
-    if holds(chat_roles(3), 3) and holds(_CLOSED_ROLES, 4, Ending.CLOSED):
+    if holds(chat_roles(3), 3) and holds(_CLOSED_ROLES, 4, PromptEnding.CLOSED):
         return
     verification.draft.repeats = True
     if not holds(chat_roles(5), 4):
