@@ -66,7 +66,7 @@ class PromptFormat(Description):
         return (self.bos if _given(bos, messages, "bos") else "") + prompt
 
     def _render_plain(self, messages: list[Any], date: dt.date | None) -> str | None:
-        """Return the prompt of dicts of a role and a text, the quick way; None where only the long way can tell."""
+        """Return the prompt of dicts of only a role and a text, the quick way; None if they need the long way."""
         table = (self._conversion.codec(date) if self.date else self._conversion.base).table
         try:
             layout = table.ready[tuple([message["role"] for message in messages])]
@@ -82,7 +82,7 @@ class PromptFormat(Description):
         """Return the messages as they read back from a prompt: trimmed and folded as the format does it.
 
         Parts of text become one text, and a developer message becomes a system message. A system message is left out if
-        it says what the published template writes where there is none. Where prompts hold no ids of tool calls, the
+        its text is the one that the published template writes by default. Where prompts hold no ids of tool calls, the
         calls are numbered: ``call_0``, ``call_1``.
         """
         try:

@@ -45,7 +45,7 @@ def _with_system_moved(turns: list[Turn], description: Description) -> list[Turn
 
 
 def _without_default(turns: list[Turn], description: Description) -> list[Turn]:
-    """Return the turns without a system message that says what the format writes where there is none."""
+    """Return the turns without a system message whose text is the one that the format writes by default."""
     if [turn.role for turn in turns[:2]] not in (["system", "user"], ["system", "assistant"]):
         return turns
     separators = description.separators

@@ -132,5 +132,5 @@ class Deltas:
 
 
 def _may_become(text: str, absent: str, tag: str) -> bool:
-    """Tell whether a text may be the start of what stands for no reasoning, or of the tag of reasoning."""
+    """Tell whether a text may grow into the tag of reasoning, or into what a reply without reasoning starts with."""
     return (absent.startswith(text) and text != absent) or tag.startswith(text.lstrip())

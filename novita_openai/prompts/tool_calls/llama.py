@@ -35,10 +35,10 @@ class _Llama(Dialect):
 
     def write_calls(self, turn: Turn) -> str:
         refuse_content(turn)
-        if len(turn.calls) > 1:
+        (_, name, arguments), *more = map(call_fields, turn.calls)
+        if more:
             problem = f"the format writes one tool call a message, and this one has {len(turn.calls)}"
             raise PromptError(problem, index=turn.index)
-        _, name, arguments = call_fields(turn.calls[0])
         return f'{{"name": {json_text(name)}, "parameters": {arguments}}}'
 
     def read_calls(self, text: str) -> tuple[str, tuple[ToolCall, ...]]:
