@@ -293,16 +293,14 @@ def test_going_on_takes_no_token_of_the_budget(driver: Driver, emulator: Breakin
     assert policy.budget.tokens == 9
 
 
-def test_the_last_words_are_not_said_twice(driver: Driver, emulator: BreakingEmulator) -> None:
-    def repeat(body: dict[str, Any]) -> str:
-        return " ".join(body["prompt"].split(" ")[-4:]) + rest(body)
-
-    emulator.script.append(rest)
-    whole = run(driver, emulator, complete)
-    emulator.script.extend([rest, repeat])
-    broken = run(driver, emulator, complete, Fault("close", after=4000))
-    assert repeat(emulator.requests[-1].json)[:20] in TEXT
-    assert broken["text"] == whole["text"]
+@pytest.mark.parametrize("place", [1000, 1800, 2600])
+def test_a_phrase_that_the_text_says_twice_is_kept_wherever_it_is_cut(
+    place: int, driver: Driver, emulator: BreakingEmulator
+) -> None:
+    text = " add the salt and stir it add the salt and stir it."
+    emulator.script.extend([rest_of(text)] * 2)
+    broken = run(driver, emulator, complete, Fault("close", after=place))
+    assert (broken["text"], emulator.requests[-1].json["prompt"] != PROMPT) == (text, True)
 
 
 @pytest.mark.parametrize("stop", ["##END", ["###", "##END"]])
