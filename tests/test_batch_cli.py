@@ -21,7 +21,7 @@ import typer
 from batch_jobs import MODEL, PROGRAM, Job, environment, row, rows, start, until
 from server import CHAT, Reply, Server, error
 
-from novita_openai.cli import batch as cli_batch
+from novita_openai.cli import progress
 from novita_openai.cli.batch import run_batch
 from novita_openai.emulator import Emulator, Fault
 
@@ -285,13 +285,13 @@ def test_an_interrupt_ends_the_reading_of_standard_input(job: Job) -> None:
 def test_a_line_of_progress_comes_now_and_then_where_there_is_no_terminal(
     job: Job, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli_batch, "SECONDS_A_LINE", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_A_LINE", 0.0)
     monkeypatch.setenv("NOVITA_API_KEY", "sk_test")
     monkeypatch.setenv("NOVITA_BASE_URL", server.base_url)
     server.script.extend([error(500), Reply(body=CHAT), error(400, "INVALID_REQUEST_BODY")])
     job.write(rows(2))
     with pytest.raises(typer.Exit) as ended:
-        run_batch(str(job.requests), output=str(job.results), concurrency=1)
+        run_batch(requests=str(job.requests), output=str(job.results), concurrency=1)
     assert ended.value.exit_code == 1
     first, *_, last = (line for line in capsys.readouterr().err.splitlines() if "rows/s" in line)
     assert first == "novita-openai: 0 of 2 rows, 0.0 rows/s, 0 in flight, 0 tokens, $0.0000"

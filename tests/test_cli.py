@@ -241,11 +241,21 @@ def test_a_terminal_is_not_read_in_silence(server: Server) -> None:
     assert "no prompt" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["chat", "--help"], ["serve", "--help"]])
-def test_help_is_there(arguments: list[str]) -> None:
-    result = program(*arguments)
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ([], "NOVITA_API_KEY"),
+        (["chat"], "NOVITA_BASE_URL, else Novita's own"),
+        (["serve"], "a small Gemma 3"),
+        (["emulate"], "a minute's worth"),
+        (["batch"], "found by trying"),
+    ],
+)
+def test_help_is_there_and_shows_the_defaults(arguments: list[str], shown: str) -> None:
+    result = program(*arguments, "--help", COLUMNS="200")
     assert result.returncode == 0
     assert "Usage: novita-openai" in result.stdout
+    assert shown in result.stdout
 
 
 @contextlib.contextmanager
@@ -352,8 +362,8 @@ def test_emulate_lists_its_faults() -> None:
     ("arguments", "told"),
     [
         (["--fault", "rest=0.1"], "near it: reset"),
-        (["--fault", "reset=often"], "--fault KIND or KIND=SHARE is asked for"),
-        (["--key", "sk_secret=xyz"], "--key KEY or KEY=DOLLARS is asked for"),
+        (["--fault", "reset=often"], "give --fault KIND or KIND=SHARE"),
+        (["--key", "sk_secret=xyz"], "give --key KEY or KEY=DOLLARS"),
         (["--key", ""], "keys must be"),
         (["--fault", "reset=2"], "faults must be shares"),
         (["--rpm", "0"], "rpm must be above 0"),

@@ -48,7 +48,7 @@ HOUSE: Rows = {
     "emulator": modules("replies faults models settings requests limits samples answers wire server"),
     "local": modules("settings weights model server"),
     "testing": None,
-    "cli": modules("terminal batch prompt commands"),
+    "cli": modules("terminal failures options serving asking progress batch prompt program"),
     "__main__": None,
 }
 CORRIDOR = {"sdk", "errors", "backoff", "retry", "pacing"}
@@ -66,9 +66,14 @@ MAY_IMPORT = {
 MOST_ON_THE_CORRIDOR = 10
 # What each may import besides the standard library and the core packages.
 EXTRAS = {
-    "cli.commands": {"rich", "typer"},
-    "cli.batch": {"rich", "typer"},
+    "cli.asking": {"typer"},
+    "cli.batch": {"typer"},
+    "cli.failures": {"typer"},
+    "cli.options": {"typer"},
+    "cli.program": {"typer"},
+    "cli.progress": {"rich"},
     "cli.prompt": {"typer"},
+    "cli.serving": {"rich", "typer"},
     "cli.terminal": {"rich", "typer"},
     "emulator.requests": {"pydantic"},
     "emulator.settings": {"pydantic"},

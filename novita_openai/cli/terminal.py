@@ -1,25 +1,17 @@
-"""What every command shares: results to stdout, all else to stderr, errors as one line and an exit code."""
+"""What commands read and print: results on stdout, all else on stderr."""
 
 from __future__ import annotations
 
 import io
 import sys
 import warnings
-from collections.abc import Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import MutableMapping, Sequence
+from typing import Any
 
-import openai
 import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
-
-from novita_openai.errors import UNKNOWN, classify, reason_of, status_of
-from novita_openai.local import LocalModelError
-
-FAILED: Final = 1
-INTERRUPTED: Final = 130
 
 
 def prepare() -> None:
@@ -43,34 +35,6 @@ def _drop_the_end(_: object, __: str, event: MutableMapping[str, Any]) -> Mutabl
     if event["event"] == "retry.gave_up":
         raise structlog.DropEvent
     return event
-
-
-@contextmanager
-def reported() -> Iterator[None]:
-    """Turn errors into one line on stderr and an exit code."""
-    try:
-        yield
-    except (openai.OpenAIError, LocalModelError, ModuleNotFoundError) as error:
-        tell(explain(error))
-        raise typer.Exit(FAILED) from error
-    except BrokenPipeError:
-        raise  # whoever read the output has enough; typer ends in silence
-    except OSError as error:
-        tell(f"cannot write the output: {error.strerror}")
-        raise typer.Exit(FAILED) from error
-    except KeyboardInterrupt as interrupt:
-        raise typer.Exit(INTERRUPTED) from interrupt
-
-
-def explain(error: Exception) -> str:
-    """Return the reason, what the service says, and what it means, on one line."""
-    rule = classify(error)
-    if rule is UNKNOWN:
-        return " ".join(str(error).split())
-    body = getattr(error, "body", None)
-    said = body.get("message") if isinstance(body, dict) else None
-    reason = f"{reason_of(error)}:"
-    return " ".join(" ".join(str(part).split()) for part in (status_of(error), reason, said, rule.meaning) if part)
 
 
 def read_text(prompt: str | None) -> str:
@@ -99,10 +63,10 @@ def print_table(rows: Sequence[tuple[str, ...]], *columns: str) -> None:
 
 
 def show(text: str, end: str = "\n") -> None:
-    """Print a result."""
+    """Print a result, on stdout."""
     print(text, end=end, flush=True)  # noqa: T201 - results belong on stdout
 
 
 def tell(text: str) -> None:
-    """Print all else."""
+    """Print a line that is no result: on stderr, after the program's name."""
     print(f"novita-openai: {text}", file=sys.stderr)  # noqa: T201 - all else belongs on stderr

@@ -34,7 +34,7 @@ class Opening:
 
 
 class Thinking:
-    """Splits a continuation into the rest of a thought and the message after it, leaving out the newlines between."""
+    """Splits a continuation into the rest of a thought and the message after it; newlines between them are left out."""
 
     def __init__(self, end: str, *, is_over: bool) -> None:
         self.end, self.is_over, self.has_spoken, self.held = end, is_over, is_over, ""

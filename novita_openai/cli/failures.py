@@ -1,0 +1,84 @@
+"""How a command ends that could not do its work: lines on stderr for people, an exit code for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+import openai
+import typer
+
+from novita_openai.batch import BatchStopped
+from novita_openai.cli.terminal import tell
+from novita_openai.errors import UNKNOWN, classify, reason_of, status_of
+from novita_openai.local import LocalModelError
+
+FAILED: Final = 1
+"""The command failed; of a batch: some of its rows failed."""
+
+BAD_INPUT: Final = 2
+"""Somebody must change something first: the options, the input, the key. Typer ends with the same code."""
+
+STOPPED: Final = 3
+"""The same command may succeed later by itself."""
+
+INTERRUPTED: Final = 130
+"""Ctrl-C, as shells count it: 128 and the number of the signal."""
+
+
+@contextmanager
+def reported(code: int = FAILED) -> Iterator[None]:
+    """Turn a failure into lines on stderr and an exit code: that of its row in ENDINGS, else ``code``."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever read the output has enough; typer ends in silence
+    except tuple(each.error for each in ENDINGS) as error:
+        ending = next(each for each in ENDINGS if isinstance(error, each.error))
+        for line in ending.words(error).splitlines():
+            tell(line)
+        raise typer.Exit(code if ending.code is None else ending.code) from error
+
+
+class Ending(NamedTuple):
+    """What a kind of error means for a command: its exit code (None: the command's own), and what is said of it."""
+
+    error: type[BaseException]
+    code: int | None
+    words: Callable[[Any], str]
+
+
+def _nothing(_: KeyboardInterrupt) -> str:
+    return ""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _of_the_service(error: openai.OpenAIError) -> str:
+    """Return the status, the reason, what the service says, and what it means, on one line."""
+    rule = classify(error)
+    if rule is UNKNOWN:
+        return _one_line(error)
+    body = getattr(error, "body", None)
+    said = body.get("message") if isinstance(body, dict) else None
+    parts = (status_of(error), f"{reason_of(error)}:", said, rule.meaning)
+    return " ".join(" ".join(str(part).split()) for part in parts if part)
+
+
+def _of_a_file(error: OSError) -> str:
+    return f"{error.filename or 'cannot write the output'}: {error.strerror or error}"
+
+
+ENDINGS: Final = (
+    Ending(KeyboardInterrupt, INTERRUPTED, _nothing),
+    Ending(BatchStopped, STOPPED, str),
+    Ending(openai.OpenAIError, None, _of_the_service),
+    Ending(LocalModelError, None, _one_line),
+    Ending(ModuleNotFoundError, None, _one_line),
+    Ending(OSError, None, _of_a_file),
+    Ending(ValueError, None, str),  # how this package refuses an argument, a prompt or an input
+)
+"""The first row that fits an error decides."""
