@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,12 @@ TEMPLATE = (
 )
 
 
+# Before click 8.2 the runner mixed standard output and standard error unless told not to.
+STREAMS: Any = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
+
+
 def run(*arguments: str, text: str | None = None) -> tuple[int, str, str]:
-    result = CliRunner().invoke(prompt_app, [*arguments], input=text)
+    result = CliRunner(**STREAMS).invoke(prompt_app, [*arguments], input=text)
     return result.exit_code, result.stdout, result.stderr
 
 

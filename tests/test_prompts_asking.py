@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 from conftest import Driver
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from typer.testing import CliRunner
+from test_cli_prompt import run
 
 from novita_openai import AsyncOpenAI, OpenAI, RetryPolicy, prompts
-from novita_openai.cli.prompt import prompt_app
 from novita_openai.emulator import Emulator
 from novita_openai.emulator.replies import document, error_reply
 from novita_openai.local import LocalModel
@@ -193,13 +192,13 @@ def test_the_command_prints_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("NOVITA_API_KEY", "k")
     with CountingEmulator() as server:
         where = ["--base-url", server.base_url]
-        result = CliRunner().invoke(prompt_app, ["check", "any", "--format", "llama-3", *where])
-        assert (result.exit_code, result.stdout.split("\t")[0]) == (0, "right format")
-        assert "llama-3" in result.stdout
-        result = CliRunner().invoke(prompt_app, ["check", "any", "-f", "chatml", "--json", *where])
-        assert (result.exit_code, json.loads(result.stdout)["verdict"]) == (1, "another format")
-        result = CliRunner().invoke(prompt_app, ["check", "any", "-f", "chatmil", *where])
-        assert (result.exit_code, "chatml" in result.stderr) == (1, True)
+        code, shown, _ = run("check", "any", "--format", "llama-3", *where)
+        assert (code, shown.split("\t")[0]) == (0, "right format")
+        assert "llama-3" in shown
+        code, shown, _ = run("check", "any", "-f", "chatml", "--json", *where)
+        assert (code, json.loads(shown)["verdict"]) == (1, "another format")
+        code, _, told = run("check", "any", "-f", "chatmil", *where)
+        assert (code, "chatml" in told) == (1, True)
 
 
 def test_a_real_server_is_judged_by_its_counts(local_model: LocalModel) -> None:

@@ -69,4 +69,4 @@ def show(text: str, end: str = "\n") -> None:
 
 def tell(text: str) -> None:
     """Print a line that is no result: on stderr, after the program's name."""
-    print(f"novita-openai: {text}", file=sys.stderr)  # noqa: T201 - all else belongs on stderr
+    print(f"novita-openai: {text}", file=sys.stderr, flush=True)  # noqa: T201 - all else belongs on stderr
