@@ -48,6 +48,7 @@ HOUSE: Rows = {
     "emulator": modules("replies faults models settings requests limits samples answers wire server"),
     "local": modules("settings weights model server"),
     "testing": None,
+    "__pyinstaller": modules("hook-novita_openai"),
     "cli": modules("terminal failures options serving asking progress batch prompt program"),
     "__main__": None,
 }
@@ -66,6 +67,7 @@ MAY_IMPORT = {
 MOST_ON_THE_CORRIDOR = 10
 # What each may import besides the standard library and the core packages.
 EXTRAS = {
+    "__pyinstaller.hook-novita_openai": {"PyInstaller"},
     "cli.asking": {"typer"},
     "cli.batch": {"typer"},
     "cli.failures": {"typer"},
@@ -186,3 +188,10 @@ def test_the_programs_entry_points_exist() -> None:
     for target in project["scripts"].values():
         module, _, function = target.partition(":")
         assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_pyinstaller_is_told_where_the_hook_is() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, function = project["entry-points"]["pyinstaller40"]["hook-dirs"].partition(":")
+    (folder,) = getattr(importlib.import_module(module), function)()
+    assert [path.name for path in Path(folder).glob("hook-*.py")] == ["hook-novita_openai.py"]
