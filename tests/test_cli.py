@@ -258,6 +258,48 @@ def test_help_is_there_and_shows_the_defaults(arguments: list[str], shown: str) 
     assert shown in result.stdout
 
 
+LIMITED = {
+    "a release of the SDK without what the clients lean on": "import openai; del openai.Stream.__stream__",
+    "a system that is not POSIX": "import sys; sys.modules['fcntl'] = None",
+}
+
+
+def limited(limit: str, *arguments: str) -> Result:
+    """Run the program where something is missing."""
+    code = (
+        f"{LIMITED[limit]}\nimport sys\nsys.argv[1:] = {arguments!r}\nfrom novita_openai.__main__ import main\nmain()"
+    )
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("limit", LIMITED)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["batch", "--help"], ["prompt", "formats"], ["emulate", "--list-faults"]]
+)
+def test_commands_that_need_no_client_work_where_there_can_be_none(limit: str, arguments: list[str]) -> None:
+    assert limited(limit, *arguments).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "arguments", "code", "words"),
+    [
+        ("a release of the SDK without what the clients lean on", ["models"], 1, "has no Stream.__stream__"),
+        (
+            "a release of the SDK without what the clients lean on",
+            ["batch", "a", "-o", "b"],
+            2,
+            "has no Stream.__stream__",
+        ),
+        ("a system that is not POSIX", ["batch", "a", "-o", "b"], 2, "needs a POSIX system"),
+        ("a system that is not POSIX", ["models", "--base-url", "nonsense"], 1, "NOVITA_API_KEY"),
+    ],
+)
+def test_a_command_that_cannot_work_says_why(limit: str, arguments: list[str], code: int, words: str) -> None:
+    result = limited(limit, *arguments)
+    assert (result.returncode, words in one_line(result)) == (code, True)
+
+
 @contextlib.contextmanager
 def started(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """Start the program, and end it where the test does not."""

@@ -8,7 +8,7 @@ import openai
 import pytest
 import typer
 
-from novita_openai.batch import BatchInputError, BatchReport, BatchStopped
+from novita_openai.batch import BatchInputError
 from novita_openai.cli.failures import BAD_INPUT, FAILED, INTERRUPTED, STOPPED, reported
 from novita_openai.client import MissingAPIKeyError
 from novita_openai.local import LocalModelError, MissingExtraError
@@ -22,7 +22,6 @@ OWN = 2
     ("error", "code", "told"),
     [
         (KeyboardInterrupt(), INTERRUPTED, []),
-        (BatchStopped("too slow\nstart again", BatchReport(total=1)), STOPPED, ["too slow", "start again"]),
         (MissingAPIKeyError("no key:\n  set it"), OWN, ["no key: set it"]),
         (openai.OpenAIError("odd"), OWN, ["odd"]),
         (LocalModelError("ended; its log:\nout of memory"), OWN, ["ended; its log: out of memory"]),

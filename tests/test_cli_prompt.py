@@ -6,6 +6,7 @@ import json
 import sys
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_prompts import GUIDE

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from novita_openai.prices import prices_of
+
 if TYPE_CHECKING:
     from novita_openai.batch.requests import BatchRequest
 
 __all__ = ["ASSUMED_ANSWER", "CostLimit", "Prices", "Usage", "reported_tokens"]
 
-DOLLARS_PER_UNIT: Final = 0.0001
-"""The models list gives prices in units of 0.0001 dollars a million tokens."""
 MILLION: Final = 1_000_000
 ASSUMED_ANSWER: Final = 4_096
 """The longest answer, in tokens, that ``max_cost`` allows for where a row sets no ``max_tokens``."""
@@ -35,12 +35,12 @@ class Prices:
         if model not in self._prices:
             return None
         price_in, price_out = self._prices[model]
-        return (prompt_tokens * price_in + answer_tokens * price_out) * DOLLARS_PER_UNIT / MILLION
+        return (prompt_tokens * price_in + answer_tokens * price_out) / MILLION
 
 
-def _prices_in(row: Mapping[str, Any]) -> tuple[int, int] | None:
-    price_in, price_out = row.get("input_token_price_per_m"), row.get("output_token_price_per_m")
-    return (price_in, price_out) if isinstance(price_in, int) and isinstance(price_out, int) else None
+def _prices_in(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    price_in, price_out = prices_of(row)
+    return None if price_in is None or price_out is None else (price_in, price_out)
 
 
 @dataclass(slots=True)

@@ -6,17 +6,19 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import openai
 import typer
 
-from novita_openai.batch.report import DOLLARS_PER_UNIT
 from novita_openai.cli.failures import reported
 from novita_openai.cli.options import AnswerOptions, JSONOption, PromptArgument, ServiceOptions, grouped
 from novita_openai.cli.serving import local_model
 from novita_openai.cli.terminal import print_table, read_text, show
-from novita_openai.client import NovitaOpenAI, create_client
+from novita_openai.prices import prices_of
+
+if TYPE_CHECKING:
+    from novita_openai.client import NovitaOpenAI
 
 
 @reported()
@@ -63,6 +65,8 @@ def complete(
 
 @contextmanager
 def _client(service: ServiceOptions) -> Iterator[NovitaOpenAI]:
+    from novita_openai.client import create_client
+
     with local_model() if service.local else nullcontext() as server:
         api_key, base_url = ("local", server.base_url) if server else (None, service.base_url)
         with create_client(api_key=api_key, base_url=base_url) as client:
@@ -84,6 +88,5 @@ def _show(answer: Any, text_of: Callable[[Any], str | None]) -> None:
 
 
 def _described(row: dict[str, Any]) -> tuple[str, ...]:
-    prices = (row.get("input_token_price_per_m"), row.get("output_token_price_per_m"))
-    dollars = (f"{price * DOLLARS_PER_UNIT:g}" if isinstance(price, int) else "" for price in prices)
+    dollars = ("" if price is None else f"{price:g}" for price in prices_of(row))
     return (str(row.get("id")), str(row.get("context_size") or ""), *dollars)

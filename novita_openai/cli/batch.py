@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Final, cast
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
-from novita_openai import batch
-from novita_openai.batch import BatchEstimate, BatchReport, BatchStopped, RunOptions
-from novita_openai.batch.files import errors_path
-from novita_openai.cli.failures import BAD_INPUT, FAILED, INTERRUPTED, reported
+from novita_openai.cli.failures import BAD_INPUT, FAILED, INTERRUPTED, STOPPED, reported
 from novita_openai.cli.options import BaseURLOption, JSONOption, MaxTokensOption, grouped
 from novita_openai.cli.progress import progress_display
 from novita_openai.cli.terminal import show, tell
-from novita_openai.client import AsyncNovitaOpenAI
-from novita_openai.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from novita_openai.batch import BatchEstimate, BatchReport, RunOptions
 
 __all__ = ["run_batch"]
 
@@ -64,6 +63,16 @@ class JobOptions:
         bool, typer.Option("--ordered", help="When the job is complete, sort the results as the input is.")
     ] = False
 
+    def run_options(self, base_url: str | None) -> RunOptions:
+        """Return the options, with a client of the address where one is given."""
+        from novita_openai.client import AsyncNovitaOpenAI
+        from novita_openai.retry import RetryPolicy
+
+        options = cast("RunOptions", asdict(self))
+        if base_url is not None:
+            options["client"] = AsyncNovitaOpenAI(base_url=base_url, policy=RetryPolicy.batch())
+        return options
+
 
 @reported(BAD_INPUT)
 @grouped
@@ -96,39 +105,37 @@ def run_batch(
     """
     if output == STANDARD_OUTPUT and as_json:
         raise typer.BadParameter("--json and --output - both print to standard output: leave one out")
-    run_options = cast("RunOptions", asdict(options))
-    if base_url is not None:
-        run_options["client"] = AsyncNovitaOpenAI(base_url=base_url, policy=RetryPolicy.batch())
     if check:
-        _show_estimate(batch.estimate(requests, **run_options), as_json=as_json)
+        _estimate(requests, options.run_options(base_url), as_json=as_json)
     elif output is None:
         raise typer.BadParameter("no output: name the file for the answers (--output results.jsonl)")
     else:
-        raise typer.Exit(_run(requests, output, run_options, quiet=quiet, as_json=as_json))
+        raise typer.Exit(_run(requests, output, options.run_options(base_url), quiet=quiet, as_json=as_json))
 
 
 def _run(requests: str, output: str, options: RunOptions, *, quiet: bool, as_json: bool) -> int:
     """Run, show what the job came to, and return the exit code."""
+    from novita_openai import batch
+
     if output == STANDARD_OUTPUT and not quiet:
         tell("results go to standard output: if this run is stopped, it cannot be gone on with")
     try:
         with progress_display(quiet=quiet) as options["on_progress"]:
             report = batch.run(requests, output, **options)
-    except BatchStopped as stop:
-        _show_report(stop.report, output, quiet=quiet, as_json=as_json)
-        raise
-    _show_report(report, output, quiet=quiet, as_json=as_json)
-    return INTERRUPTED if report.interrupted else FAILED if report.failed else 0
-
-
-def _show_report(report: BatchReport, output: str, *, quiet: bool, as_json: bool) -> None:
+        code = INTERRUPTED if report.interrupted else FAILED if report.failed else 0
+    except batch.BatchStopped as stop:
+        report, code = stop.report, STOPPED
+        tell(str(stop))
     if as_json:
         show(json.dumps(asdict(report)))
     if not quiet:
         tell(_summary(report, output))
+    return code
 
 
 def _summary(report: BatchReport, output: str) -> str:
+    from novita_openai.batch.files import errors_path
+
     failures = f" ({errors_path(Path(output))})" if report.failed and output != STANDARD_OUTPUT else ""
     parts = [
         f"{report.succeeded} of {report.total} rows succeeded, {report.failed} failed{failures}",
@@ -144,12 +151,19 @@ def _summary(report: BatchReport, output: str) -> str:
     return "; ".join(parts)
 
 
-def _show_estimate(estimate: BatchEstimate, *, as_json: bool) -> None:
+def _estimate(requests: str, options: RunOptions, *, as_json: bool) -> None:
+    from novita_openai import batch
+
+    estimate = batch.estimate(requests, **options)
     if as_json:
         show(json.dumps(asdict(estimate)))
-        return
+    else:
+        show("\n".join(_described(estimate)))
+
+
+def _described(estimate: BatchEstimate) -> Iterator[str]:
     cost = "unknown (no prices)" if estimate.cost is None else f"${estimate.cost:.4f} at most"
-    show(f"{estimate.total} requests to {', '.join(estimate.models)}: no errors")
-    show(f"about {estimate.prompt_tokens} tokens to send, at most {estimate.answer_tokens} in answers; cost: {cost}")
+    yield f"{estimate.total} requests to {', '.join(estimate.models)}: no errors"
+    yield f"about {estimate.prompt_tokens} tokens to send, at most {estimate.answer_tokens} in answers; cost: {cost}"
     if estimate.unbounded:
-        show(f"{estimate.unbounded} requests set no max_tokens: their answers are not in these figures")
+        yield f"{estimate.unbounded} requests set no max_tokens: their answers are not in these figures"

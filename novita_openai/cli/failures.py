@@ -1,4 +1,8 @@
-"""How a command ends that could not do its work: lines on stderr for people, an exit code for programs."""
+"""How a command ends that could not do its work: lines on stderr for people, an exit code for programs.
+
+The clients and batches are imported by the commands that use them, so that ``--help`` and the other commands work where
+those cannot be imported: with a release of the SDK that lacks what they lean on, and on systems that are not POSIX.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,6 @@ from typing import Any, Final, NamedTuple
 import openai
 import typer
 
-from novita_openai.batch import BatchStopped
 from novita_openai.cli.terminal import tell
 from novita_openai.errors import UNKNOWN, classify, reason_of, status_of
 from novita_openai.local import LocalModelError
@@ -21,7 +24,7 @@ BAD_INPUT: Final = 2
 """Somebody must change something first: the options, the input, the key. Typer ends with the same code."""
 
 STOPPED: Final = 3
-"""The same command may succeed later by itself."""
+"""A batch stopped before its end; the same command may succeed later by itself."""
 
 INTERRUPTED: Final = 130
 """Ctrl-C, as shells count it: 128 and the number of the signal."""
@@ -36,8 +39,7 @@ def reported(code: int = FAILED) -> Iterator[None]:
         raise  # whoever read the output has enough; typer ends in silence
     except tuple(each.error for each in ENDINGS) as error:
         ending = next(each for each in ENDINGS if isinstance(error, each.error))
-        for line in ending.words(error).splitlines():
-            tell(line)
+        tell(ending.words(error))
         raise typer.Exit(code if ending.code is None else ending.code) from error
 
 
@@ -74,10 +76,9 @@ def _of_a_file(error: OSError) -> str:
 
 ENDINGS: Final = (
     Ending(KeyboardInterrupt, INTERRUPTED, _nothing),
-    Ending(BatchStopped, STOPPED, str),
     Ending(openai.OpenAIError, None, _of_the_service),
     Ending(LocalModelError, None, _one_line),
-    Ending(ModuleNotFoundError, None, _one_line),
+    Ending(ImportError, None, _one_line),  # a missing extra, or a system that is not POSIX
     Ending(OSError, None, _of_a_file),
     Ending(ValueError, None, str),  # how this package refuses an argument, a prompt or an input
 )

@@ -68,5 +68,6 @@ def show(text: str, end: str = "\n") -> None:
 
 
 def tell(text: str) -> None:
-    """Print a line that is no result: on stderr, after the program's name."""
-    print(f"novita-openai: {text}", file=sys.stderr, flush=True)  # noqa: T201 - all else belongs on stderr
+    """Print what is no result: on stderr, each line after the program's name."""
+    for line in text.splitlines():
+        print(f"novita-openai: {line}", file=sys.stderr, flush=True)  # noqa: T201 - all else belongs on stderr
