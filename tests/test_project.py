@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -160,6 +161,15 @@ def test_no_module_is_named_like_what_its_package_offers(module: str) -> None:
 def test_a_module_needs_no_package_beyond_the_core_and_its_extra(module: str) -> None:
     packages = {name.partition(".")[0] for name in imports_of(module)} - set(sys.stdlib_module_names)
     assert packages - {"novita_openai"} <= CORE | EXTRAS.get(module, set())
+
+
+def test_the_guide_for_contributors_names_files_that_exist() -> None:
+    guide = (ROOT / ".github/CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w./]+(?:\.py|/))`", guide))
+    assert len(named) > 20
+    assert {name for name in named if not ((PACKAGE / name).exists() or (ROOT / name).exists())} == set()
+    for room in HOUSE:
+        assert room in guide, room
 
 
 def test_the_core_dependencies_are_three() -> None:

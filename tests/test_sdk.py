@@ -110,6 +110,10 @@ assert prompts.get_format("chatml").render([{{"role": "user", "content": "Hi"}}]
 from novita_openai.emulator import Emulator
 with Emulator() as server:
     assert server.base_url
+from typer.testing import CliRunner
+from novita_openai.cli import app
+assert CliRunner().invoke(app, ["--help"]).exit_code == 0
+assert CliRunner().invoke(app, ["prompt", "formats"]).exit_code == 0
 try:
     from novita_openai import OpenAI
 except ImportError as error:
