@@ -140,7 +140,7 @@ def _summary(report: BatchReport, output: str) -> str:
     parts = [
         f"{report.succeeded} of {report.total} rows succeeded, {report.failed} failed{failures}",
         *([f"{report.resumed} were done before"] if report.resumed else []),
-        f"{report.sent} requests sent, {report.retries} of them again",
+        f"{report.sent} requests sent, {report.retries} of them retries",
         f"{report.tokens} tokens",
         *([] if report.cost is None else [f"${report.cost:.4f}"]),
         f"{report.elapsed:.1f} s",

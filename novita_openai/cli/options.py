@@ -45,7 +45,9 @@ class AnswerOptions:
     max_tokens: MaxTokensOption = 512
     temperature: Annotated[
         float | None,
-        typer.Option("--temperature", min=0, max=2, help="0 for the most predictable answer, more for surprises."),
+        typer.Option(
+            "--temperature", min=0, max=2, help="0 for the most predictable answer, up to 2 for more variety."
+        ),
     ] = None
 
 

@@ -83,10 +83,12 @@ class EmulatorOptions:
         list[str] | None,
         typer.Option(
             "--fault",
-            help="A fault to meet requests with, as KIND for all or KIND=SHARE (0 to 1); repeat it for more kinds.",
+            help="A fault that requests meet: KIND for all of them, KIND=SHARE (0 to 1) for some; repeat it for more.",
         ),
     ] = None
-    seed: Annotated[int, typer.Option(help="Draws which requests meet a fault; the same seed, the same requests.")] = 0
+    seed: Annotated[
+        int, typer.Option(help="Decides which requests meet a fault: the same seed, the same requests.")
+    ] = 0
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments that are given."""

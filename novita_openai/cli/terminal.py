@@ -31,7 +31,7 @@ def prepare() -> None:
 
 
 def _drop_the_end(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Leave out the last failure: it is what the command reports itself."""
+    """Leave out the log line of a last failure: the command reports that itself."""
     if event["event"] == "retry.gave_up":
         raise structlog.DropEvent
     return event
