@@ -86,17 +86,17 @@ RULES: Final[tuple[ErrorRule, ...]] = (
     ErrorRule(403, "model_access_denied", Action.FAIL, f"The account may not use this model. {_MODELS}"),
     ErrorRule(429, "TOKEN_LIMIT_EXCEEDED", Action.WAIT, f"Too many tokens a minute. {_LIMITS}"),
     ErrorRule(503, "SERVICE_NOT_AVAILABLE", Action.RETRY, f"The service is overloaded. {_HELP}"),
-    # What a status means without a known word, as the SDK treats it.
+    # What a status means where the body holds no known word; retried or not as by the SDK.
     ErrorRule(400, None, Action.FAIL, "The request is malformed."),
     ErrorRule(401, None, Action.FAIL, f"The API key was refused. {KEYS}", stops_batch=True),
     ErrorRule(403, NO_WORD, Action.FAIL, f"{_UNEXPLAINED} {_BALANCE}", stops_batch=True),
     ErrorRule(403, NOT_JSON, Action.FAIL, f"{_UNEXPLAINED} {_BALANCE}", stops_batch=True),
     ErrorRule(403, None, Action.FAIL, f"The account may not do this. {_MODELS}"),
     ErrorRule(404, NOT_JSON, Action.FAIL, f"There is no such address. {_WRONG_URL}", stops_batch=True),
-    ErrorRule(404, None, Action.FAIL, f"There is no such thing at this address. {_MODELS}. {_WRONG_URL}"),
+    ErrorRule(404, None, Action.FAIL, f"The request names something that does not exist. {_MODELS}. {_WRONG_URL}"),
     ErrorRule(408, None, Action.RETRY, "The service gave up waiting for the request."),
-    ErrorRule(409, None, Action.RETRY, "The request met another one."),
-    ErrorRule(429, None, Action.WAIT, f"Too fast. {_LIMITS}"),
+    ErrorRule(409, None, Action.RETRY, "The request conflicts with another one."),
+    ErrorRule(429, None, Action.WAIT, f"The requests came too fast. {_LIMITS}"),
     ErrorRule(500, None, Action.RETRY, f"The service failed. {_HELP}"),
     ErrorRule(504, None, Action.RETRY, "The answer took too long for the gateway: stream long answers."),
     # What the network did.
@@ -106,12 +106,12 @@ RULES: Final[tuple[ErrorRule, ...]] = (
         None,
         INVALID_ANSWER,
         Action.RETRY,
-        f"A success status without an answer of the API. {_WRONG_URL}",
+        f"The status is a success, but the body holds no answer. {_WRONG_URL}",
     ),
     ErrorRule(None, SCHEMA_MISMATCH, Action.FAIL, "The answer is whole, but strict validation refuses it."),
     ErrorRule(None, NOT_SENT, Action.FAIL, "The request could not be sent."),
 )
-UNKNOWN: Final = ErrorRule(None, None, Action.FAIL, "This error is in no table of the service.")
+UNKNOWN: Final = ErrorRule(None, None, Action.FAIL, "The service does not document this error.")
 """What :func:`classify` returns where no row fits: every error has a rule."""
 
 SERVER_ERROR: Final = 500
@@ -174,7 +174,7 @@ def _body_of(error: openai.APIStatusError) -> object:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Return the seconds the service asks to wait, None where it names no time ahead.
+    """Return the seconds the service asks to wait, None where it names no time, or one that is past.
 
     Read from ``retry-after-ms`` (milliseconds), else ``retry-after`` (seconds or an HTTP date); RFC 9110, 10.2.3.
     """
@@ -190,7 +190,7 @@ def _seconds_in(text: str | None, unit: float) -> float | None:
         number = float(text or "") * unit
     except ValueError:
         return _seconds_until(text or "")
-    # "inf" and "nan" name no time; a number too large for a float does.
+    # "inf" and "nan" are not times, but digits are, even where they make a number too large for a float.
     return number if math.isfinite(number) or any(character.isdigit() for character in text or "") else None
 
 
@@ -209,9 +209,9 @@ def header_of(error: BaseException, name: str) -> str | None:
 
 
 def was_tried(error: BaseException) -> bool:
-    """Tell whether the network failed, as against a request that can never be sent: its header, its closed client."""
+    """Tell whether the network failed; False where the request could never be sent (a bad header, a closed client)."""
     cause = error.__cause__
-    if cause is None or hasattr(error, "partial_text"):  # which only streams that have begun carry
+    if cause is None or hasattr(error, "partial_text"):  # only errors of streams that have begun have it
         return True
     return sdk.is_network_error(cause)
 

@@ -1,10 +1,10 @@
-"""Streams that give a whole answer or an SDK error: never half an answer in silence, never a foreign exception.
+"""Streams that give a whole answer or raise an SDK error: never half an answer silently, never a foreign exception.
 
-A stream is complete when every choice it has shown has a finish reason; ``[DONE]`` alone does not make it so.
-Whatever else ends it becomes the status error that its word names, else ``APIConnectionError`` (``APITimeoutError`` for
-a silence), with the text so far in ``.partial_text``. The first chunk is read before ``create`` returns, so that a
-failure up to then is retried like that of any other call; after it nothing is sent twice, but where the client resumes
-streams: then a stream that breaks goes on with what a further request adds (:mod:`novita_openai.client.resumption`).
+A stream is complete when every choice in it has a finish reason; ``[DONE]`` alone does not complete it. If it ends
+otherwise, an error is raised, with the text so far in ``.partial_text``: the status error for the word that the service
+sent, else ``APIConnectionError`` (``APITimeoutError`` after a silence). The first chunk is read before ``create``
+returns, so that a failure up to then is retried like that of any other call. After it nothing is sent again, unless the
+client resumes streams: then the text of a further request follows (:mod:`novita_openai.client.resumption`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Progress:
             raise status_error(response, body) or _broken(response, "an event is not a part of an answer")
         for choice in choices:
             if not (type(choice.index) is int and _is_text(choice.finish_reason) and self.is_sound(choice)):
-                raise _broken(response, "a choice has not the fields of one")
+                raise _broken(response, "a choice has missing or wrong fields")
             if choice.index == 0 and (text := self.text_of(choice)):
                 self.texts.append(text)
             self.unfinished[choice.index] = self.unfinished.get(choice.index, True) and not choice.finish_reason
@@ -54,12 +54,12 @@ class _Progress:
     def end(self, response: Any) -> None:
         """Raise where the end of the events is not the end of the answer."""
         if not self.unfinished:
-            raise _broken(response, "it ended before it began")
+            raise _broken(response, "it ended before the answer began")
         if any(self.unfinished.values()):
             raise _broken(response, "it ended without a finish_reason")
 
     def survive(self, error: Exception, response: Any) -> Exception:
-        """Return an error as the SDK's, with the text so far, where the stream can be resumed; else raise it."""
+        """Make an error the SDK's, with the text so far; return it where the stream can be resumed, else raise it."""
         failure = _translate(error, response)
         failure.partial_text = "".join(self.texts)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         if failure is not error:
@@ -106,7 +106,7 @@ def _broken(response: Any, what: str) -> openai.APIConnectionError:
 
 
 def _refuse_other_media(response: Any, content: bytes) -> None:
-    """Raise the error that a body names which is not an event stream; where it names none, say what came."""
+    """Raise the error that a body names instead of streaming events; where it names none, say what came."""
     media_type = response.headers.get("content-type", "no content type")
     error = status_error(response, _json(response)) if content else None
     raise error or _broken(response, f"{len(content)} bytes of {media_type} came instead of it")
@@ -124,7 +124,7 @@ def _is_event_stream(response: Any) -> bool:
 
 
 def _speaks(event: Any) -> bool:
-    """Tell whether an event is more than a sign of life, which the SDK would take for a broken one."""
+    """Tell whether an event has content. Pings and empty events have none, and the SDK would fail on them."""
     return event.event != "ping" and bool(event.data.strip())
 
 
@@ -135,7 +135,7 @@ def _is_last(event: Any) -> bool:
 def _translate(error: Exception, response: Any) -> openai.APIError:
     if isinstance(error, (openai.APIStatusError, openai.APIConnectionError)):
         return error
-    if isinstance(error, openai.APIError):  # the SDK's word for an event with an error object
+    if isinstance(error, openai.APIError):  # how the SDK reports an event with an error object
         return status_error(response, {"error": error.body}) or _broken(response, f"the service says: {error.message}")
     if sdk.is_named(error, sdk.TIMEOUT):
         return openai.APITimeoutError(request=response.request)
@@ -145,7 +145,7 @@ def _translate(error: Exception, response: Any) -> openai.APIError:
 
 
 class GuardedStream(sdk.Stream[_T], openai.Stream[_T]):
-    """The SDK's stream, read to a whole answer or to an SDK error."""
+    """The SDK's stream; it gives a whole answer or raises an SDK error."""
 
     def chunks(self) -> Iterator[_T]:
         """Yield the chunks; raise where the stream ends before the answer does."""
@@ -177,7 +177,7 @@ class GuardedStream(sdk.Stream[_T], openai.Stream[_T]):
         if resumption.needs_request():
             rest = resumption.send(failure)
             resumption.begin()
-            # Who holds the broken response, as a context manager around it does, closes the new one by it.
+            # Closing the broken response, as a context manager around it does, must close the new one.
             self.response.close = rest.response.close  # type: ignore[method-assign]
             self.response = rest.response
             for chunk in rest:
@@ -186,7 +186,7 @@ class GuardedStream(sdk.Stream[_T], openai.Stream[_T]):
                     return
 
     def events(self) -> Iterator[sdk.Event]:
-        """Yield what the SDK is to read; nothing that comes after the end can spoil it."""
+        """Yield the events that the SDK reads: those with content, up to the end."""
         for event in super().events():
             if _speaks(event):
                 yield event
@@ -194,7 +194,7 @@ class GuardedStream(sdk.Stream[_T], openai.Stream[_T]):
                 return
 
     def start(self) -> None:
-        """Read the first chunk, to be given out first."""
+        """Read the first chunk, and put it back for the loop."""
         self.put_back(next(self))
 
 
@@ -241,7 +241,7 @@ class AsyncGuardedStream(sdk.AsyncStream[_T], openai.AsyncStream[_T]):
                     return
 
     async def events(self) -> AsyncIterator[sdk.Event]:
-        """Yield what the SDK is to read; nothing that comes after the end can spoil it."""
+        """Yield the events that the SDK reads: those with content, up to the end."""
         async for event in super().events():
             if _speaks(event):
                 yield event
@@ -249,12 +249,12 @@ class AsyncGuardedStream(sdk.AsyncStream[_T], openai.AsyncStream[_T]):
                 return
 
     async def start(self) -> None:
-        """Read the first chunk, to be given out first."""
+        """Read the first chunk, and put it back for the loop."""
         self.put_back(await anext(self))
 
 
 def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Take a byte order mark off: the SDK drops the first event after one without a word."""
+    """Remove a byte order mark: the SDK silently drops the first event after one."""
     head = b""
     for chunk in chunks:
         head += chunk

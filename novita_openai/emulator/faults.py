@@ -39,11 +39,11 @@ _LATEST_BYTE: Final = 4_096
 class Fault:
     """One fault: a ``kind`` of :data:`FAULTS`, which has the words of the service's error table too.
 
-    ``after`` is how many bytes of the body are sent first; with None not even the head of the reply is. In a stream,
-    an event that is a fault comes after the event that holds that byte. ``reason`` is the word of an error object,
-    ``retry_after`` (seconds) the header of an error reply, ``message`` its text.
+    ``after`` is how many bytes of the body are sent first; with None not even the head of the reply is sent. In a
+    stream, an event that is a fault comes after the event that holds that byte. ``reason`` is the word of an error
+    object, ``retry_after`` (seconds) the header of an error reply, ``message`` its text.
 
-    Raises ``ValueError`` for a kind, a reason or a number that cannot be.
+    Raises ``ValueError`` for an unknown kind or reason, and for an invalid number.
     """
 
     kind: str
@@ -220,7 +220,7 @@ FAULTS: Final[Mapping[str, FaultKind]] = {
     "bad_gateway": FaultKind("502 with a web page", _gateway(502)),
     "gateway_timeout": FaultKind("504 with a web page", _gateway(504)),
     # With a status of 200.
-    "truncated": FaultKind("a body that ends early, with a Content-Length that agrees", _truncated),
+    "truncated": FaultKind("a body that ends early, with the Content-Length of what is sent", _truncated),
     "html": FaultKind("200 with a web page", _instead(HTML, _PAGE)),
     "empty": FaultKind("200 with an empty body", _instead(JSON, b"")),
     "error_object": FaultKind("200 with an error object", _error_object),

@@ -144,7 +144,7 @@ class Codec:
         turns = [Turn(role, content, place) for place, (role, content) in enumerate(segments)]
         try:
             return self._history(turns, ending, text)
-        except PromptError as error:  # of a message, whose place in the text is not known any more
+        except PromptError as error:  # it names a message, whose offset is not known here
             raise PromptError(error.problem, offset=error.offset or 0) from None
 
     def _history(self, turns: list[Turn], ending: str, text: str) -> History:
@@ -184,7 +184,7 @@ class Codec:
         for place, (role, content) in enumerate(segments):
             is_dropped = not (content or self.description.may_be_empty)
             if is_dropped or (role == "assistant" and self._cut_marker(content) is not None):
-                problem = "the published template does not write this message, or not whole"
+                problem = "the published template drops this message, or a part of it"
                 raise PromptError(problem, offset=self._offset(segments, ending, place))
 
     def _refuse_changed(self, segments: Sequence[Segment], ending: str, stripped: int | None) -> None:
