@@ -1,4 +1,4 @@
-"""How long to wait before a request is sent again, if at all, and how many may be."""
+"""How long to wait before a request is sent again, and how many requests may be sent again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """Count a call."""
-        if self._tokens < self.capacity:  # not so while all is well, when a lock would be for nothing
+        if self._tokens < self.capacity:  # a full budget needs no lock
             with self._lock:
                 self._tokens = min(self.capacity, self._tokens + self.share)
 
@@ -73,13 +73,13 @@ _without_waiting = 0
 
 
 def unless_skipped(seconds: float) -> float:
-    """Return the seconds to wait between attempts: none inside :func:`no_wait`."""
+    """Return the given seconds between attempts, or 0 inside :func:`no_wait`."""
     return 0.0 if _without_waiting else seconds
 
 
 @contextmanager
 def no_wait() -> Iterator[None]:
-    """Skip every wait between attempts while inside, in all threads: for tests of programs that meet errors.
+    """Skip every wait between attempts inside the ``with``, in all threads; for tests of programs that meet errors.
 
     A batch sends its rows again at once, and still slows down for a service that refuses them.
     """

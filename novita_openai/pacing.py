@@ -7,25 +7,25 @@ therefore has a :class:`Pacer`, which finds a rate by what is refused (429). It 
    Where the user gives a number in flight, that is used at once, and no rate limits it before the first refusal.
 2. **Refusal.** What is sent between two refusals is an epoch. Only a refused request of the current epoch changes the
    rate and begins the next epoch, so that a wave of refusals counts once. In an epoch the service took as much as it
-   could; the new rate is therefore the mean of the epoch, less ``CUT``. Of a pause at its beginning at most ``BURST``
-   seconds count, as the service saves up no more than that. ``PRIOR`` requests at the old rate are counted in, so that
-   the mean does not hang on a few.
+   could; the new rate is therefore the mean of the epoch, less ``CUT``. If the epoch begins with a pause, at most
+   ``BURST`` seconds of it count, as the service saves up no more than that. ``PRIOR`` requests at the old rate are
+   added to the mean, so that it does not depend on a few requests.
 3. **Pause.** After a refusal the model pauses for the time of ``Retry-After`` and some jitter; without that, for the
    time of two requests. Where the first request after a pause is refused too, one at a time is sent, after pauses that
    double up to ``LONGEST_PAUSE``. No rate is lower than one request in that time.
 4. **Probe.** Then the rate holds, and after that it grows with the cube of the number of answers: slowly around the
    known limit, fast where that is gone. Only requests that had to wait for their turn count, as the others do not use
-   the rate up. When a request is refused after such growth, the rate of the latest requests counts where it is above
-   the mean.
+   the rate up. When a request is refused after such growth, the new rate is that of the latest requests if it is
+   above the mean.
 5. **Hold.** Where a request is refused while the rate holds, the limit has moved and may move back: the next hold is
    short, ``HOLD`` seconds or ``PAUSE_SHARE`` times the time of ``Retry-After``. Where one is refused after growth, the
    limit is where it was: the next hold is ``STEADY`` times as long, so that probing costs a few percent.
-6. **In flight.** At first ``FIRST_LIMIT`` requests may be in flight. Answers to requests that were the last allowed one
-   when they started are counted; as many of them as may be in flight double that limit. Refusals do not change it: a
+6. **In flight.** At first ``FIRST_LIMIT`` requests may be in flight. Answers to requests that filled this limit when
+   they started are counted; once there are as many of them as the limit, it doubles. Refusals do not change it: a
    service that limits requests in flight limits their rate, too.
-7. **Outage.** Where at least ``FEWEST_FAULTS`` requests fail one after the other, and as many as are in flight, with no
-   answer between them, the model pauses for the delay that the policy gives to the last, and half as many may be in
-   flight.
+7. **Outage.** When requests fail one after the other without an answer between them, at least ``FEWEST_FAULTS`` and at
+   least as many as are in flight, the model pauses for the policy's delay after the last failure, and the limit of
+   requests in flight is halved.
 
 ``rpm`` and ``tpm`` are hard limits besides: requests, and tokens (estimated at first, then counted), are spaced evenly.
 """
@@ -50,7 +50,7 @@ HOLD: Final = 0.65
 PAUSE_SHARE: Final = 6.0
 STEADY: Final = 5.0
 PROBE: Final = 3.0
-"""Seconds of requests, at the known rate, after which that is doubled."""
+"""After a hold, the rate has doubled when so many seconds' worth of requests at the known rate were answered."""
 JITTER: Final = 0.05
 LONGEST_PAUSE: Final = 16.0
 FEWEST_FAULTS: Final = 4
@@ -99,7 +99,7 @@ class _HardLimits:
             self._tokens.take(now, tokens * MINUTE / self._tpm)
 
     def settle(self, tokens: float) -> None:
-        """Count so many tokens more than were taken, or fewer."""
+        """Correct the count by so many tokens; a negative number if fewer were used than taken."""
         if self._tpm is not None:
             self._tokens.settle(tokens * MINUTE / self._tpm)
 
@@ -119,7 +119,7 @@ class InFlight:
         return self.count >= self.limit
 
     def count_answer(self, *, to_last: bool) -> None:
-        """Count an answer, and whether it is ``to_last`` request that was allowed; enough of those raise the limit."""
+        """Count an answer; enough answers ``to_last`` requests that the limit allowed raise the limit."""
         self._round += to_last
         if self._round >= self.limit:
             self._round = 0
@@ -133,9 +133,9 @@ class InFlight:
 class Epoch:
     """What is sent between two refusals.
 
-    ``dry``: when the service refused what came before. ``opened``: since when its requests are counted. ``requests``:
-    how many have started. ``faults``: how many failed one after the other. ``growth``: the answers that let the rate
-    grow.
+    ``dry``: when the service had last taken all the requests that it could. ``opened``: the time from which the mean
+    rate is counted. ``requests``: how many have started. ``faults``: how many failed one after the other. ``growth``:
+    how many answers let the rate grow.
     """
 
     __slots__ = ("_mark", "_next_mark", "dry", "faults", "growth", "opened", "requests")
@@ -148,7 +148,7 @@ class Epoch:
         self._mark = self._next_mark = (gate, 0)
 
     def pace(self, now: float) -> float:
-        """Return the requests a second of late, less what may have come at once."""
+        """Return the latest requests a second; ``BURST`` is added to their time, for those that started at once."""
         if now - self._next_mark[0] >= SPAN and self.requests - self._next_mark[1] >= FEWEST:
             self._mark, self._next_mark = self._next_mark, (now, self.requests)
         since, requests = self._mark
@@ -160,8 +160,8 @@ class Ticket:
     """What is known of a request when it starts.
 
     Its ``epoch``, its ``number`` in that, and the ``age`` of the epoch in seconds; the ``pace`` of the latest requests,
-    in requests a second; whether it ``is_probe``; whether it ``is_last`` that the number in flight allows; the tokens
-    reserved for it.
+    in requests a second; ``is_probe``: its answer lets the rate grow; ``is_last``: with it, as many requests are in
+    flight as the limit allows; the ``tokens`` reserved for it.
     """
 
     epoch: Epoch
@@ -206,7 +206,7 @@ class Pacer:
         return self._base * (1 + (self._epoch.growth / (self._base * PROBE)) ** 3)
 
     def wait(self, now: float) -> float:
-        """Return the seconds until the next request may start: 0 or less: now; infinite: when one has ended."""
+        """Return the seconds until the next request may start: 0 or less is now, infinity is when another has ended."""
         if self.in_flight.is_full or (self._is_asking and self._epoch.requests):
             return math.inf
         return max(self._gate - now, self._turns.wait(now), self._hard_limits.wait(now))
@@ -238,7 +238,7 @@ class Pacer:
         self.in_flight.count_answer(to_last=ticket.is_last)
 
     def ended(self, ticket: Ticket, tokens: float = 0.0) -> None:
-        """Count a request that ended in any other way; its tokens were so many."""
+        """Count a request that ended, without judging the rate; it used so many tokens."""
         self.in_flight.count -= 1
         if ticket.epoch is self._epoch:
             self._is_asking = False

@@ -61,8 +61,8 @@ class RetryPolicy:
     ``attempts``: requests a call may cost in all; None: one more than the client's ``max_retries``.
     ``backoffs``: the delays for each action; an action without one is not retried.
     ``rules``: the error table; rows of your own go before ``*RULES``.
-    ``deadline``: seconds over the whole call, waits included. It shrinks each attempt's timeout; as that bounds the
-    silence on the line and not the sum, an answer that trickles in can still take longer.
+    ``deadline``: seconds over the whole call, waits included. It shortens each attempt's timeout. That
+    limits how long the server may send nothing, not the whole answer, so a slow answer can still take longer.
     ``retry_after_cap``: seconds; when the service asks for a longer wait, the call fails at once and says so.
     ``budget``: see :class:`RetryBudget`; None: no limit. A new policy starts with a full budget of its own;
     ``dataclasses.replace(client.policy, deadline=60)`` keeps the client's.
@@ -103,7 +103,7 @@ class RetryPolicy:
     def delay(self, error: BaseException, attempt: int, *, random: float = 0.5) -> float | None:
         """Return the seconds to wait before sending again, None to give up.
 
-        Pure. ``attempt`` counts from 1; ``random`` in [0, 1) places a backoff in its jitter, 0.5 gives it plain.
+        Pure. ``attempt`` counts from 1; ``random`` in [0, 1) chooses within a backoff's jitter; 0.5 adds no jitter.
         """
         backoff = self.backoffs.get(self.action(error))
         if backoff is None or (self.attempts is not None and attempt >= self.attempts):
@@ -114,7 +114,10 @@ class RetryPolicy:
         return asked if asked <= self.retry_after_cap else None
 
     def action(self, error: BaseException) -> Action:
-        """Return what to do about an error: the table's word, and ``x-should-retry`` where the table has none."""
+        """Return what to do about an error, by the table.
+
+        The header ``x-should-retry`` overrules it with ``false``; ``true`` counts where no row of the table fits.
+        """
         rule, should_retry = classify(error, self.rules), header_of(error, "x-should-retry")
         if should_retry == "false" or (is_ambiguous(error) and not self.retry_ambiguous):
             return Action.FAIL
@@ -158,8 +161,8 @@ _FAILED: Final = _Failed()
 class Call:
     """One call: sends the first attempt, and hands over to tenacity only when that has failed.
 
-    ``run`` and ``run_async`` take a function of the number of attempts made before. The methods below them are for
-    subclasses that know more of what is sent.
+    ``run`` and ``run_async`` take a function that sends; they give it the number of attempts made before. The methods
+    below them are for subclasses that know more of what is sent.
     """
 
     error: Exception
@@ -231,7 +234,7 @@ class Call:
         return (self.policy.deadline or math.inf) - (time.monotonic() - self.started)
 
     def _conclude(self, answer: _R | _Failed) -> _R:
-        """Return the answer; without one raise the last error, keeping no reference that would make a cycle of it."""
+        """Return the answer, or raise the last error; drop all references to it here, as they would form a cycle."""
         if not isinstance(answer, _Failed):
             return answer
         error = self.error
@@ -244,7 +247,7 @@ class Call:
     def _controls(self) -> dict[str, Any]:
         """Return tenacity's arguments; it asks the retry predicate first, then for the wait, then whether to stop.
 
-        Failures are results to tenacity: the errors it raises itself would hold on to all that was sent.
+        A failed attempt returns ``_FAILED`` to tenacity: its own errors would keep all that was sent in memory.
         """
         return {
             "retry": self._is_retryable,
@@ -271,7 +274,7 @@ class Call:
         return isinstance(self.error, openai.APIError) or classify(self.error, self.policy.rules) is not UNKNOWN
 
     def _is_spent(self) -> bool:
-        """Say whether a retryable error is final all the same; the budget comes last, as asking it costs a token."""
+        """Tell whether a retryable error is final all the same; the budget is asked last, as that costs a token."""
         if len(self.history) >= self.attempts:
             why = "attempts"
         elif self.upcoming >= self.remaining():
@@ -298,13 +301,14 @@ class Call:
         self._log("retry.gave_up", wait=asked, stopped_by=why)
         reason = _WHY_NOT_AGAIN.get(why, "").format(policy=self.policy, asked=asked)
         meaning = classify(self.error, self.policy.rules).meaning
-        known = getattr(self.error, "__notes__", ())  # by a client inside, or where one error is raised twice
+        # Notes by a client that this call wraps, or from an earlier raise of the same error.
+        known = getattr(self.error, "__notes__", ())
         for note in (meaning, *self.hints(), reason, *self.history):
             if note and note not in known:
                 self.error.add_note(note)
 
     def _log(self, event: str, **keys: object) -> None:
-        # structlog costs a program that meets no error more time to import than the rest of this package.
+        # Imported late: it takes longer to import than the rest of this package, and many programs meet no error.
         import structlog
 
         structlog.get_logger("novita_openai").warning(

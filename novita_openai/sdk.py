@@ -1,9 +1,10 @@
-"""What the SDK and its HTTP libraries keep private: no other module names any of it.
+"""All that we use of what the SDK and its HTTP libraries keep private; no other module uses private names of theirs.
 
-Members of classes and parameters of functions (:data:`CLASS_NAMES`), attributes of objects (:data:`CLIENT_NAMES`,
-:data:`STREAM_NAMES`), and classes that are recognised by their names, as the SDK changed its HTTP library in 3.0 and
-takes clients of both. :func:`check_classes` (when :mod:`novita_openai.client` is imported) and :func:`check_client`
-(when the first client is built) raise where a release of the SDK lacks a name, so that no guard vanishes in silence.
+These are members of classes and parameters of functions (:data:`CLASS_NAMES`), attributes of objects
+(:data:`CLIENT_NAMES`, :data:`STREAM_NAMES`), and exceptions that are recognised by the names of their classes, as the
+SDK changed its HTTP library in 3.0 and takes clients of both libraries. :func:`check_classes` (when
+:mod:`novita_openai.client` is imported) and :func:`check_client` (when the first client is built) raise if the SDK
+lacks one of the listed names. Without that, the checks of answers and streams would silently stop working.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ STREAM_NAMES: Final = ("_iterator",)
 
 
 class UnsupportedSDKError(openai.OpenAIError, ImportError):
-    """The installed release of ``openai`` lacks what this package leans on, so that its guards would not work."""
+    """The installed release of ``openai`` lacks a private name that this package needs to check answers."""
 
 
 def check_classes() -> None:
@@ -79,7 +80,7 @@ def _is_found(path: str) -> bool:
         owner = getattr(owner, step, None)
     if callable(owner) and not isinstance(owner, type):
         return name in inspect.signature(owner).parameters
-    return hasattr(owner, name) or name in getattr(owner, "__annotations__", ())  # fields of pydantic stand there alone
+    return hasattr(owner, name) or name in getattr(owner, "__annotations__", ())  # where pydantic keeps its fields
 
 
 def _refuse_without(missing: list[str]) -> None:
@@ -90,7 +91,7 @@ def _refuse_without(missing: list[str]) -> None:
         )
 
 
-# Exceptions. Of httpx and httpx2, of aiohttp, of anyio, of pydantic and of the standard library.
+# Names of exception classes: of httpx and httpx2, aiohttp, anyio, pydantic and the standard library.
 
 VALIDATION_ERROR: Final = "ValidationError"
 TIMEOUT: Final = "TimeoutException"
@@ -105,12 +106,12 @@ def is_named(error: BaseException | None, *names: str) -> bool:
 
 
 def is_network_error(error: BaseException | None) -> bool:
-    """Tell whether the network failed, as against a request that can never be sent: its header, its closed client."""
+    """Tell whether the network failed; False where the request could never be sent (a bad header, a closed client)."""
     return is_named(error, *NETWORK_ERRORS) and not is_named(error, "LocalProtocolError")
 
 
 def lost_connection(error: BaseException) -> BaseException | None:
-    """Return aiohttp's own error, of which the transport over it makes a ``ConnectTimeout`` whatever was lost."""
+    """Return aiohttp's error behind an SDK error: its transport reports any lost connection as ``ConnectTimeout``."""
     return next((each for each in _causes(error) if is_named(each, "ClientConnectionError")), None)
 
 
@@ -122,7 +123,7 @@ def never_connected(error: BaseException) -> bool:
 
 
 def is_foreign(error: BaseException) -> bool:
-    """Tell whether an error of aiohttp slipped through the SDK, or stands behind one and holds the headers sent."""
+    """Tell whether the SDK let an error of aiohttp through, or made its own from one that holds the sent headers."""
     return is_named(error, "ClientError") or is_named(error.__cause__, "ClientResponseError")
 
 
@@ -160,7 +161,7 @@ def with_body(options: Any, url: str, body: Mapping[str, Any]) -> Any:
 
 
 def raw_content_of(options: Any) -> Any:
-    """Return content that is sent as it is, None without any, as always before SDK 2.0."""
+    """Return the raw content that is sent as it is; None if there is none, which is always so before SDK 2.0."""
     return vars(options).get("content")
 
 
@@ -170,12 +171,12 @@ def retries_of(options: Any, client: Any) -> int:
 
 
 def bare_request(client: Any, method: str = "POST") -> Any:
-    """Return a request without key and body, as every connection error of the SDK carries one."""
+    """Return a request without key and body: each connection error of the SDK must hold a request."""
     return client._client.build_request(method, client.base_url)  # noqa: SLF001 - this module's purpose
 
 
 async def options_of_post(client: Any, path: str) -> Any:
-    """Return the options that ``client.post`` makes for a path below the base URL, answered as the HTTP response."""
+    """Return the options that ``client.post`` makes for a path below the base URL and an answer that is not parsed."""
     taken: list[Any] = []
 
     async def take(_: Any, options: Any, **__: Any) -> None:
@@ -198,7 +199,7 @@ def with_content(options: Any, content: bytes) -> Any:
 
 @cache
 def _content_field() -> str:
-    """Since 2.0 raw content has a place of its own."""
+    """Return the name of the option that holds raw content: since SDK 2.0 it has a field of its own."""
     return "content" if "content" in inspect.signature(openai.AsyncOpenAI.post).parameters else "json_data"
 
 
@@ -208,10 +209,10 @@ _TEXT_PATHS: Final = ("/chat/completions", "/completions")
 
 
 def is_text_stream(stream_cls: Any, base: type, url: str) -> bool:
-    """Tell whether a stream is one of chat completions or completions, whose end can be told.
+    """Tell whether a stream is one of chat completions or completions, which say when they are complete.
 
-    By the name of its chunks, as importing the types would cost programs that never stream. Raises
-    :class:`UnsupportedSDKError` where the SDK has another name for them.
+    This is decided by the name of the chunks' class, as importing the classes would slow down programs that never
+    stream. Raises :class:`UnsupportedSDKError` if the SDK has renamed them.
     """
     chunk = getattr(stream_cls, "__args__", (None,))[0]
     if getattr(stream_cls, "__origin__", None) is not base:
@@ -230,8 +231,8 @@ def is_chat_chunk(kind: Any) -> bool:
 class Stream(openai.Stream[_T]):
     """The SDK's stream with its private steps under public names; a subclass overrides ``chunks`` and ``events``.
 
-    It names ``openai.Stream[T]`` as its second base, as the SDK looks for the type of the chunks among the bases of the
-    class itself. Leaving its loop closes it.
+    A subclass must name ``openai.Stream[T]`` as its second base: the SDK looks for the type of the chunks only in the
+    direct bases of a class. Leaving the loop over a stream closes it.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -239,15 +240,15 @@ class Stream(openai.Stream[_T]):
         super().__init__(**options)
 
     def chunks(self) -> Iterator[_T]:
-        """Yield all that the stream gives out; here: what the SDK makes of ``events``."""
+        """Yield the chunks that the caller gets; unless overridden, those that the SDK makes of ``events``."""
         return super().__stream__()
 
     def events(self) -> Iterator[Event]:
-        """Yield the events that the SDK is to read; here: all that the server sent."""
+        """Yield the events that the SDK reads; unless overridden, all that the server sent."""
         return super()._iter_events()
 
     def put_back(self, chunk: _T) -> None:
-        """Have a chunk that was read already be given out next."""
+        """Make a chunk that was already read the next one that is yielded."""
         self._iterator: Iterator[_T] = chain((chunk,), self._iterator)
 
     def __iter__(self) -> Iterator[_T]:
@@ -271,15 +272,15 @@ class AsyncStream(openai.AsyncStream[_T]):
         super().__init__(**options)
 
     def chunks(self) -> AsyncIterator[_T]:
-        """Yield all that the stream gives out; here: what the SDK makes of ``events``."""
+        """Yield the chunks that the caller gets; unless overridden, those that the SDK makes of ``events``."""
         return super().__stream__()
 
     def events(self) -> AsyncIterator[Event]:
-        """Yield the events that the SDK is to read; here: all that the server sent."""
+        """Yield the events that the SDK reads; unless overridden, all that the server sent."""
         return super()._iter_events()
 
     def put_back(self, chunk: _T) -> None:
-        """Have a chunk that was read already be given out next."""
+        """Make a chunk that was already read the next one that is yielded."""
         self._iterator: AsyncIterator[_T] = _AsyncChain(chunk, self._iterator)
 
     async def __aiter__(self) -> AsyncIterator[_T]:
@@ -297,7 +298,7 @@ class AsyncStream(openai.AsyncStream[_T]):
 
 
 class _AsyncChain(Generic[_T]):
-    """A chunk, and then the rest of a stream, without a frame of its own around each."""
+    """Yields a chunk and then the rest of a stream; faster than a generator around the stream."""
 
     def __init__(self, first: _T, rest: AsyncIterator[_T]) -> None:
         self._ahead, self._rest = [first], rest
@@ -332,7 +333,7 @@ def copied(sdk_copy: Callable[..., _T], options: Mapping[str, Any], own: Mapping
 
 
 def isolate(client: openai.OpenAI | openai.AsyncOpenAI, options: Mapping[str, Any]) -> None:
-    """Take back what the SDK has read from OPENAI_* variables: only arguments count."""
+    """Undo what the SDK has read from OPENAI_* variables: only arguments count."""
     for name in ("organization", "project", "webhook_secret", "admin_api_key"):
         setattr(client, name, options.get(name))
     client._custom_headers = dict(options.get("default_headers") or {})  # noqa: SLF001 - there is no public way

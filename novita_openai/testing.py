@@ -22,7 +22,7 @@ def novita(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
     with Emulator() as server, no_wait():
         monkeypatch.delenv("NOVITA_API_KEY_FILE", raising=False)
-        for name in ("NO_PROXY", "no_proxy"):  # or a proxy of the environment would be asked for the emulator
+        for name in ("NO_PROXY", "no_proxy"):  # otherwise requests would go to a proxy that the environment names
             monkeypatch.setenv(name, "127.0.0.1", prepend=",")
         monkeypatch.setenv("NOVITA_API_KEY", "sk_test")
         monkeypatch.setenv("NOVITA_BASE_URL", server.base_url)

@@ -1,8 +1,8 @@
 """Replies with a success status that hold no answer: an error object, a web page, nothing, half an answer.
 
 The SDK hands these out as objects full of None, as text, or as a foreign exception. Here they become SDK errors: the
-status error that the word in the body names, else ``APIResponseValidationError``, so that they are classified and
-retried like their proper form. Good answers are recognised by one look at the parsed object.
+status error that the word in the body names, else ``APIResponseValidationError``. So they are classified and retried as
+if they had come with an error status. A good answer costs no more than one look at the parsed object.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 
 
 def guarded(parse: Callable[[], Any], response: Any, kind: Any) -> Any:
-    """Parse a response as the SDK does; raise the SDK error that a body without an answer stands for."""
+    """Parse a response as the SDK does; raise an SDK error if its body holds no answer."""
     try:
         parsed = parse()
     except Exception as error:
@@ -83,7 +83,7 @@ class AsyncGuardedResponse(openai.AsyncAPIResponse[_T]):
 
 @lru_cache(maxsize=256)
 def is_guardable(kind: Any) -> bool:
-    """Tell whether answers of this type are JSON, so that a page, an empty body or an error object cannot be one."""
+    """Tell whether answers of this type are JSON, so that a web page or an empty body cannot be one."""
     origin = get_origin(kind) or kind
     if origin in _UNTYPED:
         return True
@@ -94,7 +94,7 @@ _UNTYPED: Final = (object, dict, list, Union, UnionType)
 
 
 def refuse(response: Any, kind: Any, cause: Exception | None = None) -> None:
-    """Raise the SDK error that a response without an answer of the wanted type stands for, if it is one.
+    """Raise an SDK error if a response holds no answer of the wanted type.
 
     ``response`` is the SDK's HTTP response, its body read.
     """
@@ -107,10 +107,10 @@ def refuse(response: Any, kind: Any, cause: Exception | None = None) -> None:
 
 
 def _refuse_behind(error: Exception, response: Any, kind: Any) -> None:
-    """Raise the SDK error that stands behind an exception met while parsing, if there is one."""
+    """Raise the SDK error for an exception that parsing raised; return if that one is to be raised as it is."""
     try:
         if isinstance(error, openai.OpenAIError) or sdk.is_named(error, sdk.VALIDATION_ERROR):
-            return  # the SDK's own word, or the user's
+            return  # an error of the SDK, or of the user's pydantic model
         if sdk.is_named(error, sdk.TIMEOUT):
             raise openai.APITimeoutError(request=response.request) from error
         if sdk.is_named(error, *sdk.TRANSPORT_ERRORS):
@@ -134,7 +134,7 @@ def _problem(response: Any, kind: Any) -> openai.APIError | None:
     except (ValueError, RecursionError):
         media_type, size = response.headers.get("content-type", "no content type"), len(response.content)
         if kind in _UNTYPED and not ("json" in media_type or "html" in media_type):
-            return None  # the SDK gives text of other types as text
+            return None  # the SDK returns bodies of other media types as text
         message = f"Expected a JSON answer, got {size} bytes that are not JSON ({media_type})."
         return openai.APIResponseValidationError(response, response.text, message=message)
     if (wanted := _wanted(kind)) is None:
@@ -197,7 +197,7 @@ def _annotation(kind: Any, name: str) -> Any:
 
 
 def _is_whole(parsed: Any, kind: Any) -> bool:
-    """Tell at a glance, as every answer passes here, that the body needs no second look."""
+    """Tell whether a parsed object holds a whole answer. This is quick, as it is asked of every answer."""
     if wanted := _wanted(kind):
         return _is_filled(getattr(parsed, wanted.name, None), wanted)
     fields = parsed if isinstance(parsed, dict) else getattr(parsed, "model_extra", None)
@@ -205,7 +205,7 @@ def _is_whole(parsed: Any, kind: Any) -> bool:
 
 
 def is_whole_body(body: object, kind: Any) -> bool:
-    """Tell the same of a decoded body, of the types that hold a list."""
+    """Tell whether a decoded body holds a whole answer; types without a list are not checked."""
     wanted = _wanted(kind)
     return wanted is None or _is_filled(_read(body, wanted.name), wanted)
 

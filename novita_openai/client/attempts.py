@@ -1,4 +1,4 @@
-"""What one call sends, attempt by attempt: the options of each, the upload rewound, the answer looked at."""
+"""What one call sends, attempt by attempt: makes the options of each, rewinds uploads, and checks the answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CallingClient(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """The classes of the sync or of the async client: the guarding ones, and the SDK's."""
+    """The classes of the sync or of the async client: those that check answers and streams, and the SDK's."""
 
     response: Any
     stream: Any
@@ -48,7 +48,7 @@ class Guards:
 class ClientCall(Call):
     """What one call of ``request()`` sends, attempt by attempt, and what it makes of the answer; it does no I/O.
 
-    Most calls need one attempt, so that what only a failure asks for is worked out when it asks.
+    Most calls need one attempt, so what only a failed one needs is worked out after the failure.
     """
 
     is_parsed = is_raw = is_started = is_resumed = False
@@ -69,7 +69,7 @@ class ClientCall(Call):
                 self.is_resumed = client.resume_streams
         elif is_guardable(cast_to):
             self.is_parsed, self.is_raw = mode is None, mode == "true"
-            # The SDK returns a response where its type is asked for; but with_raw_response has a type of its own.
+            # Asked for its response type, the SDK returns the response unparsed; with_raw_response sets its own type.
             if not self.is_raw:
                 self.cast_to = (guards.sdk_response if self.is_parsed else guards.response)[cast_to]
         if contents := _contents(options):
@@ -89,7 +89,7 @@ class ClientCall(Call):
         return options
 
     def make_resumable(self, answer: Any, run: Callable[[ClientCall], Any]) -> None:
-        """Note in a response how its stream can be resumed: ``run`` sends the further request."""
+        """Store in a response how its stream can be resumed; ``run`` sends the further request."""
         resumption = resumption_of(self.options.url, sdk.body_of(self.options), sdk.extra_body_of(self.options))
         if resumption is not None:
             resumption.send = lambda failure: run(Continuation(self, resumption, failure))
@@ -105,17 +105,17 @@ class ClientCall(Call):
         return answer
 
     def refuse_foreign(self, error: Exception) -> None:
-        """Raise the SDK's error instead of one of aiohttp that slips through it, or that holds the headers sent."""
+        """Raise a connection error of the SDK in place of an error of aiohttp, which may hold the sent headers."""
         if sdk.is_foreign(error):
             raise openai.APIConnectionError(request=sdk.bare_request(self.client, self.options.method)) from None
 
     @property
     def attempts(self) -> int:
-        """Return the policy's number, else what the SDK's ``max_retries`` comes to."""
+        """Return the policy's number of attempts, else one more than the SDK's ``max_retries``."""
         return self.policy.attempts or 1 + sdk.retries_of(self.options, self.client)
 
     def rewind(self) -> bool:
-        """Take uploads back to where they stood."""
+        """Rewind uploads to where they stood; return False where that cannot be done."""
         return self.files is None or self.files.rewind()
 
     def details(self) -> dict[str, object]:
@@ -123,7 +123,7 @@ class ClientCall(Call):
         return {"model": _field(sdk.body_of(self.options), "model")}
 
     def hints(self) -> list[str]:
-        """Return what to write instead of what OpenAI accepts and the service refuses."""
+        """Return what to use instead of parameters and roles that OpenAI accepts and the service may refuse."""
         if status_of(self.error) not in (400, 422):
             return []
         body = sdk.body_of(self.options)
@@ -135,7 +135,7 @@ class ClientCall(Call):
 class Continuation(ClientCall):
     """The request that resumes a stream; what broke the stream counts as its first attempt.
 
-    The service does no work twice for it, so that this costs no token of the retry budget; its own failures do.
+    It takes no token from the retry budget, as the service does no work twice for it; sending it again takes one.
     """
 
     def __init__(self, request: ClientCall, resumption: Resumption, failure: Exception) -> None:
@@ -161,7 +161,7 @@ class Continuation(ClientCall):
         return max(super().attempts, 2)
 
     def withdraw(self) -> bool:
-        """Take a token from the budget, but for the first request."""
+        """Take a token from the budget, except for the first request."""
         return len(self.history) == 1 or super().withdraw()
 
     def details(self) -> dict[str, object]:
@@ -194,7 +194,7 @@ class _Files:
         return self.can_rewind
 
 
-# What can be read again without further ado.
+# Contents that need no rewinding.
 _REPEATABLE: Final = (bytes, str, list, tuple)
 
 
@@ -212,7 +212,7 @@ def _field(body: object, name: str) -> Any:
 
 
 def _is_elsewhere(url: str, client: CallingClient) -> bool:
-    """Tell whether a request leaves the base URL's origin, so that the key must stay behind."""
+    """Tell whether a request goes to another origin than the base URL, so that the key must not be sent."""
     target, base = urlsplit(url), client.base_url
     return (target.scheme, target.netloc) != (base.scheme, base.netloc.decode())
 

@@ -1,7 +1,7 @@
 """The SDK's clients, preconfigured: key and address lookup, isolation from OPENAI_* variables, retries by the table.
 
-Everything the SDK offers ends in its public ``request()``; the one override of it here is where retries happen and
-where an answer that holds nothing becomes an error. The two clients differ in ``await`` and in what a key may be.
+Every call of the SDK goes through its public ``request()``. The clients override only that: there requests are retried,
+and a response without an answer becomes an error. The two clients differ in ``await`` and in what a key may be.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Preconfigured(Generic[_Key]):
     resume_streams: bool
 
     _checked: ClassVar[Any]
-    """Wraps a function for the key so that each of its answers is checked."""
+    """Wraps a function that returns the key, so that every key is checked."""
 
     def __init__(
         self, *, api_key: _Key | None = None, base_url: str | URL | None = None, **options: Unpack[ClientOptions]
@@ -53,7 +53,7 @@ class _Preconfigured(Generic[_Key]):
         self.resume_streams = own.get("resume_streams") or False
 
     def copy(self, *, api_key: _Key | None = None, **options: Unpack[CopyOptions]) -> Self:
-        """Return a client with some options changed, on the same connections; what is None stays as it is."""
+        """Return a client with some options changed, on the same connections; None keeps the value of an option."""
         kept = {name: getattr(self, name) for name in OwnOptions.__annotations__}
         own = {**kept, **take_own(options)}
         return cast("Self", sdk.copied(cast("Any", super()).copy, {"api_key": api_key, **options}, own))

@@ -1,4 +1,4 @@
-"""The HTTP clients of busy programs: many connections, kept, and over aiohttp where that is installed."""
+"""HTTP clients for busy programs: they keep many connections, and use aiohttp where that is installed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def async_http_client(connections: int) -> tuple[Any, bool]:
 
 
 class ClosingHttpClient(openai.DefaultHttpxClient):
-    """The SDK's HTTP client; closes its connections when it is collected, as the one that the SDK makes for itself."""
+    """The SDK's HTTP client; closes its connections when it is garbage-collected, as the SDK's default client does."""
 
     def __del__(self) -> None:
-        with suppress(AttributeError):  # half made, as where a proxy's address is wrong
+        with suppress(AttributeError):  # not fully built, as with a wrong address of a proxy
             self.close()

@@ -42,13 +42,13 @@ class _SharedOptions(OwnOptions, total=False):
 
 
 class ClientOptions(sdk.PrivateClientOptions, _SharedOptions, total=False):
-    """All arguments but for key and address; the SDK's own have its meaning, older releases refuse newer ones."""
+    """All arguments except key and address. The SDK's own mean what they do there; older releases refuse newer ones."""
 
     max_retries: int
 
 
 class CopyOptions(sdk.PrivateCopyOptions, _SharedOptions, total=False):
-    """All arguments of ``copy`` and ``with_options`` but for the key."""
+    """All arguments of ``copy`` and ``with_options`` except the key."""
 
     base_url: Any
     max_retries: int | openai.NotGiven
@@ -57,6 +57,6 @@ class CopyOptions(sdk.PrivateCopyOptions, _SharedOptions, total=False):
 
 
 def take_own(options: Any) -> OwnOptions:
-    """Take our own out of the arguments, so that the SDK's are left; what is None is as if not given."""
+    """Remove our own options from the arguments and return them; one that is None counts as not given."""
     taken = {name: options.pop(name, None) for name in OwnOptions.__annotations__}
     return cast("OwnOptions", {name: value for name, value in taken.items() if value is not None})

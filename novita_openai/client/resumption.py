@@ -1,19 +1,23 @@
 """Resuming a text stream that broke: what to ask next, and what of the answer is new. Pure: no I/O.
 
-The continuation is a completion of the prompt and of the text so far. A chat goes over the completions endpoint too,
-where the format of its model is known; a chat that has said nothing yet is asked again. What counts as broken is
-told in :mod:`novita_openai.client.streams`; a silence breaks it when it is longer than the client's ``timeout``.
+The next request asks for a completion of the prompt and the text so far. A chat is continued over the completions
+endpoint too, if the prompt format of its model is known; a chat of which no text has come is sent again as it was.
+:mod:`novita_openai.client.streams` says which streams are broken, among them those that are silent for longer than the
+client's ``timeout``.
 
-Limits. Tokens are counted as chunks that hold text: ``max_tokens`` is lessened by them, and the usage is put together
-from them and from the last request's, so that both are off where a server puts several tokens into a chunk. Without
-``max_tokens`` the server's own limit holds for each request. The part of a stop string that came before the cut has
-been given out. Penalties and ``seed`` begin anew. Each request pays for its prompt and the text so far, and what a
-server made after the cut is paid for as well.
+Limits. Each chunk with text is counted as one token. The count is subtracted from ``max_tokens``, and added to the
+usage of the last request; both are wrong where a server puts several tokens into a chunk. Without ``max_tokens`` the
+server's own limit holds for each request. If the stream breaks within a stop string, the part that came before has been
+given out. Penalties and ``seed`` start anew. Each request pays for its prompt and the text so far; what the server
+generated after the stream broke is paid for as well.
 
-Raised as before, with ``.partial_text``: whatever is not one plain text (tools, ``n``, ``logprobs``, grammars and
-other formats, prompts in lists or tokens, text in fields that are not known); chats of models without a known format,
-that end with the assistant's message, or whose prompt other parameters change; a text so far that ends within a
-character, or in which a turn of the format ends.
+These streams are not resumed, so their error is raised, with ``.partial_text``:
+
+- answers that are not one plain text: tools, ``n``, ``logprobs``, grammars and other formats, prompts in lists or
+  tokens, text in unknown fields;
+- chats of models without a known format, chats that end with the assistant's message, and chats with parameters that
+  change the prompt;
+- a text so far that ends within a character, or that holds a stop string of the format.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ RESUMPTION: Final = "novita_openai.client.resumption"
 """Where a response carries the resumption of its stream: a key of its ``extensions``."""
 
 MOST_IN_A_ROW: Final = 3
-"""Resumptions that bring no new text."""
+"""Resumptions in a row that may bring no new text."""
 
 MOST_IN_ALL: Final = 10
 """Resumptions of one stream."""
@@ -40,14 +44,14 @@ MOST_IN_ALL: Final = 10
 _COMPLETIONS: Final = "/completions"
 _CHAT: Final = "/chat/completions"
 
-# What a request may say of these and still get one plain text; the later ones are other servers' words.
+# With these values of the parameters an answer is still one plain text; the later ones are of other servers.
 _PLAIN: Final[Mapping[str, Any]] = {
     "n": 1, "best_of": 1, "suffix": "", "tools": [], "functions": [], "modalities": ["text"],
     "response_format": {"type": "text"}, "logprobs": None, "top_logprobs": None, "prompt_logprobs": None, "echo": None,
     "guided_json": None, "guided_regex": None, "guided_choice": None, "guided_grammar": None, "json_schema": None,
     "structured_outputs": None, "grammar": None, "regex": None, "ebnf": None, "min_tokens": None,
 }  # fmt: skip
-# What changes the prompt of a chat in ways that its format does not tell.
+# Parameters that change the prompt of a chat in ways that its format does not know.
 _UNWRITTEN: Final = (
     "chat_template", "chat_template_kwargs", "enable_thinking", "thinking", "reasoning_effort", "documents",
     "continue_final_message",
@@ -77,7 +81,7 @@ class Resumption:
     """What one stream of text has said so far, and how it is resumed where it breaks; this class is for completions."""
 
     send: Callable[[Exception], Any]
-    """Set by the client: sends ``body`` to ``path`` by its policy, given what broke the stream."""
+    """Set by the client: sends ``body`` to ``path`` by its policy; the argument is the error that broke the stream."""
 
     path = _COMPLETIONS
     body: Mapping[str, Any]
@@ -109,14 +113,14 @@ class Resumption:
                 self.in_a_row = 0
 
     def _note(self, choice: Any) -> bool:
-        """Add what a choice says; tell whether that is anything."""
+        """Add the text of a choice; tell whether it has any."""
         if choice.text:
             self.contents.append(choice.text)
         return bool(choice.text)
 
     @property
     def is_complete(self) -> bool:
-        """Tell whether the text has its end, be it that its tokens are used up."""
+        """Tell whether the text is finished: it has a finish_reason, or its tokens are used up."""
         return self.finish_reason is not None or (self.limit is not None and self.tokens >= self.limit)
 
     def can_go_on(self) -> bool:
@@ -128,7 +132,7 @@ class Resumption:
         return (self.is_complete and not self.owes_usage) or self._plan()
 
     def needs_request(self) -> bool:
-        """Tell whether something is left to ask for, and count it."""
+        """Tell whether a further request is needed, and count it."""
         if self.is_complete and not self.owes_usage:
             return False
         self.in_a_row, self.in_all, self.has_given_up = self.in_a_row + 1, self.in_all + 1, True
@@ -139,18 +143,18 @@ class Resumption:
         self.has_given_up = False
 
     def _plan(self) -> bool:
-        """Work out the next request; return False where there is none."""
+        """Work out the next request; return False where none can go on from here."""
         return self._continue(self.asked, self.asked["prompt"], "".join(self.contents))
 
     def _continue(self, body: Mapping[str, Any], prompt: str, said: str) -> bool:
         try:
-            # A character may come in halves, of which the last may be missing.
+            # A character may come in two halves (surrogates); the stream may have broken between them.
             said = said.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
             return False
         self.body = {**body, "prompt": prompt + said}
         if self.limit is not None or self.is_to_count:
-            # Where only the usage is missing, one token is asked for, as servers refuse to make none.
+            # Where only the usage is missing, one token is asked for, as servers refuse to generate 0.
             self.body["max_tokens"] = 1 if self.is_to_count or self.limit is None else self.limit - self.tokens
         stop = body.get("stop") or ()
         self.opening = Opening(said, [stop] if isinstance(stop, str) else stop)
@@ -183,7 +187,7 @@ class Resumption:
         reason = "stop" if self.is_stopped else reason
         parts = [(field, part) for field, part in self._parts(new, is_last=reason is not None) if part]
         if parts:
-            # What was held back comes out in fewer chunks than it came in, and is counted by chunks.
+            # Text that was held back is given out in fewer chunks than it came in; see() counts only those given out.
             self.tokens, self.pending = self.tokens + self.pending - len(parts), 0
         for field, part in parts:
             yield self._choice(field, part, None)
@@ -205,14 +209,14 @@ class Resumption:
         return type(self.first).construct(**frame, choices=choices, usage=usage)
 
     def _summed(self, usage: Any) -> dict[str, int]:
-        """Return the usage of the whole stream: the text so far is not of the prompt but of the completion."""
+        """Return the usage of the whole stream; the text so far, sent as prompt, counts as completion."""
         prompt = max(usage.prompt_tokens - self.tokens_before, 0)
         completion = self.tokens_before + (0 if self.is_to_count else usage.completion_tokens)
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 class ChatResumption(Resumption):
-    """A chat's: its prompt is rendered, and reasoning and content are kept apart."""
+    """The resumption of a chat: renders its prompt, and keeps reasoning and content apart."""
 
     thinking: Thinking | None = None
     is_asked_anew = False
@@ -224,7 +228,7 @@ class ChatResumption(Resumption):
 
     def _note(self, choice: Any) -> bool:
         delta = choice.delta
-        # Fields that the SDK does not declare: to ask for one as an attribute would cost an error where it is missing.
+        # The SDK does not declare these fields: reading a missing one as an attribute raises an error, which is slow.
         has_thought = bool(delta.model_extra) and self._think(delta.model_extra)
         if delta.content:
             self.contents.append(delta.content)
@@ -251,7 +255,7 @@ class ChatResumption(Resumption):
         return self._render()
 
     def _render(self) -> bool:
-        """Render the chat and what it has said so far; return False where its format is unknown, or refuses."""
+        """Render the chat and what it has said so far; return False where its format is unknown or refuses it."""
         from novita_openai.prompts import PromptError, chat_to_completion, format_for_model
 
         try:
@@ -264,13 +268,13 @@ class ChatResumption(Resumption):
             return False
         prompt, said, self.thinking = parts
         if any(stop in said for stop in form.stop):
-            return False  # a text about the format: as a prompt, it would end the turn
+            return False  # in a prompt, a stop string would end the turn
         return self._continue({**body, **self.extra}, prompt, said)
 
     def _parts_of_prompt(self, form: PromptFormat, prompt: str) -> tuple[str, str, Thinking | None] | None:
-        """Return the prompt and the text so far as the model wrote it, and how to read on; None where that is unsure.
+        """Return the prompt, the text so far as the model wrote it, and how to split what follows; None if uncertain.
 
-        Without separate reasoning, tags of reasoning are part of the content.
+        Where the server does not separate the reasoning, its tags are part of the content.
         """
         (opened, blank), thought = form.opening, form.thought
         reasoning, content = "".join(self.thoughts), "".join(self.contents)

@@ -79,7 +79,7 @@ def find_base_url(given: str | URL | None) -> str:
     url = str(given or os.environ.get("NOVITA_BASE_URL", "").strip() or BASE_URL)
     try:
         parts = urlsplit(url)
-        _ = parts.port  # worked out, and refused, when it is asked for
+        _ = parts.port  # raises ValueError for a bad port
     except ValueError as error:
         raise BaseURLError(f"{source}={url!r} is no address: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -107,13 +107,13 @@ def _is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class CheckedKey:
-    """A function for the key whose every answer is checked before it meets a header."""
+    """A function that returns the key; each key is checked before it goes into a header."""
 
     source: Callable[[], str]
 
     @classmethod
     def of(cls, source: Callable[[], str]) -> Self:
-        """Wrap a function, once: copies of a client hand on what is wrapped already."""
+        """Wrap a function; one that is wrapped already, as in copies of a client, stays as it is."""
         return source if isinstance(source, cls) else cls(source)
 
     def __call__(self) -> str:
@@ -123,13 +123,13 @@ class CheckedKey:
 
 @dataclass(frozen=True)
 class AsyncCheckedKey:
-    """The same for the async client, of functions that are async and that are not."""
+    """The same for the async client; the function may be async or not."""
 
     source: Callable[[], str] | Callable[[], Awaitable[str]]
 
     @classmethod
     def of(cls, source: Callable[[], str] | Callable[[], Awaitable[str]]) -> Self:
-        """Wrap a function, once: copies of a client hand on what is wrapped already."""
+        """Wrap a function; one that is wrapped already, as in copies of a client, stays as it is."""
         return source if isinstance(source, cls) else cls(source)
 
     async def __call__(self) -> str:
