@@ -1,10 +1,10 @@
 """Batch jobs that can be killed and started again: ``run`` and ``arun`` over files, ``stream`` over rows of a program.
 
-The way of a row: :mod:`.requests` reads and checks it, and :mod:`.worklist` leaves it out where it has a result. It
+The path of a row: :mod:`.requests` reads and checks it, and :mod:`.worklist` skips it if it has a result. It
 waits in one of the :mod:`.lanes` until :mod:`.engine` starts it, as :mod:`novita_openai.pacing` allows, and
 :mod:`.transport` sends it. If that fails, :mod:`.verdicts` decides what this means, and :mod:`.outcomes` carries it
-out. In the end :mod:`.rows` makes the row of its result, and :mod:`.files` keeps it. The files are as those of OpenAI's
-Batch.
+out. In the end :mod:`.rows` makes the row of its result, and :mod:`.files` writes it. The files have the format of
+OpenAI's Batch.
 """
 
 from importlib.util import find_spec

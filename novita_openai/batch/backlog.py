@@ -53,7 +53,7 @@ class Backlog:
         return [lane for lane in self._lanes.values() if not lane.is_empty]
 
     def wait(self, now: float) -> float:
-        """Return the seconds until a row that waits may start, infinite where one in flight has to end before."""
+        """Return the seconds until a row that waits may start; infinite where a request in flight must end first."""
         return min((lane.wait(now) for lane in self.lanes()), default=math.inf)
 
     def _lane(self, model: str, now: float) -> Lane:

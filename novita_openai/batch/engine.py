@@ -62,7 +62,7 @@ class Engine:
         return len(self._tasks)
 
     def wake(self) -> None:
-        """Have rows started that could not be before, as the sink was full."""
+        """Start rows that had to wait because the sink was full."""
         self._alarm.ring()
 
     async def run(self) -> None:

@@ -19,9 +19,9 @@ __all__ = ["BatchEstimate", "aestimate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchEstimate:
-    """What a job of ``total`` rows would come to.
+    """The estimated tokens and cost of a job of ``total`` rows.
 
-    ``prompt_tokens``: about how many are sent. ``answer_tokens``: the most that the answers can have, but for those of
+    ``prompt_tokens``: about how many are sent. ``answer_tokens``: the most that the answers can have, except those of
     ``unbounded`` rows, which set no ``max_tokens``. ``cost``: of both, in dollars, None where a price is not known.
     """
 

@@ -23,7 +23,7 @@ class Interrupts:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Receive signals while inside, and give each its handler back afterwards.
+        """Receive signals while inside, and restore the previous handlers afterwards.
 
         Many jobs may be inside at once, and each receives every signal. Python handles signals in the main thread
         alone, so that a job in another thread receives none.

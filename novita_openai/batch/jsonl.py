@@ -67,7 +67,7 @@ class Journal:
         self.close()
 
     def append(self, row: bytes) -> None:
-        """Write a row and its line break in one piece; on an error, which names the file, nothing of it stays there."""
+        """Write a row and its line break in one piece. On an error, which names the file, no part of the row stays."""
         line = row + b"\n"
         try:
             write_whole(self._file, line)
@@ -93,7 +93,7 @@ class Journal:
                 yield from numbered_lines(file)
 
     def replace(self, rows: Iterable[bytes]) -> None:
-        """Put other rows in the place of all, at once: a reader sees the old file or the new one, never less."""
+        """Replace all rows at once: a reader sees the old file or the new one, never a part."""
         _replace_rows(self.path, rows)
         previous, self._file = self._file, _open_locked(self.path)
         os.close(previous)

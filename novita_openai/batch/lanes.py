@@ -46,7 +46,7 @@ class Held:
 class Lane:
     """The rows of one model that wait to be sent, each of which is counted in ``held``.
 
-    ``refusal``: the error which said that there is no such model, or not for this account; None where none has.
+    ``refusal``: the error that says that there is no such model, or not for this account; None without one.
     """
 
     def __init__(self, pacer: Pacer, held: Held) -> None:
@@ -79,14 +79,14 @@ class Lane:
         heapq.heappush(self._again, (due, next(self._order), request))
 
     def wait(self, now: float) -> float:
-        """Return the seconds until a row may start: 0 or less: now; infinite: when one in flight has ended."""
+        """Return the seconds until a row may start: 0 or less is now, infinity is when another has ended."""
         row = 0.0 if self._fresh or not self._again else self._again[0][0] - now
         return max(self.pacer.wait(now), row)
 
     def take(self, now: float) -> BatchRequest | None:
         """Return the next row, those to be sent again first; None where none may start now.
 
-        Where the model is refused every row comes at once, as none is sent.
+        Once the model was refused, every row is returned at once, as none of them is sent.
         """
         if self.is_empty or (self.refusal is None and self.wait(now) > 0):
             return None
@@ -96,7 +96,7 @@ class Lane:
         return request
 
     def start(self, request: BatchRequest, now: float) -> Sending:
-        """Count a row that starts; where it sets no longest answer, one of the usual length is expected."""
+        """Count a row that starts; if it has no ``max_tokens``, an answer of the usual length is expected."""
         usual, most = self._answer_tokens / self._answers if self._answers else 0.0, request.max_tokens
         tokens = request.prompt_tokens + (usual if most is None else most)
         return Sending(self, request, self.pacer.start(now, tokens))

@@ -45,7 +45,7 @@ _KINDS: Final[dict[str, Any]] = {CHAT: ChatCompletion, COMPLETIONS: Completion}
 
 
 def read_answer(request: BatchRequest, response: Any) -> WholeAnswer:
-    """Return the answer that an HTTP response holds; raise the SDK error that a body without one stands for."""
+    """Return the answer that an HTTP response holds; raise an SDK error if it holds none."""
     kind = _KINDS[request.path]
     try:
         content, body = _on_one_line(response.content), decode(response.content.decode())

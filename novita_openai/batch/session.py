@@ -57,7 +57,7 @@ class Session:
     async def fetch_prices(self) -> None:
         """Read the models list; where that fails, costs stay unknown.
 
-        Where ``max_cost`` needs the prices, the list is asked for again as the policy says, and not given up in time.
+        Where ``max_cost`` needs the prices, a failed request is sent again as the policy says, without a time limit.
         """
         is_needed = self.limits.max_cost is not None
         models = self.policy.wraps(self.transport.models) if is_needed else self.transport.models

@@ -15,7 +15,7 @@ DRAIN: Final = 30.0
 class Shutdown:
     """The early end of a run: once it ``has_begun`` no request is started, and when none are in flight the run is over.
 
-    After ``remaining`` seconds it is over whatever is in flight: ``DRAIN`` at first, none after a second signal or an
+    After ``remaining`` seconds it is over whatever is in flight: ``DRAIN`` at first, 0 after a second signal or an
     error. ``clock`` returns the time in seconds; ``notify`` is called whenever an end is set or comes nearer.
 
     ``stopped`` holds the reason of :meth:`stop`; ``interrupted`` says that a signal came; ``error`` is what broke the

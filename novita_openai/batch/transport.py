@@ -1,7 +1,7 @@
 """How a batch sends: the client's key, address and headers, over connections of the run's own, by the cheapest way.
 
-Every call of the SDK ends in ``request()``, of which the options are most of the work: here they are made once, and
-each row sends a copy that holds its own bytes. The answer comes as the HTTP library's response, not walked through.
+Every call of the SDK ends in ``request()``, and making its options is most of the work. Here they are made once, and
+each row sends a copy with its own bytes. The answer comes as the HTTP library's response, which the SDK does not parse.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Transport:
             raise
 
     async def prepare(self) -> None:
-        """Take what ``post`` makes of each path, before it is sent."""
+        """Make the options for each path, as the SDK's ``post`` makes them."""
         for path in (CHAT, COMPLETIONS):
             self._options[path] = await sdk.options_of_post(self._client, path)
 

@@ -23,8 +23,8 @@ HEX_DIGITS: Final = 15
 LINES_A_TURN: Final = 500
 """Lines read before the event loop may turn."""
 
-# The states of a row of the input. A result whose row is not read yet has its digest for a state: as it is where the
-# row was answered, negative where it failed, and beyond these three numbers either way.
+# The states of a row of the input. While only its result has been read, not the row itself, its state is the digest in
+# the result: positive if the row was answered, negative if it failed. 3 is added to it, so that it is not one of these.
 PENDING: Final = 0
 ANSWERED: Final = 1
 FAILED: Final = 2
