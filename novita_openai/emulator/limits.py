@@ -46,7 +46,7 @@ class Need:
 
     @property
     def share(self) -> float:
-        """Return the amount, but no more than a full bucket holds, or it could never be there."""
+        """Return the amount, but no more than a full bucket holds: more would never be there."""
         return min(self.amount, self.burst)
 
 

@@ -30,7 +30,7 @@ def sample(schema: Any, random: Random) -> Any:
 
 
 class _Sampler:
-    """Draws the values of one schema, whose root the references start from."""
+    """Draws the values of one schema; its references (``$ref``) start from ``root``."""
 
     def __init__(self, root: Any, random: Random) -> None:
         self.root, self.random = root, random

@@ -80,7 +80,7 @@ class Emulator:
     ``script`` holds what the next requests get. A fault is for the next request of any kind; an answer is for the next
     request that is not refused. An error raised by a function of the script is raised again by ``close()``.
 
-    Raises ``ValueError`` for a setting that cannot be, ``OSError`` where the port is taken.
+    Raises ``ValueError`` for an invalid setting, ``OSError`` where the port is taken.
     """
 
     models: Iterable[Model | str] = MODELS

@@ -38,7 +38,7 @@ _PerModel = _Positive | dict[str, _Positive | None] | None
 
 
 class EmulatorSettings(BaseModel):
-    """The settings that are checked; a description is how the sentence "<name> must be ..." goes on."""
+    """The settings that are checked; a description completes the sentence "<name> must be ..."."""
 
     model_config = ConfigDict(validate_assignment=True)
 
@@ -58,7 +58,7 @@ class EmulatorSettings(BaseModel):
 
 
 def checked(name: str, value: Any) -> Any:
-    """Return a setting as it is kept; raise ``ValueError`` for a value that it cannot have."""
+    """Return a setting's value in the form in which it is kept; raise ``ValueError`` for an invalid one."""
     settings = EmulatorSettings.model_construct()
     try:
         setattr(settings, name, value)

@@ -27,7 +27,7 @@ HOST: Final = "127.0.0.1"
 _LARGEST_BODY: Final = 256 * 1024 * 1024
 _BACKLOG: Final = 4_096
 _SECONDS_TO_LEAVE: Final = 0.01
-"""For replies in flight when the server closes; 0 would mean without end to aiohttp."""
+"""For replies in flight when the server closes; aiohttp takes 0 for no limit."""
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -96,7 +96,7 @@ class Listener:
                 started.set_result(None)
                 await self._closing.wait()
                 self._loop.remove_reader(self._socket)
-                await asyncio.sleep(0)  # or a connection accepted just now, whose task has not begun, would stay open
+                await asyncio.sleep(0)  # lets the tasks of new connections begin; else these would stay open
             finally:
                 await runner.cleanup()
 

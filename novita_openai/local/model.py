@@ -1,4 +1,4 @@
-"""The local model as its user sees it: a child process that is started, asked for its address, and stopped.
+"""The local model for its user: starts a child process, gets its address, and stops it.
 
 A process of its own keeps the log of llama.cpp, its crashes and Ctrl-C in a terminal away from the caller. The child
 ends when its standard input does: on ``close()``, and when its parent ends, however that happens.

@@ -26,13 +26,13 @@ from novita_openai.local.settings import ServerSettings
 
 __all__ = ["main"]
 
-xllamacpp: Any = import_module("xllamacpp")  # which has no types
+xllamacpp: Any = import_module("xllamacpp")  # it has no types
 
 HOST: Final = "127.0.0.1"
 BASE_PATH: Final = "/v3/openai"
 
-# The packaged model has no chat template: it was trained on texts, in which this is how answers look. One example and
-# a low temperature are what it takes to keep it to the question.
+# The packaged model has no chat template. This one writes a chat as the texts that the model was trained on write
+# questions and answers. One example and a low temperature keep the model to the question.
 _TEMPERATURE: Final = 0.3
 _CHAT_TEMPLATE: Final = (
     "Question: How do I boil an egg?\n"
@@ -44,8 +44,8 @@ _CHAT_TEMPLATE: Final = (
 )
 _STOPS: Final = ("\nQuestion:", "\nUSER:")
 _PATHS: Final = {f"{BASE_PATH}/completions": f"{BASE_PATH}/v1/completions"}
-# Headers that are for one connection only: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1. "Expect" has been
-# answered before the body is there.
+# Headers that are for one connection only: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1. aiohttp has
+# answered "Expect" by itself.
 _CONNECTION_HEADERS: Final = {"connection", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 _NO_LIMIT: Final = 0
 _STDOUT: Final = 1
@@ -53,7 +53,7 @@ _STDERR: Final = 2
 
 
 def main() -> None:
-    """Be the child process, from its settings to its end."""
+    """Run the child process: read its settings, serve, and exit."""
     report = os.dup(_STDOUT)
     # What native code prints belongs to the log.
     os.dup2(_STDERR, _STDOUT)
@@ -88,12 +88,12 @@ def _load(settings: ServerSettings) -> Any:
 
 
 async def _serve(listener: socket.socket, engine_url: str, report: int) -> None:
-    # A connection for each request: llama.cpp gives every open one a thread, and few of them.
+    # A connection for each request, closed after it: llama.cpp has few threads, and each open connection takes one.
     connector = TCPConnector(limit=_NO_LIMIT, force_close=True)
     async with ClientSession(connector=connector, timeout=ClientTimeout(), auto_decompress=False) as session:
         app = web.Application(client_max_size=_NO_LIMIT)
         app.router.add_route("*", "/{path:.*}", partial(_forward, session, engine_url))
-        # A client that hangs up ends its handler, and so its request to llama.cpp: no reply is made for nobody.
+        # A client that hangs up ends its handler, and so its request to llama.cpp, which then stops generating.
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, auto_decompress=False)
         await runner.setup()
         await web.SockSite(runner, listener).start()
@@ -115,7 +115,7 @@ async def _forward(session: ClientSession, engine_url: str, request: web.Request
 
 
 def _engine_path(path: str) -> str:
-    """Return where llama.cpp has what the service has at this path."""
+    """Return llama.cpp's path for a path of the service."""
     name, mark, query = path.partition("?")
     return _PATHS.get(name, name) + mark + query
 
@@ -125,6 +125,6 @@ def _end_to_end(headers: Any) -> dict[str, str]:
 
 
 def _leave() -> NoReturn:
-    """End this process without unloading the model, which hangs or crashes while a reply is being made."""
+    """End this process without unloading the model: unloading hangs or crashes while a reply is being generated."""
     atexit._run_exitfuncs()  # noqa: SLF001 - the way multiprocessing ends its children
     os._exit(0)  # pragma: no cover - coverage saves its data in the exit handlers, just before

@@ -1,4 +1,4 @@
-"""What the child process of a local model is told, as one line of JSON."""
+"""The settings that the child process of a local model gets, as one line of JSON."""
 
 from __future__ import annotations
 
