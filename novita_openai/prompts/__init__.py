@@ -1,6 +1,6 @@
 """Chat histories as the prompts of completion models, and back, exactly.
 
-The law: whatever a format renders, it parses back to the same messages, up to what its ``normalize`` does; everything
+The law: whatever a format renders, it parses back to the same messages, as its ``normalize`` returns them; everything
 else is refused. In a prompt, nothing tells a control token from the same characters in a message. So a message that
 would read as other turns is refused, never escaped; a server's chat endpoint can take it.
 

@@ -1,6 +1,6 @@
 """A prompt format: writes a chat history as the text that a model was trained on, and reads it back.
 
-The law: whatever renders is parsed to the same messages, up to what ``normalize`` does; everything else is refused.
+The law: whatever renders is parsed to the same messages, as ``normalize`` returns them; everything else is refused.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class PromptFormat(Description):
             if layout.trims:
                 texts = [trim(text) for trim, text in zip(layout.trims, texts, strict=True)]
             prompt = layout.write(texts)
-        except (KeyError, TypeError):  # a new order of roles, or not a dict of texts: the long way says which
+        except (KeyError, TypeError):  # an order of roles without a ready layout, or a message that is not plain
             return None
         return prompt if [*map(len, messages)] == layout.lengths and layout.is_safe(prompt) else None
 
@@ -106,7 +106,7 @@ class PromptFormat(Description):
     def message(self, text: str, finish_reason: str | None = None) -> ChatMessage:
         """Return the assistant's message of a completion of ``render``'s prompt.
 
-        The message ends before the first stop string, which some servers write. Reasoning and tool calls are taken out
+        The message ends before the first stop string, if a server included it. Reasoning and tool calls are taken out
         of its text. With the ``finish_reason`` ``"length"`` nothing is read as a tool call, as it may be cut. White
         space that the format writes after the assistant's header, where the prompt left it to the model, is taken off.
         """
@@ -135,7 +135,7 @@ class PromptFormat(Description):
 
     @cached_property
     def opening(self) -> tuple[str, str]:
-        """What the prompt has after the assistant's header, and what of that header it leaves to the model."""
+        """What the prompt adds after the assistant's header, and the end of that header that is left to the model."""
         reply, header = self.separators.get(("user", REPLY), ""), self.separators.get(("user", "assistant"), "")
         if self.thought is not None:
             header = header.removesuffix(self.thought.absent)
@@ -154,7 +154,7 @@ class PromptFormat(Description):
 
 
 def _given(option: Any, messages: Iterable[Any], name: str) -> Any:
-    """Return an option, or if it was not given what a parsed history says of it."""
+    """Return an option; if it was not given, its value in a parsed history."""
     return option if option is not None else getattr(messages, name, None)
 
 

@@ -93,7 +93,7 @@ def _pair(key: str) -> Pair:
 
 
 def _separators(entry: Entry, thought: Thought | None) -> dict[Pair, str]:
-    """Return the separators of an entry: those that its turns make, in the orders that it has, and its own."""
+    """Return the separators of an entry: those made from the texts around its roles, and those that it spells out."""
     regular = _regular_separators(entry, thought)
     absent = _absent(entry, regular)
     own = _own_separators(entry, has_thought=thought is not None)
@@ -126,14 +126,14 @@ def _start(entry: Entry, role: str) -> str:
 
 
 def _absent(entry: Entry, pairs: Mapping[Pair, Any]) -> set[Pair]:
-    """Return the orders that the format has not, or not as two messages."""
+    """Return the pairs of roles that the format does not have, or joins into one message."""
     joined = {_pair(key) for key in entry.get("joins", {})}
     absent = {*_UNSEEN, *joined} | {pair for pair in pairs if {*pair} & {"tool", "calls", "declared"}} - _TOOL_PAIRS
     return absent | ({*pairs} - _ALTERNATING - _TOOL_PAIRS if entry.get("alternate") else set())
 
 
 def _own_separators(entry: Entry, *, has_thought: bool) -> dict[Pair, Any]:
-    """Return the separators that an entry spells out; a message with reasoning ends, and is absent, as one without."""
+    """Return the separators that an entry spells out; they hold for messages with reasoning too."""
     own = {_pair(key): text for key, text in entry.get("pairs", {}).items()}
     if not has_thought:
         return own

@@ -28,7 +28,7 @@ class Description:
       place of the first role there is ``start``; in place of the last one ``reply`` (the prompt asks for the
       assistant's reply) or ``end`` (the history is closed). ``final`` replaces ``assistant`` before a reply that ends
       the history, and ``asked`` replaces ``user`` before the message that asks for the reply, where these have another
-      header. A format has no history in which a pair without a separator would occur.
+      header. A history with a pair that has no separator is refused.
     - ``bos``: the text that begins a sequence, written only when asked for, as completions servers add it themselves.
     - ``trim``: what is stripped from a role's texts (``"left"``, ``"right"``, ``"both"``), keyed by role, or by
       (previous role, role) where it depends on the role before.

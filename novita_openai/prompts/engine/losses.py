@@ -27,7 +27,7 @@ class Losses:
     ``markers`` are texts that it removes from a message, or that change how it writes one; ``ends`` do so only at the
     start or end of a message. ``blanks`` are the roles of which it drops messages without text, and ``edges`` those of
     which it may strip some of the white space at the ends. It cannot write the ``endings``. With ``repeats`` it takes
-    an earlier message with the text of the last one for the last.
+    an earlier message for the last one if both have the same text.
     """
 
     markers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)

@@ -94,5 +94,5 @@ class Thought:
 
 
 def _last_question(turns: Sequence[Turn]) -> int:
-    """Return the place of the last user message; behind the end if there is none."""
+    """Return the place of the last user message; the number of turns if there is none."""
     return max((place for place, turn in enumerate(turns) if turn.role == "user"), default=len(turns))

@@ -52,9 +52,9 @@ class Scanner:
         return found
 
     def read(self, prompt: str, first: Transition) -> tuple[list[Segment], str]:
-        """Return the segments of a prompt that starts so, and its ending; raise PromptError if it stops in between.
+        """Return the segments and ending of a prompt that starts with ``first``; raise PromptError if it is cut off.
 
-        The segments are right if the text is a prompt at all. Whether it is one shows when they are written again.
+        The segments are right if the text is a prompt of the format. To find out, write them again and compare.
         """
         read = self._read_at_common_starts if self._common else self._read_by_search
         segments, ending = read(prompt, first)
@@ -63,7 +63,7 @@ class Scanner:
         return segments, ending
 
     def _take_asked(self, prompt: str, segments: list[Segment]) -> None:
-        """Take the end of its longer header from the text of the user's message that asks for the reply."""
+        """Remove the end of the longer header from the text of the user's message that asks for the reply."""
         text = segments[-1][1]
         more = self._asked.get(segments[-2][0] if len(segments) > 1 else START, "")
         if not text.startswith(more):

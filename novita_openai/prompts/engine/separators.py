@@ -72,7 +72,7 @@ def _transitions_from(previous: str, separators: Separators, roles: set[str]) ->
 
 
 def last_key(role: str, ending: str) -> str:
-    """Return what the separator before the last message may be keyed by, where it differs from others of the role."""
+    """Return the key by which to look for a special separator before the last message; the role if it has none."""
     if ending == PromptEnding.REPLY:
         return ASKED if role == "user" else role
     return FINAL if role == "assistant" else role

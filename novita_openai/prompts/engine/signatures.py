@@ -74,11 +74,11 @@ def _can_overlap(text: str) -> bool:
 def _doubtful_parts(
     transitions: Sequence[Transition], exits: Sequence[Transition], signatures: Sequence[str]
 ) -> Iterator[str]:
-    """Yield what must be counted as well, as the signatures do not tell where these separators stand.
+    """Yield more strings to count, for separators that could be read at the place of another one.
 
-    Given that each signature stands in a written separator, another separator could be read only if a signature of both
-    stands at the same place, their characters agree, and the other starts earlier, or starts there too and is longer.
-    Nothing follows the separator that asks for the reply, so no longer one can be read there.
+    Each signature that was counted is part of a written separator. So another separator can be read there only if it
+    has a signature at the same place, the characters that both cover agree, and it starts earlier, or starts at the
+    same place and is longer. The separator that asks for the reply ends the prompt, so no longer one can be read there.
     """
     for transition in transitions:
         for written in exits:

@@ -1,4 +1,4 @@
-"""A table of separators: writes prompts, and tells at once of most of them that they will read back.
+"""A table of separators: writes prompts, and shows for most of them without reading that they will read back.
 
 A prompt is separator, text, separator, text, and so on. A separator is keyed by the roles on either side, the first one
 by ``start`` and a role, the last one by a role and ``reply`` or ``end``; a reply that is to be continued has none after
@@ -61,7 +61,7 @@ class Layout:
     ``pieces`` has the separators at even places, and places for the texts between them. ``trims`` strip the texts; None
     where nothing is stripped. ``counts`` says how often each signature stands in the separators; None where counting
     cannot show that a prompt is safe. No prompt may start with one of the ``rivals``: longer first separators of other
-    sequences, and the BOS. ``lengths`` are the lengths of plain messages, which have a role and a content.
+    sequences, and the BOS. ``lengths`` is 2 for each message, the number of keys of a plain one.
     """
 
     pieces: tuple[str, ...]
@@ -121,7 +121,7 @@ class Table:
         """The layouts, by roles, of prompts that ask for a reply and can be checked by counting."""
 
     def layout(self, roles: tuple[str, ...], ending: str = PromptEnding.REPLY) -> Layout:
-        """Return how to write the prompts of these roles; raise MissingSeparatorError for an order that it has not."""
+        """Return how to write the prompts of these roles; raise MissingSeparatorError for an unknown order."""
         key = (*roles, ending)
         layout = self._layouts.get(key)
         if layout is None:

@@ -1,4 +1,4 @@
-"""Chats over the completions endpoint: for models and servers without another, or for control of the prompt.
+"""Chats over the completions endpoint: for models and servers without a chat endpoint, or to control the prompt.
 
 ``requests`` turns a chat request into one for a completion; ``responses`` turns the completion back into a chat
 completion, and ``chunks`` a stream of them into a stream of chat chunks, by the ``deltas`` of each choice. ``chats``

@@ -130,7 +130,7 @@ def chat(
     format: GivenFormat = None,
     **params: Any,
 ) -> ChatCompletion | ChatStream:
-    """Send a chat to the completions endpoint, for models and servers without another, or for control of the prompt.
+    """Send a chat to the completions endpoint, where there is no chat endpoint or to control the prompt.
 
     This takes the arguments of ``client.chat.completions.create``, and returns what that returns. ``format`` is a
     format or its name; None takes the model's. The arguments of ``PromptFormat.render`` are taken too. Raise

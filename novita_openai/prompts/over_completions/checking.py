@@ -1,4 +1,4 @@
-"""Tells which format a live server writes chats in, by the tokens that it counts of chats and of rendered prompts."""
+"""Finds the format in which a live server writes chats, by its counts of tokens for chats and for rendered prompts."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ MISSING_BOS: Final = "missing BOS"
 ANOTHER: Final = "another format"
 
 _VERDICTS: Final[Mapping[int | None, str]] = {0: RIGHT, 1: DOUBLE_BOS, -1: MISSING_BOS}
-"""By how many tokens more the server counts of the rendered prompt than of the chat, if it is the same for all."""
+"""Keyed by how many more tokens the server counts for a rendered prompt than for its chat, the same for all chats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The ``verdict`` on a ``format``, and the names of all ``formats`` that fit what a server counts, up to the BOS.
+    """The ``verdict`` on a ``format``, and the names of all ``formats`` that fit the server's counts, but for the BOS.
 
-    ``counts`` are the tokens of each history, as a chat and as the format's prompt; None where it was refused.
+    ``counts`` are the tokens of each history, as a chat and as the format's prompt; None for one that was refused.
     """
 
     model: str
@@ -51,7 +51,7 @@ class Check:
 
 
 def check(client: OpenAI, model: str, *, format: PromptFormat | str | None = None) -> Check:
-    """Compare the tokens that a server counts of chats with those that it counts of their rendered prompts.
+    """Compare the tokens that a server counts for chats with those that it counts for their rendered prompts.
 
     ``format`` is the one to judge; None takes the model's. The verdict is "right format", "double BOS" (each prompt has
     one token more than its chat), "missing BOS" (one less: render with ``bos=True``) or "another format"; then every
@@ -106,7 +106,7 @@ class _Counts:
 
         try:
             answer = self._client.chat.completions.create(model=self._model, messages=[*history], max_tokens=1)
-        except BadRequestError:  # as of a system message, which some models' templates refuse
+        except BadRequestError:  # such as for a system message, which some models' templates refuse
             return None
         return _prompt_tokens(answer)
 
@@ -121,7 +121,7 @@ class _Counts:
         return self._known[prompt]
 
     def difference(self, fmt: PromptFormat) -> int | None:
-        """Return by how many tokens prompts are longer than chats; None if it is not the same for all, or too many."""
+        """Return by how many tokens prompts are longer than chats; None if this varies, or is too much."""
         differences: set[int] = set()
         for place, chat in enumerate(self.chats):
             if chat is None:

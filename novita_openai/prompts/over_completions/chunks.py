@@ -29,7 +29,7 @@ def completions_to_chunks(
 ) -> Iterator[ChatCompletionChunk] | AsyncIterator[ChatCompletionChunk]:
     """Return the chat chunks of a stream of completions, as an iterator of the stream's kind.
 
-    Joined, they say what ``completion_to_chat`` says of the whole. What may be the start of a stop string, a tag of
+    Joined, they are the message of ``completion_to_chat``. What may be the start of a stop string, a tag of
     reasoning or a tool call is held back until more text decides it. Indices and logprobs are kept, and chunks without
     choices, which report the usage, are passed on.
     """
@@ -80,7 +80,7 @@ class _Chunks:
         self._open.clear()
 
     def _choices(self, choice: Any) -> Iterator[dict[str, Any]]:
-        """Yield the chunks' choices that say what one of a completion says; the finish_reason comes last, alone."""
+        """Yield the chunks' choices for one choice of a completion; the finish_reason comes last, alone."""
         deltas = self._open.setdefault(choice.index, Deltas(self._format))
         settled = deltas.feed(choice.text or "")
         logprobs = chat_logprobs(choice)

@@ -106,7 +106,7 @@ class Deltas:
             self._part, self._held = _CONTENT, text
 
     def _take_thought(self, *, is_last: bool) -> str:
-        """Return what of the reasoning is certain, and hold the rest."""
+        """Return the part of the reasoning that is certain, and hold the rest."""
         _, end = self._format.thought.tags if self._format.thought is not None else ("", "")
         if not self._has_thought:
             self._held = self._held.lstrip("\n")
@@ -122,7 +122,7 @@ class Deltas:
         return settled
 
     def _take_content(self) -> str:
-        """Return what of the content is certain, and hold the rest."""
+        """Return the part of the content that is certain, and hold the rest."""
         dialect = self._format.dialect
         may_be_call = dialect is not None and not (self._has_content and dialect.is_whole)
         settled = dialect.settled(self._held) if dialect is not None and may_be_call else len(self._held)

@@ -33,7 +33,7 @@ def _choice(choice: Any, fmt: PromptFormat) -> dict[str, Any]:
 
 
 def finish_reason_of(reason: str | None, *, has_calls: bool) -> str | None:
-    """Return the finish_reason that chat has for a completion's."""
+    """Return the finish_reason of a chat for that of a completion."""
     return "tool_calls" if has_calls and reason == "stop" else reason
 
 

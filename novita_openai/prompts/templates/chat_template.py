@@ -25,7 +25,7 @@ __all__ = ["ChatTemplate"]
 LONGEST_SOURCE: Final = 200_000
 """Characters; the longest published chat template has 45,000."""
 
-# What a template can make Jinja, and the Python that it may call, raise; anything else is a bug of ours.
+# What Jinja, and the Python that a template may call, can raise because of a template; all else is a bug of ours.
 _FAILURES: Final = (
     JinjaError,
     ArithmeticError,
@@ -88,7 +88,7 @@ class ChatTemplate:
         self._template = made(self._environment, code, self._environment.globals, None)
 
     def restart(self) -> None:
-        """Allow the renderings from now on their time."""
+        """Start the time limit anew, for the renderings from now on."""
         self._environment.meter.restart()
 
     def render(self, messages: Iterable[Mapping[str, Any]], *, reply: bool) -> str:
@@ -102,7 +102,7 @@ class ChatTemplate:
 
 @contextmanager
 def _as_template_error(property: str) -> Iterator[None]:
-    """Turn what a template can make Jinja and Python raise into TemplateError."""
+    """Turn the errors of a template into TemplateError."""
     try:
         yield
     except RenderingError as error:

@@ -20,7 +20,7 @@ class Draft:
     """What a template writes around the texts of a chat, and what it loses, as the fields of ``PromptFormat``.
 
     The fields from ``markers`` on are those of ``Losses``. With ``asks`` the header of the user's message that asks for
-    the reply may go on where those of other messages end.
+    the reply may be longer than that of other user messages.
     """
 
     asks: bool = False
@@ -127,7 +127,7 @@ class Draft:
         return self.bos + "".join(chain.from_iterable(zip(pieces, [*texts, ""], strict=True)))
 
     def pieces(self, roles: Sequence[str], ending: str = PromptEnding.REPLY) -> list[str]:
-        """Return what stands around the texts of a chat; raise KeyError for an order of roles that it has not."""
+        """Return what stands around the texts of a chat; raise KeyError for an unknown order of roles."""
         *pairs, last, tail = pairwise([START, *roles, REPLY if ending == PromptEnding.REPLY else END])
         special = last[0], last_key(last[1], ending)
         return [self._between(pair) for pair in (*pairs, special if special in self.separators else last, tail)]

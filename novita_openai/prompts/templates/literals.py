@@ -63,13 +63,13 @@ def _searched(tree: nodes.Template) -> Iterator[str]:
 
 
 def _assigned(tree: nodes.Template) -> Iterator[str]:
-    """Yield strings that are given a name, by which they may be looked for; but no words, as these are mostly not."""
+    """Yield strings that are assigned to a variable, as that may be looked for; no words, which seldom are."""
     for assign in tree.find_all(nodes.Assign):
         yield from (text for text in _strings([assign.node]) if not text.isidentifier())
 
 
 def _compared_by_name(tree: nodes.Template) -> Iterator[str]:
-    """Yield strings that are given a name which is compared with a slice, or with a name that may be of a slice."""
+    """Yield strings assigned to a variable that is compared with a slice, or with a variable that may hold one."""
     compares = map(_sides, tree.find_all(nodes.Compare))
     sliced = chain.from_iterable(sides for sides in compares if all(map(_may_be_slice, sides)))
     compared = {side.name for side in sliced if isinstance(side, nodes.Name)}

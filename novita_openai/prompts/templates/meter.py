@@ -1,4 +1,4 @@
-"""What a chat template may take of time and memory."""
+"""How much time and memory a chat template may take."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WEIGHED: Final = frozenset({dict, int, list, tuple})
 class RenderingError(Exception):
     """Ends a rendering; ``ChatTemplate`` raises it as a TemplateError.
 
-    It is no ValueError, so that none of Jinja's filters takes it for a wrong value.
+    It is not a ValueError, as filters of Jinja catch those.
     """
 
     def __init__(self, property: str, problem: str) -> None:
@@ -41,12 +41,12 @@ class Meter:
         self.restart()
 
     def restart(self) -> None:
-        """Allow the renderings from now on their time."""
+        """Start the time limit anew, for the renderings from now on."""
         self.until = time.monotonic() + MOST_SECONDS
         self.refill()
 
     def refill(self) -> None:
-        """Allow the next rendering its work."""
+        """Start the limit of work anew, for the next rendering."""
         self.left = MOST_WORK
 
     def charge(self, amount: int) -> None:
@@ -73,7 +73,7 @@ class Meter:
     def check_operands(self, operands: Iterable[Any]) -> None:
         """Refuse a step in Python whose result could be too large before there is a result to weigh.
 
-        A single operand that is not a number is not refused: what a step makes of it grows with it alone, and it was
+        A single operand that is not a number is not refused: the result grows with this operand alone, which was
         weighed when it was made.
         """
         operands = [operand for operand in operands if type(operand) not in _LIGHT]

@@ -15,7 +15,7 @@ __all__ = ["read_source", "read_tokens"]
 
 _CONFIG: Final = "tokenizer_config.json"
 _FILES: Final = ("chat_template.jinja", "chat_template.json", _CONFIG)
-"""Where a folder has its templates; of two with one name, that of the earlier file counts, as the newer place."""
+"""Where a folder has its templates, newest convention first; of two with the same name, the earlier one counts."""
 
 
 def read_tokens(folder: Path) -> dict[str, str]:

@@ -112,7 +112,7 @@ def _observe_system(probe: Probe, draft: Draft) -> None:
     if draft.separators[START, "system"] != draft.separators[START, "user"]:
         return
     if draft.asks:
-        draft.drop_system()  # it goes into a user's message, of which two headers are possible
+        draft.drop_system()  # the system text goes into a user's message, which may have either of two headers
         return
     draft.system_in = "first"
     draft.joins["system", "user"] = draft.separators.pop(("system", "user"))
@@ -160,7 +160,7 @@ def _observe_open_question(probe: Probe, draft: Draft) -> None:
 
 
 def _observe_trims(probe: Probe, draft: Draft) -> None:
-    """Note which white space around the texts is stripped; refuse it where that cannot be told."""
+    """Note which white space around the texts is stripped; refuse it where that is not clear."""
     sides: dict[tuple[str, str], str] = {}
     for roles in [chat_roles(3), *([("system", "user")] if draft.has_system else [])]:
         sides |= _stripped_sides(probe, draft, roles)
@@ -176,7 +176,7 @@ def _observe_trims(probe: Probe, draft: Draft) -> None:
 
 
 def _stripped_sides(probe: Probe, draft: Draft, roles: Sequence[str]) -> dict[tuple[str, str], str]:
-    """Return the stripped sides of each text, by the role before it and its own; "" where that cannot be told."""
+    """Return the stripped sides of each text, by the role before it and its own; "" where that is not clear."""
     pairs = [*pairwise((START, *roles, REPLY))]
     try:
         gaps = probe.gaps(roles, left=_LEFT, right=_RIGHT)

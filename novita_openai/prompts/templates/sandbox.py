@@ -10,7 +10,7 @@ those it is given, is charged to a meter:
 
 A call into Python or one of these operators is refused beforehand if the product of its two heaviest operands is above
 a bound, as no function of the sandbox makes more than that of them in one step. The length of the source is bounded
-too, and all that happens between two charges is spelled out in it. So a rendering ends when it has used up what the
+too, and it spells out all that happens between two charges. So a rendering ends when it has used up what the
 meter allows, or its time, without a thread, a signal or another process.
 """
 
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 __all__ = ["CHARGE", "JOIN", "WEIGH", "Sandbox"]
 
 CHARGE, WEIGH, JOIN = ".charge", ".weigh", ".join"
-"""Filters that charge the meter; with such names, no template can ask for them itself."""
+"""Filters that charge the meter; a template cannot use them itself, as their names are no identifiers."""
 
 _WIDEST_INDENT: Final = 16
 _HELD_BACK: Final = frozenset({"pprint", "random", "urlize", "xmlattr"})
-"""Filters of Jinja that no chat template needs: their result is random, or their cost cannot be told from outside."""
+"""Filters of Jinja that no chat template needs: their result is random, or their cost cannot be known beforehand."""
 
 
 class _Generation(Extension):
@@ -81,7 +81,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             trim_blocks=True,
             lstrip_blocks=True,
             extensions=[_Generation, "jinja2.ext.loopcontrols"],
-            # What is worked out while compiling, the meter would see only once.
+            # The meter would see only once what is computed while compiling.
             optimized=False,
             finalize=self._weigh,
         )
@@ -129,7 +129,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return "".join(map(self.meter.weigh, encoder.iterencode(value)))
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """Return an attribute or item; those that templates read most, and that are safe, without Jinja's checks."""
+        """Return an attribute or item; skip Jinja's checks for safe ones that templates often read."""
         kind = type(obj)
         if kind is dict and attribute not in _DICT_NAMES:
             return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)

@@ -1,7 +1,7 @@
 """Compares what a draft writes with what its template writes, on chats that the draft was not taken from.
 
 Where they differ, the draft is restricted: its format will refuse the system message, the ending or the texts that the
-comparison was about. Only plain chats may not be lost.
+comparison was about. A draft that fails on plain chats is an error.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _WORD: Final = "Qw0xZ"
 
 
 def verify_draft(probe: Probe, draft: Draft) -> None:
-    """Restrict a draft to what its template writes too; raise TemplateError if that does not even hold plain chats."""
+    """Restrict a draft to what its template writes too; raise TemplateError if even plain chats differ."""
     verification = _Verification(probe, draft)
     _verify_plain_chats(verification)
     _verify_repeats(verification)
@@ -125,7 +125,7 @@ class _Verification:
         *others, last = roles
         failing = [role for role in others if not self.holds(_chat(shape, [role], text), ending)]
         if is_same is False and not failing:
-            return [last]  # as no other does
+            return [last]  # one of them must fail, and none of the others does
         return failing if self.holds(_chat(shape, [last], text), ending) else [*failing, last]
 
 
@@ -255,7 +255,7 @@ def _lose_together(verification: _Verification, role: str, literals: list[str]) 
 
 
 def _fewest(verification: _Verification, role: str, literals: Sequence[str]) -> list[str]:
-    """Return few of the literals that are still not kept together."""
+    """Return a few of the literals that, together, are still not kept."""
     fewest = [*literals]
     for literal in literals:
         rest = [other for other in fewest if other != literal]
