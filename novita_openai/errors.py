@@ -138,7 +138,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the service's word for an error, or one of this module's words; the class name for foreign errors."""
+    """Return the service's word for an error, or one of this module's; the class name for an error of neither."""
     if isinstance(error, openai.APIStatusError):
         return reason_in(_body_of(error))
     if isinstance(error, openai.APIResponseValidationError):

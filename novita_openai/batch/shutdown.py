@@ -40,7 +40,7 @@ class Shutdown:
         return self._deadline - self._clock()
 
     def stop(self, reason: str) -> None:
-        """Begin, for a reason that the user is told; only the first counts."""
+        """Begin, for a reason that is shown to the user; only the first counts."""
         if not self.has_begun:
             self.stopped = reason
             self._end_within(DRAIN)

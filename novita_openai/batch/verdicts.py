@@ -31,7 +31,7 @@ _MODEL_STATUSES: Final = (403, 404)
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Stop the batch, for a reason that the user is told; the row stays unfinished."""
+    """Stop the batch, for a reason that is shown to the user; the row stays unfinished."""
 
     reason: str
 

@@ -35,9 +35,9 @@ _STATES: Final = (PENDING, ANSWERED, FAILED)
 class Worklist:
     """The input's rows: the state of each, and how many there are, are answered, and have failed.
 
-    Of the pending rows: about the tokens that they will come to (``usage``), of which the answers' are the most that
-    they can have; ``unbounded`` rows set no ``max_tokens``, so that their answers are not in it. ``errors``: a line for
-    each reason for which the batch cannot be run.
+    ``usage``: about the tokens of the pending rows, counting for each answer the most that it can have; the answers of
+    ``unbounded`` rows, which set no ``max_tokens``, are not in it. ``errors``: a line for each reason for which the
+    batch cannot be run.
     """
 
     states: dict[int, int] = field(default_factory=dict)

@@ -218,7 +218,7 @@ def _is_elsewhere(url: str, client: CallingClient) -> bool:
 
 
 def _shrink(timeout: Any, remaining: float) -> openai.Timeout:
-    """Return a timeout none of whose parts is longer than the seconds that remain."""
+    """Return a timeout with no part longer than the seconds that remain."""
     if hasattr(timeout, "as_dict"):  # the timeout object of whichever HTTP library
         parts = timeout.as_dict()
     else:

@@ -25,8 +25,8 @@ class Losses:
     """The texts, by role, and the endings that a published template does not write as they are.
 
     ``markers`` are texts that it removes from a message, or that change how it writes one; ``ends`` do so only at the
-    start or end of a message. ``blanks`` are the roles of which it drops messages without text, and ``edges`` those of
-    which it may strip some of the white space at the ends. It cannot write the ``endings``. With ``repeats`` it takes
+    start or end of a message. ``blanks`` are the roles whose messages it drops if they have no text, and ``edges``
+    those whose texts may lose white space at their ends. It cannot write the ``endings``. With ``repeats`` it takes
     an earlier message for the last one if both have the same text.
     """
 

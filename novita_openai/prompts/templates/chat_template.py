@@ -41,7 +41,7 @@ _FAILURES: Final = (
 
 
 _GROWING: Final = (nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Call, nodes.Filter)
-"""Expressions whose values may grow; a list of others is as large as its source."""
+"""Expressions whose values may grow; a list of other expressions is no larger than its source."""
 
 
 class _Charging(NodeTransformer):
