@@ -6,8 +6,10 @@ import asyncio
 import inspect
 import os
 import signal
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,6 +24,30 @@ from novita_openai.local import LocalModel
 # Loading the certificates of a machine takes 22 ms, nearly all of what a client costs. Nothing here speaks TLS: clients
 # of the tests, and of the programs that they start, load one certificate that was made for them.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("certificate.pem"))
+
+FEW = 6
+"""Cases of a test with many parameters that are quick."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run folders with a process for each core; named files run in this one, and so does all that ``-n 0`` asks for."""
+    is_worker = hasattr(config, "workerinput")
+    can_share_out = getattr(config.option, "numprocesses", 0) is None and config.option.capture != "no"
+    if can_share_out and not is_worker and all(Path(argument).is_dir() for argument in config.args):
+        config.option.numprocesses, config.option.dist = "logical", "worksteal"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as quick what is not marked as slow, but of each test a few of its cases alone, drawn by its name."""
+    cases: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("slow") is None:
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for name, same in cases.items():
+        for item in Random(name).sample(same, min(FEW, len(same))):
+            item.add_marker("quick")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -224,7 +224,10 @@ class Terminal:
 
     def read_until(self, text: bytes) -> None:
         while text not in self.drawn:
-            self.drawn += os.read(self.main, 65_536)
+            try:
+                self.drawn += os.read(self.main, 65_536)
+            except OSError as error:
+                raise AssertionError(f"it ended before {text!r} came, having drawn {self.drawn!r}") from error
 
     def end(self) -> int:
         """Read to the end; return the exit code."""
