@@ -24,6 +24,8 @@ from novita_openai.local import LocalModel
 # Loading the certificates of a machine takes 22 ms, nearly all of what a client costs. Nothing here speaks TLS: clients
 # of the tests, and of the programs that they start, load one certificate that was made for them.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("certificate.pem"))
+# Programs ask the terminals that tests give them how wide they are, not the one that the tests run in.
+os.environ.pop("COLUMNS", None)
 
 FEW = 6
 """Cases of a test with many parameters that are quick."""

@@ -213,11 +213,11 @@ class Held:
 
 
 class Terminal:
-    """The terminal of a program; ``drawn`` is all that came there."""
+    """A job in a terminal so many columns wide; ``drawn`` is all that came there."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, columns: int = 300) -> None:
         self.main, self._other = pty.openpty()
-        termios.tcsetwinsize(self.main, (24, 300))
+        termios.tcsetwinsize(self.main, (24, columns))
         self.process = start(job, job.requests, "-o", job.results, stderr=self._other)
         os.close(self._other)
         self.drawn = b""
@@ -251,13 +251,14 @@ def test_progress_is_drawn_on_a_terminal(job: Job, emulator: Emulator) -> None:
     assert b"3 of 3 rows succeeded" in terminal.drawn
 
 
-def test_an_interrupt_on_a_terminal_says_how_to_stop_at_once(job: Job, emulator: Emulator) -> None:
+@pytest.mark.parametrize("columns", [80, 300])
+def test_an_interrupt_on_a_terminal_says_how_to_stop_at_once(job: Job, emulator: Emulator, columns: int) -> None:
     answers = Held(emulator)
     job.write(rows(3))
-    terminal = Terminal(job)
+    terminal = Terminal(job, columns)
     terminal.read_until(b"3 in flight")
     terminal.process.send_signal(signal.SIGINT)
-    terminal.read_until(b"finishing what is in flight; interrupt again to stop at once")
+    terminal.read_until(b"finishing 3 in flight; interrupt again to stop at once")
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.end() == 130
     answers.over.set()

@@ -85,10 +85,11 @@ def _rate(progress: BatchProgress) -> float:
 
 
 def _details(progress: BatchProgress) -> str:
-    parts = [f"{progress.in_flight} in flight", f"{progress.tokens} tokens"]
+    in_flight = f"{progress.in_flight} in flight"
+    if progress.interrupted:  # early in the line, of which a narrow terminal shows no more
+        in_flight = f"finishing {in_flight}; interrupt again to stop at once"
+    parts = [in_flight, f"{progress.tokens} tokens"]
     if progress.cost is not None:
         parts.append(f"${progress.cost:.4f}")
     parts += [f"{count} x {reason}" for reason, count in progress.errors.items()]
-    if progress.interrupted:
-        parts.append("finishing what is in flight; interrupt again to stop at once")
     return ", ".join(parts)
