@@ -27,7 +27,7 @@ os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("certificate.pem"))
 # Programs ask the terminals that tests give them how wide they are, not the one that the tests run in.
 os.environ.pop("COLUMNS", None)
 
-FEW = 6
+FEW = 4
 """Cases of a test with many parameters that are quick."""
 
 

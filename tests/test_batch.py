@@ -334,6 +334,7 @@ def test_only_files_without_rows_are_removed_after_bad_input(tmp_path: Path) -> 
     assert [each.name for each in tmp_path.iterdir()] == ["results.jsonl"]
 
 
+@pytest.mark.slow
 def test_passing_faults_are_retried(job: Job, emulator: Emulator) -> None:
     emulator.faults = {"MODEL_NOT_AVAILABLE": 0.1, "reset": 0.1}
     report = job.run(rows(100), client=job.client(policy=policy(attempts=8)))
@@ -364,6 +365,7 @@ def test_no_wait_skips_the_waits_of_rows_and_of_models(scripted: Job, server: Se
     assert report.elapsed < 60
 
 
+@pytest.mark.slow
 def test_too_fast_uses_up_no_attempt(scripted: Job, server: Server) -> None:
     server.script.extend([error(429, "RATE_LIMIT_EXCEEDED")] * 6)
     report = scripted.run([row("a")], client=scripted.client(policy=policy(attempts=2)))
@@ -402,6 +404,7 @@ def test_a_longer_pause_than_the_policy_allows_stops_the_batch(scripted: Job, se
         Reply(404, "404 page not found"),
     ],
 )
+@pytest.mark.slow
 def test_what_every_request_would_meet_stops_the_batch(scripted: Job, server: Server, reply: Reply) -> None:
     server.always = reply
     with pytest.raises(BatchStopped, match=r"start the same again to go on") as caught:
@@ -414,6 +417,7 @@ def test_what_every_request_would_meet_stops_the_batch(scripted: Job, server: Se
     assert scripted.run().succeeded == 200
 
 
+@pytest.mark.slow
 def test_credit_that_runs_out_stops_the_batch_and_loses_nothing(job: Job, emulator: Emulator) -> None:
     emulator.credit = {"sk_test": 0.00001}
     with pytest.raises(BatchStopped, match="403 NOT_ENOUGH_BALANCE: The account's credit is used up"):
@@ -452,6 +456,7 @@ def test_more_failures_than_allowed_stop_the_batch(scripted: Job, server: Server
     assert len(scripted.failures()) == caught.value.report.failed
 
 
+@pytest.mark.slow
 def test_a_batch_stops_before_it_costs_more_than_allowed(job: Job) -> None:
     full = job.run(rows(100))
     assert full.cost is not None
@@ -586,12 +591,14 @@ def test_without_aiohttp_a_batch_runs_and_says_what_to_install(job: Job, monkeyp
     assert logs == [{"event": "batch.slow_transport", "hint": hint, "log_level": "warning"}] * 2
 
 
+@pytest.mark.slow
 def test_requests_a_minute_are_a_hard_limit(job: Job) -> None:
     report = job.run(rows(11), rpm=600)
     assert (report.succeeded, report.retries) == (11, 0)
     assert report.elapsed >= 0.9
 
 
+@pytest.mark.slow
 def test_tokens_a_minute_are_a_hard_limit(job: Job, emulator: Emulator) -> None:
     emulator.tpm = 60_000
     report = job.run(rows(30), tpm=6_000)
@@ -668,6 +675,7 @@ def test_what_a_programs_requests_raise_ends_a_stream(job: Job, kind: str) -> No
         _ = list(stream) if kind == "for" else asyncio.run(collect())
 
 
+@pytest.mark.slow
 def test_a_stream_rests_while_a_program_is_behind(job: Job, emulator: Emulator) -> None:
     clock = Clock()
 

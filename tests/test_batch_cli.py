@@ -58,6 +58,7 @@ def test_all_rows_succeed(run: Run, job: Job) -> None:
     assert (summary["total"], summary["succeeded"], summary["resumed"], summary["sent"]) == (5, 5, 5, 0)
 
 
+@pytest.mark.slow
 def test_some_rows_fail(run: Run, job: Job) -> None:
     job.write([*rows(2), row("bad", model="no/such")])
     result = run(job.requests, "-o", job.results)
@@ -68,6 +69,7 @@ def test_some_rows_fail(run: Run, job: Job) -> None:
     assert run(job.requests, "-o", job.results, "--retry-failed").returncode == 0
 
 
+@pytest.mark.slow
 def test_bad_input_is_told_line_by_line(run: Run, job: Job, emulator: Emulator) -> None:
     job.write([row("a"), "{", row("a")])
     for arguments in ((job.requests, "-o", job.results), (job.requests, "--check")):
@@ -90,6 +92,7 @@ def test_bad_input_is_told_line_by_line(run: Run, job: Job, emulator: Emulator) 
         (["requests.jsonl", "-o", "out.jsonl", "--base-url", "nonsense"], "nonsense"),
     ],
 )
+@pytest.mark.slow
 def test_bad_usage(job: Job, arguments: list[str], message: str) -> None:
     job.write(rows(1))
     result = subprocess.run(
@@ -106,6 +109,7 @@ def test_bad_usage(job: Job, arguments: list[str], message: str) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_missing_key_is_bad_usage(run: Run, job: Job) -> None:
     job.write(rows(1))
     result = run(job.requests, "-o", job.results, NOVITA_API_KEY="")
@@ -113,6 +117,7 @@ def test_a_missing_key_is_bad_usage(run: Run, job: Job) -> None:
     assert "NOVITA_API_KEY_FILE" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_stopped_batch_says_how_to_go_on(run: Run, job: Job) -> None:
     job.write(rows(50))
     result = run(job.requests, "-o", job.results, "--json", NOVITA_API_KEY="sk_wrong")
@@ -124,6 +129,7 @@ def test_a_stopped_batch_says_how_to_go_on(run: Run, job: Job) -> None:
     assert run(job.requests, "-o", job.results, "--base-url", job.base_url).returncode == 0
 
 
+@pytest.mark.slow
 def test_standard_input_and_output(run: Run, job: Job) -> None:
     text = "".join(json.dumps(each) + "\n" for each in [*rows(3), row("bad", model="no/such")])
     result = run("-", "-o", "-", text=text)
@@ -134,6 +140,7 @@ def test_standard_input_and_output(run: Run, job: Job) -> None:
     assert len(job.answers()) == 3
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough_stops_the_batch(job: Job) -> None:
     job.write(rows(500))
     with start(job, job.requests, "-o", "-") as process:
@@ -145,6 +152,7 @@ def test_a_reader_that_has_enough_stops_the_batch(job: Job) -> None:
         assert "cannot write standard output: Broken pipe" in process.stderr.read()
 
 
+@pytest.mark.slow
 def test_prompts_from_a_text(run: Run, job: Job, emulator: Emulator) -> None:
     result = run("-", "-o", job.results, "--prompts", "--model", MODEL, "--max-tokens", "4", text="One\nTwo\n")
     assert result.returncode == 0, result.stderr
@@ -152,6 +160,7 @@ def test_prompts_from_a_text(run: Run, job: Job, emulator: Emulator) -> None:
     assert sent == [("One", 4), ("Two", 4)]
 
 
+@pytest.mark.slow
 def test_check_estimates_and_sends_nothing(run: Run, job: Job, emulator: Emulator) -> None:
     packed = job.folder / "requests.jsonl.gz"
     lines = (json.dumps(each) for each in [*rows(2), row("x", max_tokens=None)])
@@ -169,6 +178,7 @@ def test_check_estimates_and_sends_nothing(run: Run, job: Job, emulator: Emulato
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_a_signal_ends_a_job_that_goes_on_later(run: Run, job: Job, emulator: Emulator, number: int) -> None:
     emulator.latency = 0.2
     job.write(rows(1_000))
@@ -186,6 +196,7 @@ def test_a_signal_ends_a_job_that_goes_on_later(run: Run, job: Job, emulator: Em
     job.assert_complete(f"r{number}" for number in range(1_000))
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused(run: Run, job: Job, emulator: Emulator) -> None:
     answers = Held(emulator)
     job.write(rows(50))
@@ -239,6 +250,7 @@ class Terminal:
             return self.process.wait(60)
 
 
+@pytest.mark.slow
 def test_progress_is_drawn_on_a_terminal(job: Job, emulator: Emulator) -> None:
     answers = Held(emulator)
     emulator.script.append(Fault("MODEL_NOT_AVAILABLE"))
@@ -252,6 +264,7 @@ def test_progress_is_drawn_on_a_terminal(job: Job, emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 300])
+@pytest.mark.slow
 def test_an_interrupt_on_a_terminal_says_how_to_stop_at_once(job: Job, emulator: Emulator, columns: int) -> None:
     answers = Held(emulator)
     job.write(rows(3))
@@ -275,6 +288,7 @@ def interrupted(process: subprocess.Popen[str]) -> int:
     raise AssertionError("it does not end")
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_reading_of_standard_input(job: Job) -> None:
     for arguments in (["-", "-o", job.results], ["-", "--check"]):
         with start(job, *arguments, stdin=subprocess.PIPE) as process:

@@ -44,6 +44,7 @@ def scripted(tmp_path: Path, server: Server) -> Job:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_a_signal_drains_what_is_in_flight(job: Job, emulator: Emulator, number: int) -> None:
     def answer(_: Any) -> str:
         interrupt(number)
@@ -58,6 +59,7 @@ def test_a_signal_drains_what_is_in_flight(job: Job, emulator: Emulator, number:
     assert job.run().succeeded == 500
 
 
+@pytest.mark.slow
 def test_a_second_signal_stops_at_once(job: Job, emulator: Emulator) -> None:
     emulator.script.append(stalling(emulator))
     signals = iter([signal.SIGINT, signal.SIGTERM])
@@ -72,6 +74,7 @@ def test_a_second_signal_stops_at_once(job: Job, emulator: Emulator) -> None:
     assert next(signals, None) is None
 
 
+@pytest.mark.slow
 def test_what_is_in_flight_has_30_seconds_to_end(job: Job, emulator: Emulator) -> None:
     emulator.script.append(stalling(emulator))
     clock = Clock()
@@ -91,6 +94,7 @@ def test_what_is_in_flight_has_30_seconds_to_end(job: Job, emulator: Emulator) -
     assert report.elapsed < DRAIN
 
 
+@pytest.mark.slow
 def test_two_signals_end_the_waiting_of_a_batch_that_was_stopped(job: Job, emulator: Emulator) -> None:
     def watch(progress: BatchProgress) -> None:
         if progress.errors:
@@ -119,6 +123,7 @@ def test_a_signal_ends_the_waiting_for_prices(job: Job, emulator: Emulator) -> N
     assert (report.interrupted, report.sent, report.resumed, report.unfinished) == (True, 0, 2, 3)
 
 
+@pytest.mark.slow
 def test_a_signal_before_the_first_request_ends_the_run(job: Job, emulator: Emulator) -> None:
     job.write(rows(80_000))
     handler = signal.getsignal(signal.SIGTERM)
@@ -181,6 +186,7 @@ def test_a_callback_that_fails_ends_the_run(job: Job, kind: type[Exception], cal
     assert len(seen) == calls
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_grow_stops_the_batch_until_it_can(job: Job) -> None:
     job.write(rows(200))
     with (

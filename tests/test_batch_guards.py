@@ -53,6 +53,7 @@ def test_what_a_killed_run_left_beside_is_no_obstacle(job: Job) -> None:
 
 
 @pytest.mark.parametrize(("max_tokens", "most"), [(200, 0.45), (None, 1.0)])
+@pytest.mark.slow
 def test_many_in_flight_do_not_cost_more_than_allowed(
     job: Job, emulator: Emulator, max_tokens: int | None, most: float
 ) -> None:
@@ -152,6 +153,7 @@ class Strict(Emulator):
         return Fault("TOKEN_LIMIT_EXCEEDED")
 
 
+@pytest.mark.slow
 def test_a_row_that_is_refused_again_and_again_lets_the_others_go_first(tmp_path: Path) -> None:
     with Strict() as server:
         job = Job(tmp_path, server.base_url)

@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
 from batch_jobs import Job, rows, start, until
 
 from novita_openai.emulator import Emulator, Fault
@@ -37,6 +38,7 @@ class Round:
         return IN_FLIGHT * self.kills
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_every_row_comes_once(tmp_path: Path) -> None:
     rounds = [round_of_kills(tmp_path, Random(seed)) for seed in range(ROUNDS)]
     for each in rounds:

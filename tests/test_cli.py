@@ -139,6 +139,7 @@ PROBLEMS = [
 
 @pytest.mark.parametrize(("reply", "words"), PROBLEMS)
 @pytest.mark.parametrize("command", [["chat", "Hi"], ["complete", "Hi", "--json"], ["models"]])
+@pytest.mark.slow
 def test_a_problem_with_key_address_or_model_is_one_line(
     reply: Reply, words: str, command: list[str], run: Run, server: Server
 ) -> None:
@@ -150,6 +151,7 @@ def test_a_problem_with_key_address_or_model_is_one_line(
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_an_address_that_is_none_or_plain_is_said(run: Run) -> None:
     result = run("chat", "Hi", "--base-url", "api.novita.ai")
     assert "base_url='api.novita.ai' is no address" in one_line(result)
@@ -159,6 +161,7 @@ def test_an_address_that_is_none_or_plain_is_said(run: Run) -> None:
     assert "connection_error: The connection failed" in refused.stderr
 
 
+@pytest.mark.slow
 def test_retries_are_told_on_stderr_alone(run: Run, server: Server) -> None:
     server.script.append(error(429, "RATE_LIMIT_EXCEEDED", retry_after="0.01"))
     server.always = stream(chunk("ok", "stop"))
@@ -176,18 +179,21 @@ def test_retries_are_told_on_stderr_alone(run: Run, server: Server) -> None:
         (["fly"], None, "fly"),
     ],
 )
+@pytest.mark.slow
 def test_bad_usage_exits_2(arguments: list[str], text: str | None, words: str, run: Run) -> None:
     result = run(*arguments, text=text)
     assert result.returncode == 2
     assert words in result.stderr
 
 
+@pytest.mark.slow
 def test_an_answer_that_the_terminal_cannot_show_is_shown_as_far_as_it_can(server: Server) -> None:
     server.always = stream(chunk("Spätzle", "stop"))
     variables = {"NOVITA_API_KEY": "k", "NOVITA_BASE_URL": server.base_url, "PYTHONIOENCODING": "ascii"}
     assert program("chat", "Hi", **variables).stdout == "Sp?tzle\n"
 
 
+@pytest.mark.slow
 def test_a_prompt_that_is_not_utf_8_is_told(server: Server) -> None:
     variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
     for argument, data in (b"\xff", b""), (b"-", b"\xff"):
@@ -197,6 +203,7 @@ def test_a_prompt_that_is_not_utf_8_is_told(server: Server) -> None:
         assert b"not UTF-8" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told(server: Server) -> None:
     server.always = stream(chunk("word", "stop"))
     variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
@@ -209,6 +216,7 @@ def test_a_full_disk_is_told(server: Server) -> None:
     assert "cannot write the output: No space left" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_closed_standard_input_is_no_prompt(server: Server) -> None:
     command = " ".join([*PROGRAM, "chat", "<&-"])
     variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
@@ -216,6 +224,7 @@ def test_a_closed_standard_input_is_no_prompt(server: Server) -> None:
     assert (result.returncode, "no prompt" in result.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_closed_standard_output_is_no_crash(server: Server) -> None:
     server.always = stream(chunk("word", "stop"))
     variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
@@ -231,6 +240,7 @@ def test_a_broken_installation_is_not_taken_for_a_missing_extra() -> None:
     assert "structlog" in result.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_terminal_is_not_read_in_silence(server: Server) -> None:
     with terminal() as (_, writer):
         variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
@@ -328,6 +338,7 @@ def test_an_interrupt_exits_130(server: Server) -> None:
     assert "Traceback" not in told
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_crash(server: Server) -> None:
     server.always = stream(*(chunk("word ") for _ in range(5000)), chunk("", "stop"))
     variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
@@ -340,6 +351,7 @@ def test_a_reader_that_goes_away_is_no_crash(server: Server) -> None:
         assert b"Traceback" not in process.stderr.read()
 
 
+@pytest.mark.slow
 def test_local_answers_with_a_real_model_and_no_key() -> None:
     greedy = ["--local", "--temperature", "0", "--max-tokens", "20"]
     answer = program("chat", "What is the capital of France?", *greedy)
@@ -348,6 +360,7 @@ def test_local_answers_with_a_real_model_and_no_key() -> None:
     assert program("models", "--local").stdout.startswith("gemma")
 
 
+@pytest.mark.slow
 def test_serve_serves_until_it_is_interrupted() -> None:
     with started("serve", "--port", "0") as process:
         base_url = read_line(process)
@@ -360,12 +373,14 @@ def test_serve_serves_until_it_is_interrupted() -> None:
     assert "Traceback" not in told
 
 
+@pytest.mark.slow
 def test_serve_says_what_is_wrong_with_a_file(tmp_path: Any) -> None:
     result = program("serve", "--path", str(tmp_path / "none.gguf"))
     assert result.returncode == 1
     assert "none.gguf" in one_line(result)
 
 
+@pytest.mark.slow
 def test_emulate_emulates_until_it_is_interrupted() -> None:
     limits = ["--rpm", "60", "--burst", "2", "--retry-after", "--key", "sk_good", "--key", "sk_poor=0"]
     with started("emulate", "--port", "0", "--model", "my/model", *limits) as process:
@@ -388,6 +403,7 @@ def test_emulate_emulates_until_it_is_interrupted() -> None:
     assert [word in one_line(answer) for word, answer in zip(words, answers[1:], strict=True)] == [True] * 3
 
 
+@pytest.mark.slow
 def test_emulate_meets_every_request_with_the_fault_it_is_told() -> None:
     with started("emulate", "--port", "0", "--fault", "MODEL_NOT_FOUND") as process:
         result = program("chat", "Hi", NOVITA_API_KEY="any", NOVITA_BASE_URL=read_line(process))
@@ -411,6 +427,7 @@ def test_emulate_lists_its_faults() -> None:
         (["--rpm", "0"], "rpm must be above 0"),
     ],
 )
+@pytest.mark.slow
 def test_emulate_refuses_settings_that_cannot_be(arguments: list[str], told: str) -> None:
     result = program("emulate", "--port", "0", *arguments)
     assert result.returncode == 2
@@ -440,6 +457,7 @@ def test_a_missing_extra_is_named_with_its_install_line(module: str, arguments: 
     assert f"pip install '{install}'" in one_line(result)
 
 
+@pytest.mark.slow
 def test_a_local_model_that_ends_while_it_serves_is_told() -> None:
     with started("serve", "--port", "0") as process:
         assert read_line(process).startswith("http://127.0.0.1:")

@@ -502,6 +502,7 @@ def test_settings_that_cannot_be_are_refused(options: dict[str, Any], message: s
 # How it lives.
 
 
+@pytest.mark.slow
 def test_it_keeps_the_last_thousand_requests(emulator: Emulator) -> None:
     with client_of(emulator, "sk_secret") as client:
         for number in range(1_005):
@@ -700,6 +701,7 @@ def test_it_works_inside_a_running_event_loop(emulator: Emulator) -> None:
     assert asyncio.run(use()) == 1
 
 
+@pytest.mark.slow
 def test_without_aiohttp_it_says_what_to_install() -> None:
     code = "import sys; sys.modules['aiohttp'] = None\nfrom novita_openai import emulator"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -13,6 +13,8 @@ import pytest
 
 from novita_openai import local
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = ["guide_chat.py", "guide_completion.py"]

@@ -15,6 +15,7 @@ from conftest import Driver
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
+from thoroughness import examples
 
 from novita_openai import AsyncOpenAI, OpenAI, RetryPolicy, create_async_client
 from novita_openai.emulator import FAULTS, Emulator, Fault
@@ -158,8 +159,9 @@ FAULT = st.builds(Fault, st.sampled_from(sorted(FAULTS)), st.none() | st.integer
 SCHEDULES = st.lists(st.none() | FAULT, max_size=8)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schedule=SCHEDULES, names=st.lists(st.sampled_from(sorted(WAYS)), min_size=1, max_size=4))
+@pytest.mark.slow
 def test_whatever_happens_a_caller_gets_a_whole_answer_or_an_sdk_error(
     schedule: list[Fault | None], names: list[str], driver: Driver, emulator: Emulator, texts: dict[str, str]
 ) -> None:

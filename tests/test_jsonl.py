@@ -72,6 +72,7 @@ def test_a_torn_end_longer_than_a_block_is_mended(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.dictionaries(st.text(), st.text())), st.integers(0, 400))
+@pytest.mark.slow
 def test_wherever_a_file_is_cut_whole_rows_stay(
     tmp_path_factory: pytest.TempPathFactory, rows: list[object], cut: int
 ) -> None:

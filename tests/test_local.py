@@ -95,6 +95,7 @@ def post(base_url: str, path: str, **body: Any) -> http.client.HTTPConnection:
     return connection
 
 
+@pytest.mark.slow
 def test_the_address_is_the_service_s_path_on_a_free_port(model: LocalModel) -> None:
     address = urlsplit(model.base_url)
     assert (address.scheme, address.hostname, address.path) == ("http", "127.0.0.1", "/v3/openai")
@@ -158,6 +159,7 @@ def test_the_models_list_names_the_packaged_model(client: openai.OpenAI) -> None
     assert [model.id for model in client.models.list()] == ["gemma-3-270m-q4_k_m"]
 
 
+@pytest.mark.slow
 def test_a_prompt_beyond_the_context_size_is_refused(locked: LocalModel) -> None:
     with (
         openai.OpenAI(base_url=locked.base_url, api_key="sk_right") as friend,
@@ -166,6 +168,7 @@ def test_a_prompt_beyond_the_context_size_is_refused(locked: LocalModel) -> None
         friend.completions.create(model="any", prompt="word " * 600, max_tokens=1)
 
 
+@pytest.mark.slow
 def test_requests_at_the_same_time_are_all_answered(client: openai.OpenAI) -> None:
     def ask(number: int) -> str:
         answer = client.completions.create(model="any", prompt=f"{number}", max_tokens=2, temperature=0)
@@ -175,6 +178,7 @@ def test_requests_at_the_same_time_are_all_answered(client: openai.OpenAI) -> No
         assert list(pool.map(ask, range(24))) == ["length"] * 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_hangs_up_does_not_keep_the_model_busy(
     model: LocalModel, client: openai.OpenAI, stream: bool
@@ -284,6 +288,7 @@ def test_a_server_that_is_not_started_has_no_address() -> None:
         _ = server.process
 
 
+@pytest.mark.slow
 def test_close_ends_the_process_and_a_second_close_is_fine() -> None:
     with LocalModel() as server:
         process, base_url = server.process, server.base_url
@@ -296,6 +301,7 @@ def test_close_ends_the_process_and_a_second_close_is_fine() -> None:
     server.close()
 
 
+@pytest.mark.slow
 def test_a_killed_server_cuts_its_streams_and_can_be_started_again() -> None:
     with LocalModel() as server:
         connection = post(server.base_url, "/completions", prompt=PROMPT, max_tokens=4000, ignore_eos=True, stream=True)
@@ -309,6 +315,7 @@ def test_a_killed_server_cuts_its_streams_and_can_be_started_again() -> None:
         assert is_listening(server.start().base_url)
 
 
+@pytest.mark.slow
 def test_a_stopped_process_is_closed_too() -> None:
     with LocalModel() as server:
         process = server.process
@@ -316,6 +323,7 @@ def test_a_stopped_process_is_closed_too() -> None:
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_the_server_dies_with_its_parent() -> None:
     script = (
         "from novita_openai.local import LocalModel\n"
@@ -331,6 +339,7 @@ def test_the_server_dies_with_its_parent() -> None:
     assert eventually(lambda: is_gone(int(pid)) and not is_listening(base_url))
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_close_ends_quietly() -> None:
     script = "from novita_openai.local import LocalModel\nprint(LocalModel().start().process.pid)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE)
@@ -415,6 +424,7 @@ def test_a_file_of_the_user_s_own_needs_no_packaged_model(monkeypatch: pytest.Mo
         local.packaged_model()
 
 
+@pytest.mark.slow
 def test_half_a_model_in_the_cache_is_replaced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = local.packaged_model()
     monkeypatch.setenv("HOME", str(tmp_path))

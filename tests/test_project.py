@@ -187,6 +187,7 @@ def test_files_stay_readable() -> None:
     assert (ROOT / "README.md").read_text(encoding="utf-8").count("\n") <= 150
 
 
+@pytest.mark.slow
 def test_a_program_without_errors_imports_neither_tenacity_nor_structlog() -> None:
     code = "import sys; from novita_openai import OpenAI; print(*{'tenacity', 'structlog', 'typer'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

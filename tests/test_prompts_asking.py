@@ -201,6 +201,7 @@ def test_the_command_prints_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None
         assert (code, "chatml" in told) == (1, True)
 
 
+@pytest.mark.slow
 def test_a_real_server_is_judged_by_its_counts(local_model: LocalModel) -> None:
     with OpenAI(base_url=local_model.base_url, api_key="local", timeout=60) as client:
         assert prompts.check(client, "gemma", format="chatml").verdict == "another format"

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from prompt_texts import DATE, FORMATS, fragments, histories
+from thoroughness import examples
 
 from novita_openai.prompts import PromptError, PromptFormat
 
 EACH = pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: fmt.name)
 BRIEF = settings(
-    max_examples=60,
+    max_examples=examples(20),
     deadline=None,
     database=None,
     derandomize=True,
@@ -183,7 +184,7 @@ def test_messages_split_alike_however_the_text_is_cut(fmt: PromptFormat) -> None
     ]
     pieces = st.sampled_from([*fragments(fmt), *fragments(fmt), *calls, "x", "\n", " ", "well"])
 
-    @settings(BRIEF, max_examples=150)
+    @settings(BRIEF, max_examples=examples(50))
     @given(
         st.lists(pieces, max_size=6).map("".join),
         st.lists(st.integers(0, 60), max_size=8),

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from server import Reply, Server, chunk, stream
 from structlog.testing import capture_logs
+from thoroughness import examples
 
 from novita_openai import AsyncOpenAI, OpenAI, RetryPolicy, create_async_client, create_client, prompts
 from novita_openai.client.resumption import MOST_IN_A_ROW, MOST_IN_ALL
@@ -116,6 +117,7 @@ def size_of(base_url: str) -> int:
         return len(b"".join(response.iter_bytes()))
 
 
+@pytest.mark.slow
 def test_a_completion_cut_at_every_byte_is_whole(emulator: BreakingEmulator) -> None:
     text = " Là 😀."
     emulator.script.append(rest_of(text))
@@ -136,7 +138,9 @@ BREAKS = st.lists(
     max_size=2,
 )
 OPTIONS: list[dict[str, Any]] = [{}, {"max_tokens": 9}, {"stop": [" now", " never"]}, {"stop": " drain"}]
-PROPERTY = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROPERTY = settings(
+    max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -167,7 +171,7 @@ def answer_of(model: str) -> Callable[[dict[str, Any]], Any]:
 
 
 @pytest.mark.parametrize("model", [MODEL, *THINKERS])
-@settings(PROPERTY, max_examples=12)
+@settings(PROPERTY, max_examples=examples(8))
 @given(breaks=BREAKS)
 def test_a_chat_that_breaks_anywhere_is_whole(
     breaks: list[Fault], model: str, driver: Driver, emulator: BreakingEmulator
@@ -194,6 +198,7 @@ def test_a_stream_that_ends_too_early_is_whole(place: int, driver: Driver, emula
 
 @PROPERTY
 @given(breaks=BREAKS)
+@pytest.mark.slow
 def test_a_text_that_repeats_itself_loses_nothing(
     breaks: list[Fault], driver: Driver, emulator: BreakingEmulator
 ) -> None:

@@ -21,6 +21,8 @@ from structlog.testing import capture_logs
 from novita_openai import Action, AsyncOpenAI, Backoff, OpenAI, RetryPolicy, prompts
 from novita_openai.local import LocalModel, packaged_model
 
+pytestmark = pytest.mark.slow
+
 DAYS = "Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday, "
 # As a file of one's own, the packaged model is given the template of models that name none: that of this id.
 MODEL = "nousresearch/hermes-2-pro-llama-3-8b"

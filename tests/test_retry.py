@@ -327,6 +327,7 @@ def test_a_delay_that_passes_the_deadline_is_not_begun(connect: Callable[..., Dr
     assert (why, "30 s" in note, len(server.requests)) == ("deadline", True, 1)
 
 
+@pytest.mark.slow
 def test_the_deadline_shrinks_the_timeout_of_each_attempt(connect: Callable[..., Driver], server: Server) -> None:
     server.always = Reply(fault="stall")
     started = time.monotonic()

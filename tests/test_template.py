@@ -12,6 +12,7 @@ import jinja2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thoroughness import examples
 
 from novita_openai.prompts import PromptError, PromptFormat, TemplateError, from_pretrained_config, from_template
 
@@ -376,7 +377,7 @@ TEXTS = st.text(max_size=30) | st.sampled_from(
 
 
 @pytest.mark.parametrize("source", [MARKUP, NAMED, FIRST, LAST, THINKING, HINTED, says("m.content|trim")])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(texts=st.lists(st.lists(TEXTS, max_size=3).map("".join), min_size=1, max_size=6), system=st.none() | TEXTS)
 def test_no_prompt_is_silently_wrong(source: str, texts: list[str], system: str | None) -> None:
     made, messages, reply = derived_once(source), chat(*texts, system=system), len(texts) % 2 == 1
