@@ -319,7 +319,8 @@ def test_results_can_be_brought_into_the_order_of_the_input(job: Job) -> None:
     bad = [row(f"bad{number}", model="no/such") for number in range(5)]
     job.run([*rows(30), *bad])
     for path in (job.results, job.errors):
-        path.write_bytes(b"".join(reversed(path.read_bytes().splitlines(keepends=True))))
+        backwards = sorted(read(path), key=lambda row: int(row["custom_id"].lstrip("bad r")), reverse=True)
+        path.write_text("".join(json.dumps(each) + "\n" for each in backwards))
     report = job.run([*bad[:3], *rows(20)], ordered=True)
     assert report.sent == 0
     assert list(job.failures()) == ["bad0", "bad1", "bad2", "bad4", "bad3"]

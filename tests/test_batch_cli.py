@@ -58,7 +58,6 @@ def test_all_rows_succeed(run: Run, job: Job) -> None:
     assert (summary["total"], summary["succeeded"], summary["resumed"], summary["sent"]) == (5, 5, 5, 0)
 
 
-@pytest.mark.slow
 def test_some_rows_fail(run: Run, job: Job) -> None:
     job.write([*rows(2), row("bad", model="no/such")])
     result = run(job.requests, "-o", job.results)
@@ -109,7 +108,6 @@ def test_bad_usage(job: Job, arguments: list[str], message: str) -> None:
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.slow
 def test_a_missing_key_is_bad_usage(run: Run, job: Job) -> None:
     job.write(rows(1))
     result = run(job.requests, "-o", job.results, NOVITA_API_KEY="")
@@ -160,7 +158,6 @@ def test_prompts_from_a_text(run: Run, job: Job, emulator: Emulator) -> None:
     assert sent == [("One", 4), ("Two", 4)]
 
 
-@pytest.mark.slow
 def test_check_estimates_and_sends_nothing(run: Run, job: Job, emulator: Emulator) -> None:
     packed = job.folder / "requests.jsonl.gz"
     lines = (json.dumps(each) for each in [*rows(2), row("x", max_tokens=None)])
@@ -250,7 +247,6 @@ class Terminal:
             return self.process.wait(60)
 
 
-@pytest.mark.slow
 def test_progress_is_drawn_on_a_terminal(job: Job, emulator: Emulator) -> None:
     answers = Held(emulator)
     emulator.script.append(Fault("MODEL_NOT_AVAILABLE"))

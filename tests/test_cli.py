@@ -261,6 +261,7 @@ def test_a_terminal_is_not_read_in_silence(server: Server) -> None:
         (["batch"], "found by trying"),
     ],
 )
+@pytest.mark.slow
 def test_help_is_there_and_shows_the_defaults(arguments: list[str], shown: str) -> None:
     result = program(*arguments, "--help", COLUMNS="200")
     assert result.returncode == 0

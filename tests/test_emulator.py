@@ -78,11 +78,11 @@ def post(emulator: Emulator, path: str, body: bytes, method: str = "POST") -> tu
 
 def test_the_same_request_gets_the_same_answer_and_another_another(emulator: Emulator) -> None:
     first, again, other = ask(emulator), ask(emulator), ask(emulator, seed=1)
-    assert first == again
+    assert first.to_dict() == again.to_dict()
     assert first.id != other.id
     assert first.choices[0].message.content != other.choices[0].message.content
     with Emulator() as second:
-        assert ask(second) == first
+        assert ask(second).to_dict() == first.to_dict()
 
 
 def test_a_stream_says_what_the_whole_answer_says(emulator: Emulator) -> None:
