@@ -61,7 +61,8 @@ LATE = (
 )
 # The faults that only the end of a stream shows.
 FOUND_AT_THE_END = ("empty_list", "no_finish_reason")
-TIMEOUT = 0.25
+SILENCE = 0.25
+"""Seconds, where silence may come."""
 PATIENCE = RetryPolicy(budget=None)
 
 
@@ -83,8 +84,10 @@ def driver(request: pytest.FixtureRequest, emulator: Emulator) -> Iterator[Drive
     emulator.script.clear()
     kinds: Any = {"sync": OpenAI, "async": AsyncOpenAI, "aiohttp": create_async_client}
     kind = kinds[request.param]
+    is_answered = "kind" in request.fixturenames and request.getfixturevalue("kind") != "stall"
     with asyncio.Runner() as runner, no_wait():
-        client = kind(api_key="k", base_url=emulator.base_url, timeout=TIMEOUT, policy=PATIENCE)
+        timeout = 60 if is_answered else SILENCE
+        client = kind(api_key="k", base_url=emulator.base_url, timeout=timeout, policy=PATIENCE)
         yield Driver(client, runner)
         Driver(client, runner).close()
 
