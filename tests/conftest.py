@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from batch_jobs import Job
+from hypothesis import HealthCheck, settings
 from server import Server
 
 import novita_openai
@@ -27,17 +28,23 @@ os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("certificate.pem"))
 # Programs ask the terminals that tests give them how wide they are, not the one that the tests run in.
 os.environ.pop("COLUMNS", None)
 
+# A machine that is busy is no failure.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
+
 FEW = 4
 """Cases of a test with many parameters that are quick."""
+MOST_PROCESSES = 8
+"""Each collects all tests and starts a local model of its own."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Run folders with a process for each core; named files run in this one, and so does all that ``-n 0`` asks for."""
+    """Run folders in two processes a core, as tests wait half of their time; files that are named run in this one."""
     is_worker = hasattr(config, "workerinput")
     can_share_out = getattr(config.option, "numprocesses", 0) is None and config.option.capture != "no"
     if can_share_out and not is_worker and all(Path(argument).is_dir() for argument in config.args):
-        config.option.numprocesses, config.option.dist = "logical", "worksteal"
+        config.option.numprocesses, config.option.dist = min(2 * (os.cpu_count() or 1), MOST_PROCESSES), "worksteal"
 
 
 @pytest.hookimpl(tryfirst=True)
