@@ -61,6 +61,7 @@ CONNECTION_ERROR: Final = "connection_error"
 NOT_SENT: Final = "not_sent"
 INVALID_ANSWER: Final = "invalid_answer"
 SCHEMA_MISMATCH: Final = "schema_mismatch"
+UNREADABLE_EVENT: Final = "unreadable_event"
 
 BASE_URL: Final = "https://api.novita.ai/v3/openai"
 """The service's documented address: https://novita.ai/docs/guides/llm-api."""
@@ -109,12 +110,17 @@ RULES: Final[tuple[ErrorRule, ...]] = (
         f"The status is a success, but the body holds no answer. {_WRONG_URL}",
     ),
     ErrorRule(None, SCHEMA_MISMATCH, Action.FAIL, "The answer is whole, but strict validation refuses it."),
+    ErrorRule(None, UNREADABLE_EVENT, Action.FAIL, "The service sent an event of a form that nobody can use."),
     ErrorRule(None, NOT_SENT, Action.FAIL, "The request could not be sent."),
 )
 UNKNOWN: Final = ErrorRule(None, None, Action.FAIL, "The service does not document this error.")
 """What :func:`classify` returns where no row fits: every error has a rule."""
 
 SERVER_ERROR: Final = 500
+
+
+class UnreadableEventError(openai.APIResponseValidationError):
+    """An event of a stream has a form that no reader can use; the message names its number and the field."""
 
 
 def classify(error: BaseException, rules: Sequence[ErrorRule] = RULES) -> ErrorRule:
@@ -141,6 +147,8 @@ def reason_of(error: BaseException) -> str:
     """Return the service's word for an error, or one of this module's; the class name for an error of neither."""
     if isinstance(error, openai.APIStatusError):
         return reason_in(_body_of(error))
+    if isinstance(error, UnreadableEventError):
+        return UNREADABLE_EVENT
     if isinstance(error, openai.APIResponseValidationError):
         return SCHEMA_MISMATCH if sdk.is_named(error.__cause__, sdk.VALIDATION_ERROR) else INVALID_ANSWER
     if isinstance(error, (openai.APITimeoutError, TimeoutError)):

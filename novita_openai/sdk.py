@@ -7,6 +7,7 @@ SDK changed its HTTP library in 3.0 and takes clients of both libraries. :func:`
 lacks one of the listed names. Without that, the checks of answers and streams would silently stop working.
 """
 
+# ruff: noqa: SLF001 - this module's purpose
 from __future__ import annotations
 
 import copy
@@ -14,39 +15,34 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar
+from typing import Any, Final, TypedDict, TypeVar, cast
 
 import openai
 
 from novita_openai import __version__
-
-if TYPE_CHECKING:
-    from openai._streaming import ServerSentEvent
-
-    Event = ServerSentEvent
 
 _T = TypeVar("_T")
 
 NEWEST_TESTED: Final = "3.57.0"
 """The newest release of ``openai`` that this one was tested with."""
 
-_STREAM: Final = ("__stream__", "_iter_events", "__init__.cast_to")
-_CLIENT: Final = ("copy._extra_kwargs", "request.stream_cls")
+_STEP: Final = ("_process_response.cast_to", "_process_response.response", "_process_response.stream")
+_CLIENT: Final = ("copy._extra_kwargs", "request.stream_cls", *_STEP)
 _OPTIONS: Final = ("method", "url", "headers", "timeout", "files", "json_data", "extra_json", "max_retries")
 _CONTENT: Final = () if openai.__version__.startswith("1.") else ("content",)
 CLASS_NAMES: Final = {
-    "Stream": _STREAM,
-    "AsyncStream": _STREAM,
+    "Stream": ("__init__.cast_to",),
+    "AsyncStream": ("__init__.cast_to",),
     "APIResponse": ("__init__.cast_to",),
     "AsyncAPIResponse": ("__init__.cast_to",),
     "OpenAI": _CLIENT,
     "AsyncOpenAI": _CLIENT,
+    "_streaming.SSEBytesDecoder": ("iter_bytes", "aiter_bytes"),
     "_constants": ("RAW_RESPONSE_HEADER",),
-    "_models.FinalRequestOptions": (*_OPTIONS, *_CONTENT, "get_max_retries"),
+    "_models.FinalRequestOptions": (*_OPTIONS, *_CONTENT, "get_max_retries", "post_parser"),
 }
 CLIENT_NAMES: Final = ("_client", "_custom_headers")
-STREAM_NAMES: Final = ("_iterator",)
+STREAM_NAMES: Final = ("_iterator", "_decoder", "_cast_to")
 
 
 class UnsupportedSDKError(openai.OpenAIError, ImportError):
@@ -160,6 +156,13 @@ def with_body(options: Any, url: str, body: Mapping[str, Any]) -> Any:
     return options
 
 
+def with_parser(options: Any, parse: Callable[[Any], Any]) -> Any:
+    """Make the SDK give what it has built of a response to a function, before the ``post_parser`` of the options."""
+    then = options.post_parser
+    options.post_parser = parse if isinstance(then, openai.NotGiven) else lambda built: then(parse(built))
+    return options
+
+
 def raw_content_of(options: Any) -> Any:
     """Return the raw content that is sent as it is; None if there is none, which is always so before SDK 2.0."""
     return vars(options).get("content")
@@ -172,7 +175,7 @@ def retries_of(options: Any, client: Any) -> int:
 
 def bare_request(client: Any, method: str = "POST") -> Any:
     """Return a request without key and body: each connection error of the SDK must hold a request."""
-    return client._client.build_request(method, client.base_url)  # noqa: SLF001 - this module's purpose
+    return client._client.build_request(method, client.base_url)
 
 
 async def options_of_post(client: Any, path: str) -> Any:
@@ -223,33 +226,49 @@ def is_text_stream(stream_cls: Any, base: type, url: str) -> bool:
     return name in _CHUNKS
 
 
-def is_chat_chunk(kind: Any) -> bool:
-    """Tell whether the chunks of a stream are those of a chat."""
-    return getattr(kind, "__name__", "") == _CHAT_CHUNK
+class Event:
+    """One event of a stream as the SDK reads it, its JSON already decoded."""
+
+    __slots__ = ("data", "value")
+    event = id = retry = None
+
+    def __init__(self, data: str, value: object) -> None:
+        self.data, self.value = data, value
+
+    def json(self) -> object:
+        """Return the decoded JSON."""
+        return self.value
 
 
-class Stream(openai.Stream[_T]):
-    """The SDK's stream with its private steps under public names; a subclass overrides ``chunks`` and ``events``.
+class _Feed:
+    """What decodes the bytes of a stream for the SDK; this one gives events that are decoded elsewhere."""
 
-    A subclass must name ``openai.Stream[T]`` as its second base: the SDK looks for the type of the chunks only in the
-    direct bases of a class. Leaving the loop over a stream closes it.
+    def __init__(self, events: Any) -> None:
+        self.iter_bytes = self.aiter_bytes = lambda _: events
+
+
+class _Around:
+    """A stream of the SDK around another one, which may be of a class that a tracer has derived from the SDK's.
+
+    ``chunks`` reads ``source``; all that it yields passes ``_iterator``, which tracers replace. Leaving the loop over a
+    stream closes it.
     """
 
-    def __init__(self, **options: Any) -> None:
-        self.kind = options["cast_to"]
-        super().__init__(**options)
+    chunks: Callable[[], Any]
 
-    def chunks(self) -> Iterator[_T]:
-        """Yield the chunks that the caller gets; unless overridden, those that the SDK makes of ``events``."""
-        return super().__stream__()
+    def __init__(self, source: Any) -> None:
+        vars(self).update(vars(source))
+        self.source, self.decoder = source, source._decoder
+        self.is_chat = source._cast_to.__name__ == _CHAT_CHUNK
+        self._iterator = self.chunks()
 
-    def events(self) -> Iterator[Event]:
-        """Yield the events that the SDK reads; unless overridden, all that the server sent."""
-        return super()._iter_events()
+    def feed(self, events: Any) -> None:
+        """Make the source read these events, instead of those that ``decoder`` would make of its bytes."""
+        self.source._decoder = _Feed(events)
 
-    def put_back(self, chunk: _T) -> None:
-        """Make a chunk that was already read the next one that is yielded."""
-        self._iterator: Iterator[_T] = chain((chunk,), self._iterator)
+
+class Stream(_Around, openai.Stream[_T]):
+    """Yields what ``chunks`` yields."""
 
     def __iter__(self) -> Iterator[_T]:
         try:
@@ -257,31 +276,9 @@ class Stream(openai.Stream[_T]):
         finally:
             self.close()
 
-    def __stream__(self) -> Iterator[_T]:
-        return self.chunks()
 
-    def _iter_events(self) -> Iterator[Any]:
-        return self.events()
-
-
-class AsyncStream(openai.AsyncStream[_T]):
-    """The async twin of :class:`Stream`."""
-
-    def __init__(self, **options: Any) -> None:
-        self.kind = options["cast_to"]
-        super().__init__(**options)
-
-    def chunks(self) -> AsyncIterator[_T]:
-        """Yield the chunks that the caller gets; unless overridden, those that the SDK makes of ``events``."""
-        return super().__stream__()
-
-    def events(self) -> AsyncIterator[Event]:
-        """Yield the events that the SDK reads; unless overridden, all that the server sent."""
-        return super()._iter_events()
-
-    def put_back(self, chunk: _T) -> None:
-        """Make a chunk that was already read the next one that is yielded."""
-        self._iterator: AsyncIterator[_T] = _AsyncChain(chunk, self._iterator)
+class AsyncStream(_Around, openai.AsyncStream[_T]):
+    """Yields what ``chunks`` yields."""
 
     async def __aiter__(self) -> AsyncIterator[_T]:
         try:
@@ -290,27 +287,28 @@ class AsyncStream(openai.AsyncStream[_T]):
         finally:
             await self.close()
 
-    def __stream__(self) -> AsyncIterator[_T]:
-        return self.chunks()
 
-    def _iter_events(self) -> AsyncIterator[Any]:
-        return self.events()
+def is_text(stream: Any) -> bool:
+    """Tell whether what the SDK has built is a stream of chat completions or completions."""
+    return getattr(getattr(stream, "_cast_to", None), "__name__", "") in _CHUNKS
 
 
-class _AsyncChain(Generic[_T]):
-    """Yields a chunk and then the rest of a stream; faster than a generator around the stream."""
+class AnsweringClient:
+    """A client of the SDK whose step from a response to an answer a subclass overrides as ``_answer``."""
 
-    def __init__(self, first: _T, rest: AsyncIterator[_T]) -> None:
-        self._ahead, self._rest = [first], rest
+    def _answer(self, make: Callable[[Any], Any], response: Any, kind: Any, mode: str | None) -> Any:
+        """Return ``make(kind)``, what the SDK makes of a response; ``mode`` is what ``raw_response_header`` says."""
+        raise NotImplementedError
 
-    def __aiter__(self) -> AsyncIterator[_T]:
-        return self
+    def _process_response(self, *, cast_to: Any, response: Any, stream: bool, **rest: Any) -> Any:
+        sdk_step = cast("Any", super())._process_response
 
-    def __anext__(self) -> Any:
-        return self._first() if self._ahead else self._rest.__anext__()
+        def make(kind: Any) -> Any:
+            return sdk_step(cast_to=kind, response=response, stream=stream, **rest)
 
-    async def _first(self) -> _T:
-        return self._ahead.pop()
+        if stream:
+            return make(cast_to)
+        return self._answer(make, response, cast_to, response.request.headers.get(raw_response_header()))
 
 
 class PrivateClientOptions(TypedDict, total=False):
@@ -336,7 +334,7 @@ def isolate(client: openai.OpenAI | openai.AsyncOpenAI, options: Mapping[str, An
     """Undo what the SDK has read from OPENAI_* variables: only arguments count."""
     for name in ("organization", "project", "webhook_secret", "admin_api_key"):
         setattr(client, name, options.get(name))
-    client._custom_headers = dict(options.get("default_headers") or {})  # noqa: SLF001 - there is no public way
+    client._custom_headers = dict(options.get("default_headers") or {})
 
 
 @cache

@@ -46,7 +46,7 @@ BASE_PATH = "/v3/openai"
 class Reply:
     """One scripted reply; ``cut``: send so many bytes and hang up; ``fault``: close, reset, stall or garbage.
 
-    ``trickle`` sends the first bytes one by one.
+    ``trickle`` sends the first bytes one by one; a body in pieces is sent with a ``pause`` of seconds before each.
     """
 
     status: int = 200
@@ -54,6 +54,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
     trickle: bool = False
+    pause: float = 0.0
     fault: str | None = None
 
 
@@ -153,14 +154,18 @@ class Server:
             await writer.drain()
         if reply.fault is not None:
             return False
-        content = _encode(reply.body)
+        pieces = reply.body if isinstance(reply.body, tuple) else ()
+        content = b"".join(pieces) or _encode(reply.body)
         headers = {"content-type": "application/json", "content-length": str(len(content)), **reply.headers}
         lines = [f"HTTP/1.1 {reply.status} X", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         writer.write("\r\n".join(lines).encode("latin-1"))
         for byte in content[:5] if reply.trickle else b"":
             await asyncio.sleep(0.01)
             writer.write(bytes([byte]))
-        writer.write(content[5 if reply.trickle else 0 : reply.cut])
+        for piece in pieces:
+            await asyncio.sleep(reply.pause)
+            writer.write(piece)
+        writer.write(b"" if pieces else content[5 if reply.trickle else 0 : reply.cut])
         await writer.drain()
         return reply.cut is None
 

@@ -127,6 +127,30 @@ def test_an_error_object_in_a_200_is_the_error_it_names(call: str, body: str, pa
     assert len(server.requests) == requests_of(call)
 
 
+@pytest.mark.parametrize("call", ["chat", "completions", "raw", "streamed", "parse"])
+def test_an_error_beside_the_choices_is_no_whole_answer(call: str, patient: Driver, server: Server) -> None:
+    answer = COMPLETION if call == "completions" else CHAT
+    server.always = Reply(200, answer | {"error": {"message": "upstream failed"}})
+    with pytest.raises(openai.APIResponseValidationError, match=r"the service says .*upstream failed"):
+        CALLS[call](patient)
+    server.always = Reply(200, answer | {"error": {"code": 429, "message": "slow"}})
+    with pytest.raises(openai.RateLimitError):
+        CALLS[call](patient)
+    assert len(server.requests) == 2 * requests_of(call)
+
+
+@pytest.mark.parametrize("call", ["chat", "completions", "raw", "streamed", "parse"])
+@pytest.mark.parametrize("reason", ["error", "abort", "insufficient_system_resource"])
+def test_a_finish_reason_that_is_a_failure_is_no_whole_answer(
+    call: str, reason: str, patient: Driver, server: Server
+) -> None:
+    answer: Any = COMPLETION if call == "completions" else CHAT
+    server.always = Reply(200, answer | {"choices": [answer["choices"][0] | {"finish_reason": reason}]})
+    with pytest.raises(openai.APIResponseValidationError, match=f"its finish_reason is '{reason}'"):
+        CALLS[call](patient)
+    assert len(server.requests) == requests_of(call)
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
@@ -240,7 +264,7 @@ def test_good_answers_pass_in_every_shape(driver: Driver, server: Server) -> Non
     assert [model.id for model in listed(driver)] == ["m"]
     server.script.append(Reply(200, MODELS | {"data": []}))
     assert listed(driver) == []
-    server.script.append(Reply(200, COMPLETION | {"error": {"message": "but there are choices"}}))
+    server.script.append(Reply(200, COMPLETION | {"error": None}))
     assert driver.complete().choices
 
 

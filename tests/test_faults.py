@@ -60,7 +60,7 @@ LATE = (
     "null_list",
 )
 # The faults that only the end of a stream shows.
-FOUND_AT_THE_END = ("empty_list", "no_finish_reason")
+FOUND_AT_THE_END = ("null_list", "empty_list", "no_finish_reason")
 SILENCE = 0.25
 """Seconds, where silence may come."""
 PATIENCE = RetryPolicy(budget=None)

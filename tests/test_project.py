@@ -41,7 +41,9 @@ HOUSE: Rows = {
         "catalog": None,
         "over_completions": modules("requests responses deltas chunks chats checking"),
     },
-    "client": modules("options connections settings answers seam resumption streams attempts clients"),
+    "client": modules(
+        "options connections settings tool_fragments events answers seam resumption draining streams attempts clients"
+    ),
     "batch": modules(
         "jsonl requests rows files spending worklist report options transport session verdicts lanes backlog waking"
         " shutdown outcomes engine interrupts job estimates streaming runs"
@@ -78,6 +80,7 @@ EXTRAS = {
     "cli.prompt": {"typer"},
     "cli.serving": {"rich", "typer"},
     "cli.terminal": {"rich", "typer"},
+    "client.draining": {"anyio"},  # which openai requires
     "emulator.requests": {"pydantic"},
     "emulator.settings": {"pydantic"},
     "emulator.wire": {"aiohttp"},

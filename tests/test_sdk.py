@@ -19,10 +19,11 @@ import pydantic
 import pytest
 from conftest import Driver
 from openai.types import Completion
-from openai.types.chat import ChatCompletionChunk
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from server import Server, chunk, stream
 
 from novita_openai import AsyncOpenAI, OpenAI, sdk
+from novita_openai.client.streams import AsyncGuardedStream, GuardedStream
 
 CLASS_NAMES = [(owner, name) for owner, names in sdk.CLASS_NAMES.items() for name in names]
 LIBRARIES: Any = (aiohttp, anyio, pydantic, ssl, socket, builtins, asyncio)
@@ -38,9 +39,9 @@ EXCEPTIONS = {
 
 
 def test_no_other_module_names_what_the_sdk_keeps_private() -> None:
-    private = {"__stream__", "_iter_events", "_iterator", "_cast_to", "_custom_headers", "_extra_kwargs"}
+    private = {"__stream__", "_decoder", "_iterator", "_cast_to", "_custom_headers", "_extra_kwargs", "post_parser"}
     words = {*private, "X-Stainless-Raw-Response", "._client", "__orig_bases__", "json_data", "extra_json"}
-    words |= {"get_max_retries", "DEFAULT_CONNECTION_LIMITS", 'is_named(error, "'}
+    words |= {"get_max_retries", "_process_response", "DEFAULT_CONNECTION_LIMITS", 'is_named(error, "'}
     for path in Path(sdk.__file__).parent.rglob("*.py"):
         if path.name != "sdk.py":
             found = {word for word in words if word in path.read_text(encoding="utf-8").replace("self._client", "")}
@@ -89,8 +90,7 @@ def test_chunks_are_known_by_their_names() -> None:
     assert sdk.is_text_stream(other[text], openai.AsyncStream, "/completions")
     assert not sdk.is_text_stream(sync[dict[str, Any]], openai.Stream, "/completions")
     assert not sdk.is_text_stream(None, openai.Stream, "/completions")
-    assert sdk.is_chat_chunk(chat)
-    assert not sdk.is_chat_chunk(text)
+    assert not sdk.is_text(object())
 
 
 def test_chunks_of_another_name_are_refused_where_they_would_pass_unguarded() -> None:
@@ -124,8 +124,9 @@ except ImportError as error:
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        ("openai.Stream", "__stream__"),
-        ("openai.AsyncStream", "_iter_events"),
+        ("openai._base_client.SyncAPIClient", "_process_response"),
+        ("openai._base_client.AsyncAPIClient", "_process_response"),
+        ("openai._streaming.SSEBytesDecoder", "aiter_bytes"),
         ("openai._constants", "RAW_RESPONSE_HEADER"),
         ("openai._models.FinalRequestOptions", "get_max_retries"),
     ],
@@ -137,17 +138,108 @@ def test_a_release_without_a_name_is_refused_by_the_clients_alone(owner: str, na
     assert name in result.stdout
 
 
+def traced(owner: Any, seen: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patch a client class of the SDK as tracers do: note what is asked for, and derive a class from the stream's."""
+    original = owner.request
+
+    def request(client: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
+        seen.append((cast_to, stream_cls))
+        if stream and owner is openai.OpenAI:
+
+            class Traced(stream_cls):  # type: ignore[misc]
+                def __stream__(self) -> Any:
+                    for item in super().__stream__():
+                        seen.append(item)
+                        yield item
+
+            stream_cls = Traced
+        elif stream:
+
+            class AsyncTraced(stream_cls):  # type: ignore[misc]
+                async def __stream__(self) -> Any:
+                    async for item in super().__stream__():
+                        seen.append(item)
+                        yield item
+
+            stream_cls = AsyncTraced
+        return original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
+
+    monkeypatch.setattr(owner, "request", request)
+
+
+MODES = {
+    "create": lambda client: client.chat.completions.create(**ASKED, stream=True),
+    "raw": lambda client: client.chat.completions.with_raw_response.create(**ASKED, stream=True),
+}
+ASKED: Any = {"model": "m", "messages": []}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_tracers_that_patch_request_see_the_sdks_own_calls(
+    mode: str, driver: Driver, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    traced(openai.AsyncOpenAI if driver.is_async else openai.OpenAI, seen, monkeypatch)
+    driver.call(lambda client: client.chat.completions.create(**ASKED))
+    kind: Any = openai.AsyncStream if driver.is_async else openai.Stream
+    chunk_type: Any = ChatCompletionChunk
+    assert seen == [(ChatCompletion, kind[chunk_type])]
+    server.always = stream(chunk("Boil "), chunk("water.", "stop"))
+
+    def parse(answer: Any) -> Any:
+        return answer.parse() if mode == "raw" else answer
+
+    async def ask_async(client: Any) -> Any:
+        return parse(await MODES[mode](client))
+
+    given = driver.collect(ask_async if driver.is_async else lambda client: parse(MODES[mode](client)))
+    assert seen[1:] == [(ChatCompletion, kind[chunk_type]), *given]
+    assert len(given) == 2
+    server.always = stream(chunk("Boil "))
+    with pytest.raises(openai.APIConnectionError, match="without a finish_reason"):
+        driver.collect(ask_async if driver.is_async else lambda client: parse(MODES[mode](client)))
+
+
+def test_a_post_parser_of_the_users_gets_the_guarded_stream(driver: Driver, server: Server) -> None:
+    server.always = stream(chunk("Boil "), chunk("water.", "stop"))
+    got: list[Any] = []
+
+    def parse(reading: Any) -> Any:
+        got.append(reading)
+        return reading
+
+    kind: Any = openai.AsyncStream if driver.is_async else openai.Stream
+    chunk_type: Any = ChatCompletionChunk
+    how: Any = {"cast_to": ChatCompletion, "body": {}, "stream": True, "stream_cls": kind[chunk_type]}
+    given = driver.collect(lambda client: client.post("/chat/completions", **how, options={"post_parser": parse}))
+    assert len(given) == 2
+    assert [type(each) for each in got] == [AsyncGuardedStream if driver.is_async else GuardedStream]
+
+
+def test_a_raw_response_can_be_parsed_to_another_stream(driver: Driver, server: Server) -> None:
+    server.always = stream({"any": "thing"})
+    kind: Any = openai.AsyncStream if driver.is_async else openai.Stream
+
+    async def ask_async(client: Any) -> Any:
+        return (await MODES["raw"](client)).parse(to=kind[dict[str, str]])
+
+    given = driver.collect(
+        ask_async if driver.is_async else lambda client: MODES["raw"](client).parse(to=kind[dict[str, str]])
+    )
+    assert given == [{"any": "thing"}]
+
+
 def test_all_that_a_stream_gives_passes_its_iterator(connect: Callable[..., Driver], server: Server) -> None:
     """Tools that trace streams wrap that; the chunk that ``create`` has read is among what they see."""
     server.script.append(stream(chunk("Boil "), chunk("water."), chunk("", "stop")))
     seen: list[Any] = []
 
-    def traced(reading: Any) -> Any:
+    def copied(reading: Any) -> Any:
         for item in reading:
             seen.append(item)
             yield item
 
-    async def traced_async(reading: Any) -> Any:
+    async def copied_async(reading: Any) -> Any:
         async for item in reading:
             seen.append(item)
             yield item
@@ -155,7 +247,7 @@ def test_all_that_a_stream_gives_passes_its_iterator(connect: Callable[..., Driv
     driver = connect()
 
     def wrap(reading: Any) -> Any:
-        reading._iterator = (traced_async if driver.is_async else traced)(reading._iterator)
+        reading._iterator = (copied_async if driver.is_async else copied)(reading._iterator)
         return reading
 
     async def ask_async(client: Any) -> Any:

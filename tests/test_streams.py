@@ -13,11 +13,11 @@ from typing import Any
 import openai
 import pytest
 from conftest import Driver
-from server import CHAT, Reply, Server, chunk, error, stream
+from server import CHAT, COMPLETION, Reply, Server, chunk, error, stream
 from structlog.testing import capture_logs
 
 from novita_openai import AsyncOpenAI, OpenAI, RetryPolicy
-from novita_openai.errors import reason_of
+from novita_openai.errors import UnreadableEventError, reason_of
 
 SSE = {"content-type": "text/event-stream"}
 MESSAGES: Any = [{"role": "user", "content": "Hi"}]
@@ -71,6 +71,44 @@ def streamed(driver: Driver) -> Any:
     )
 
 
+F, G = {"name": "f", "arguments": ""}, {"name": "g", "arguments": "{}"}
+# The calls of f and g, as servers send them in fragments.
+TOOL_CALLS: dict[str, list[list[dict[str, Any]]]] = {
+    "by index": [
+        [{"index": 0, "id": "a", "type": "function", "function": F}],
+        [{"index": 0, "function": {"arguments": '{"x": 1}'}}],
+        [{"index": 1, "id": "b", "type": "function", "function": G}],
+    ],
+    "by index in digits": [
+        [{"index": "0", "id": "a", "function": F}, {"index": "1", "id": "b", "function": G}],
+        [{"index": "0", "function": {"arguments": '{"x": 1}'}}],
+    ],
+    "by id in each": [
+        [{"id": "a", "function": F}],
+        [{"id": "a", "function": {"name": "f", "arguments": '{"x": 1}'}}],
+        [{"id": "b", "index": None, "function": G}],
+    ],
+    "by id in the first": [
+        [{"id": "a", "function": F}],
+        [{"function": {"arguments": '{"x":'}}],
+        [{"function": {"arguments": " 1}"}}],
+        [{"id": "b", "function": {"name": "g"}}],
+        [{"id": "", "function": {"arguments": "{}"}}],
+    ],
+    "by place": [[{"function": F}, {"function": G}], [{"function": {"arguments": '{"x": 1}'}}]],
+    "one after the other": [
+        [{"function": F}],
+        [{"function": {"arguments": '{"x": 1}'}}],
+        [{"function": {"name": "g", "arguments": "{"}}],
+        [{"function": {"arguments": "}"}}],
+        [{"function": {"arguments": ""}}],
+    ],
+    "arguments as objects": [
+        [{"id": "a", "function": {"name": "f", "arguments": {"x": 1}}}],
+        [{"id": "b", "function": {"name": "g", "arguments": {}}}],
+    ],
+}
+
 READERS: dict[str, Callable[[Driver], Any]] = {
     "chat": chat,
     "completions": complete,
@@ -81,6 +119,22 @@ READERS: dict[str, Callable[[Driver], Any]] = {
 RETRIED = {"chat", "completions", "helper"}  # what raw responses hold is read when the call has returned
 
 TWO = [chunk("Boil "), chunk("water.", "stop")]
+
+
+def without(event: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in event.items() if key != name}
+
+
+def with_choice(event: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Return a chunk with some fields of its choice changed."""
+    return event | {"choices": [event["choices"][0] | fields]}
+
+
+def with_content(event: dict[str, Any], content: Any) -> dict[str, Any]:
+    """Return a chunk with another content, for chats and for completions."""
+    return with_choice(event, delta={"content": content}, text=content)
+
+
 FINE = {
     "plain": stream(*TWO),
     "without [DONE]": events(*TWO),
@@ -98,16 +152,45 @@ FINE = {
     "a cut after the end": Reply(body=stream(*TWO).body, headers=SSE | {"content-length": "9999"}, cut=9998),
     "a silence after the end": Reply(body=stream(*TWO).body, headers=SSE | {"content-length": "9999"}),
     "a media type in capitals": Reply(body=stream(*TWO).body, headers={"content-type": "Text/Event-Stream"}),
+    "a cut after the finish_reason": Reply(body=events(*TWO).body, headers=SSE | {"content-length": "9999"}, cut=9998),
+    "broken JSON after the finish_reason": events(*TWO, '{"id": '),
+    "not UTF-8 after the finish_reason": Reply(body=events(*TWO).body.encode() + b"data: \xff\n\n", headers=SSE),
+    "a list after the finish_reason": events(*TWO, [1]),
+    "[DONE] in quotes": events(*TWO, '"[DONE]"', "never read"),
+    "an event named done": Reply(body=events(*TWO).body + "event: done\ndata: {}\n\ndata: x\n\n", headers=SSE),
+    "usage in an event named done": Reply(
+        body=events(*TWO).body + f"event: done\ndata: {json.dumps(USAGE)}\n\n", headers=SSE
+    ),
+    "usage without choices": stream(*TWO, without(USAGE, "choices")),
+    "usage with choices of null": stream(*TWO, USAGE | {"choices": None}),
+    "an event without choices first": stream({"id": "x", "provider": "p"}, *TWO),
+    "an event without choices between": stream(TWO[0], {"id": "x"}, TWO[1]),
+    "an error of null": stream(TWO[0] | {"error": None}, TWO[1]),
+    "no index": stream(with_choice(TWO[0], index=None), with_choice(TWO[1], index=None)),
+    "an index in digits": stream(with_choice(TWO[0], index="0"), with_choice(TWO[1], index="0")),
+    "an index that counts tokens": stream(TWO[0], with_choice(TWO[1], index=1)),
+    "content in parts": stream(TWO[0], with_content(TWO[1], [{"type": "text", "text": "wa"}, "ter."])),
+    "content as one part": stream(TWO[0], with_choice(TWO[1], delta={"content": {"type": "text", "text": "water."}})),
+    "a finish_reason as an object": stream(TWO[0], with_choice(TWO[1], finish_reason={"type": "stop", "matched": 2})),
+    "a finish_reason of 5": stream(TWO[0], with_choice(TWO[1], finish_reason=5)),
+    "a last choice of a finish_reason": stream(chunk("Boil water."), USAGE | {"choices": [{"finish_reason": "stop"}]}),
+    "a failure after the finish_reason": stream(*TWO, with_content(chunk("", "error"), "")),
+    **{
+        f"the label {label}": Reply(body=stream(*TWO).body, headers={"content-type": label})
+        for label in ("text/plain; charset=utf-8", "application/json", "application/octet-stream", "")
+    },
+    "comments under another label": Reply(
+        body=f"\ufeff \n: hello\n\n{stream(*TWO).body}", headers={"content-type": "text/plain"}, trickle=True
+    ),
+    "a field under another label": Reply(
+        body=f"retry: 30\nid: 1\n{stream(*TWO).body}", headers={"content-type": "text/plain"}, trickle=True
+    ),
+    "an unknown field first": Reply(body=f"x: 1\n{stream(*TWO).body}", headers=SSE),
     "CRLF": events(*TWO, "[DONE]", end="\r\n\r\n"),
     "byte order mark": Reply(body="\ufeff" + stream(*TWO).body, headers=SSE),
     "byte order mark in pieces": Reply(body="\ufeff" + stream(*TWO).body, headers=SSE, trickle=True),
     "a character set": Reply(body=stream(*TWO).body, headers={"content-type": "text/event-stream; charset=utf-8"}),
 }
-
-
-def with_choice(**fields: Any) -> dict[str, Any]:
-    """Return the last chunk with some fields of its choice changed."""
-    return TWO[1] | {"choices": [TWO[1]["choices"][0] | fields]}
 
 
 # What arrives, the class it must end in, and the text that has come by then.
@@ -116,7 +199,13 @@ BROKEN = {
     "only [DONE]": (events("[DONE]"), openai.APIConnectionError, ""),
     "html": (Reply(body="<html>", headers={"content-type": "text/html"}), openai.APIConnectionError, ""),
     "nothing of json": (Reply(body=""), openai.APIConnectionError, ""),
-    "json": (Reply(body=CHAT), openai.APIConnectionError, ""),
+    "json of no answer": (Reply(body={"object": "list"}), openai.APIConnectionError, ""),
+    "one chunk as json": (Reply(body=TWO[0]), openai.APIConnectionError, ""),
+    "a failure as json": (Reply(body=with_choice(TWO[0], finish_reason="abort")), openai.APIConnectionError, ""),
+    "cut json": (Reply(body='{"id": '), openai.APIConnectionError, ""),
+    "a list of json": (Reply(body=[CHAT]), openai.APIConnectionError, ""),
+    "html under our label": (Reply(body="<html>", headers=SSE), openai.APIConnectionError, ""),
+    "only comments": (Reply(body=": a\n\n: b", headers=SSE), openai.APIConnectionError, ""),
     "an error in json": (Reply(body=SLOW), openai.RateLimitError, ""),
     "an error first": (events(SLOW), openai.RateLimitError, ""),
     "a wrapped error first": (events({"error": SLOW}), openai.RateLimitError, ""),
@@ -132,15 +221,27 @@ BROKEN = {
     "a wrapped error midway": (events(TWO[0], {"error": SLOW}), openai.RateLimitError, "Boil "),
     "an unknown error midway": (events(TWO[0], {"error": {"message": "x"}}), openai.APIConnectionError, "Boil "),
     "a malformed event midway": (events(TWO[0], '{"id": '), openai.APIConnectionError, "Boil "),
-    "a list midway": (events(TWO[0], [1]), openai.APIConnectionError, "Boil "),
-    "null midway": (events(TWO[0], "null"), openai.APIConnectionError, "Boil "),
-    "choices of null": (events(TWO[0], TWO[0] | {"choices": None}), openai.APIConnectionError, "Boil "),
-    "a choice of null": (events(TWO[0], TWO[0] | {"choices": [None]}), openai.APIConnectionError, "Boil "),
-    "no delta": (events(TWO[0], with_choice(delta=None, text=5)), openai.APIConnectionError, "Boil "),
-    "no index": (events(TWO[0], with_choice(index=None)), openai.APIConnectionError, "Boil "),
-    "an index of text": (events(TWO[0], with_choice(index="x")), openai.APIConnectionError, "Boil "),
-    "a finish_reason of 5": (events(TWO[0], with_choice(finish_reason=5)), openai.APIConnectionError, "Boil "),
-    "content of 5": (events(TWO[0], with_choice(delta={"content": 5}, text=5)), openai.APIConnectionError, "Boil "),
+    "an error beside choices": (
+        events(TWO[0], TWO[1] | {"error": SLOW}),
+        openai.RateLimitError,
+        "Boil ",
+    ),
+    "an error beside choices first": (events(TWO[1] | {"error": {"message": "x"}}), openai.APIConnectionError, ""),
+    "an error after the finish_reason": (events(*TWO, SLOW), openai.RateLimitError, "Boil water."),
+    "a detail first": (events({"detail": "Not today"}), openai.APIConnectionError, ""),
+    "a message and a code midway": (events(TWO[0], {"code": 500, "message": "m"}), openai.InternalServerError, "Boil "),
+    "a failure first": (events(chunk("", "error")), openai.APIConnectionError, ""),
+    "a failure midway": (events(TWO[0], chunk("", "abort")), openai.APIConnectionError, "Boil "),
+    "a failure with text": (
+        events(TWO[0], chunk("water.", "insufficient_system_resource")),
+        openai.APIConnectionError,
+        "Boil water.",
+    ),
+    "a failure as an object": (
+        events(TWO[0], chunk("") | {"choices": [{"index": 0, "finish_reason": {"type": "abort"}}]}),
+        openai.APIConnectionError,
+        "Boil ",
+    ),
     "not UTF-8 midway": (
         Reply(body=events(TWO[0]).body.encode() + b'data: {"\xff"}\n\n', headers=SSE),
         openai.APIConnectionError,
@@ -149,11 +250,6 @@ BROKEN = {
     "no end": (events(TWO[0]), openai.APIConnectionError, "Boil "),
     "no end but [DONE]": (stream(TWO[0]), openai.APIConnectionError, "Boil "),
     "half an event": (Reply(body=stream(*TWO).body[:-60], headers=SSE), openai.APIConnectionError, "Boil "),
-    "one choice of two": (
-        stream(*TWO, chunk("x") | {"choices": [chunk("x")["choices"][0] | {"index": 1}]}),
-        openai.APIConnectionError,
-        "Boil water.",
-    ),
     "a cut": (
         Reply(body=stream(*TWO).body, headers=SSE, cut=len(events(TWO[0]).body) + 9),
         openai.APIConnectionError,
@@ -168,6 +264,56 @@ BROKEN = {
 }
 
 
+# An event that nobody can use, for chats and for completions: the field that the error names.
+UNREADABLE: dict[str, tuple[Any, str]] = {
+    "a list": ([1], "the whole of it is [1]"),
+    "null": ("null", "the whole of it is null"),
+    "choices of text": (TWO[1] | {"choices": "x"}, "`choices`"),
+    "a choice of null": (TWO[1] | {"choices": [None]}, "`choices[0]`"),
+    "an index of text": (with_choice(TWO[1], index="x"), "`choices[0].index`"),
+    "an index of a fraction": (with_choice(TWO[1], index=0.5), "`choices[0].index`"),
+    "content of 5": (with_content(TWO[1], 5), "`choices[0]."),
+    "content of numbers": (with_content(TWO[1], [5]), "`choices[0]."),
+}
+UNREADABLE_CHAT: dict[str, tuple[Any, str]] = {
+    "a delta of text": (with_choice(TWO[1], delta="x"), "`choices[0].delta`"),
+    "calls of text": (with_choice(TWO[1], delta={"tool_calls": "x"}), "`choices[0].delta.tool_calls`"),
+    "a call of null": (with_choice(TWO[1], delta={"tool_calls": [None]}), "`choices[0].delta.tool_calls[0]`"),
+    "a call's index of text": (
+        with_choice(TWO[1], delta={"tool_calls": [{"index": "x"}]}),
+        "`choices[0].delta.tool_calls[0].index`",
+    ),
+    "a function of text": (
+        with_choice(TWO[1], delta={"tool_calls": [{"function": "f"}]}),
+        "`choices[0].delta.tool_calls[0].function`",
+    ),
+    "arguments of 5": (
+        with_choice(TWO[1], delta={"tool_calls": [{"function": {"arguments": 5}}]}),
+        "`choices[0].delta.tool_calls[0].function.arguments`",
+    ),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("shape", [*UNREADABLE, *UNREADABLE_CHAT])
+def test_an_event_that_nobody_can_use_is_paid_once_and_named(
+    reader: str, shape: str, is_first: bool, driver: Driver, server: Server
+) -> None:
+    if shape in UNREADABLE_CHAT and reader not in ("chat", "helper"):
+        pytest.skip("completions have no delta")
+    event, field = (UNREADABLE | UNREADABLE_CHAT)[shape]
+    server.always = events(event) if is_first else events(TWO[0], event)
+    with capture_logs(), pytest.raises(UnreadableEventError) as failure:
+        READERS[reader](driver)
+    assert len(server.requests) == 1
+    assert f"Event {1 if is_first else 2} of the stream cannot be read: " in str(failure.value)
+    assert field in str(failure.value)
+    assert failure.value.partial_text == ("" if is_first else "Boil ")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    assert isinstance(failure.value, openai.APIResponseValidationError)
+    assert reason_of(failure.value) == "unreadable_event"
+
+
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("shape", FINE)
 def test_a_stream_that_is_fine_passes_whole(reader: str, shape: str, driver: Driver, server: Server) -> None:
@@ -177,7 +323,7 @@ def test_a_stream_that_is_fine_passes_whole(reader: str, shape: str, driver: Dri
     if reader in ("chat", "completions"):
         choices = [each.choices[0] for each in chunks if each.choices]
         texts = [choice.delta.content if reader == "chat" else choice.text for choice in choices]
-        assert "".join(texts) == "Boil water."
+        assert "".join(text or "" for text in texts) == "Boil water."
     else:
         assert len(chunks) >= 2
 
@@ -197,19 +343,131 @@ def test_a_stream_that_breaks_is_an_sdk_error_with_the_text_so_far(
     assert len(server.requests) == (3 if reader in RETRIED and not begun else 1)
 
 
-@pytest.mark.parametrize("calls", ["x", [None], [{"id": "1"}], [{"index": "x"}]])
-def test_tool_calls_that_are_none_are_a_broken_stream(calls: Any, driver: Driver, server: Server) -> None:
-    server.always = events(TWO[0], with_choice(delta={"tool_calls": calls}))
-    for read in (chat, helper):
-        with pytest.raises(openai.APIConnectionError, match="a choice has missing or wrong fields"):
-            read(driver)
-
-
 def test_a_chat_chunk_is_no_completion(driver: Driver, server: Server) -> None:
     only_chat = TWO[1] | {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}]}
     server.always = events(TWO[0], only_chat)
-    with pytest.raises(openai.APIConnectionError, match="a choice has missing or wrong fields"):
+    with pytest.raises(UnreadableEventError, match=r"Event 2 .*`choices\[0\]\.text` is null"):
         complete(driver)
+
+
+def test_a_text_without_a_delta_is_the_content_of_a_chat(driver: Driver, server: Server) -> None:
+    server.always = stream(chunk("") | {"choices": [{"text": "Boil water.", "finish_reason": "stop"}]})
+    assert [each.choices[0].delta.content for each in chat(driver)] == ["Boil water."]
+
+
+def test_of_two_choices_both_must_end(driver: Driver, server: Server) -> None:
+    second = with_choice(chunk("x"), index=1)
+    options: Any = {"model": "m", "messages": MESSAGES, "stream": True, "n": 2}
+    server.always = stream(*TWO, second)
+    with pytest.raises(openai.APIConnectionError, match="ended without a finish_reason") as failure:
+        driver.collect(lambda client: client.chat.completions.create(**options))
+    assert failure.value.partial_text == "Boil water."  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    both = TWO[1] | {"choices": [without(TWO[1]["choices"][0], "index")] * 2}
+    server.always = stream(TWO[0], second, both)
+    chunks = driver.collect(lambda client: client.chat.completions.create(**options))
+    assert [choice.index for each in chunks for choice in each.choices] == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(("prompt", "index"), [("p", 0), (["p"], 0), ([1, 2], 0), ([[1], [2]], 1), (["p", "q"], 1)])
+def test_an_index_counts_choices_where_several_were_asked_for(
+    prompt: Any, index: int, driver: Driver, server: Server
+) -> None:
+    server.always = stream(with_choice(TWO[1], index=1))
+    chunks = driver.collect(lambda client: client.completions.create(model="m", prompt=prompt, stream=True))
+    assert chunks[0].choices[0].index == index
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_json_answer_is_a_stream_of_one_chunk(reader: str, driver: Driver, server: Server) -> None:
+    is_chat = reader in ("chat", "helper")
+    answer = CHAT if is_chat else COMPLETION
+    server.always = Reply(body=json.dumps(with_choice(answer, finish_reason="length"), indent=2))
+    chunks = READERS[reader](driver)
+    assert len(server.requests) == 1
+    if reader == "helper":
+        assert chunks[-1].type == "content.done"
+        assert chunks[-1].content == "Boil water."
+    else:
+        (only,) = chunks
+        choice = only.choices[0]
+        assert (choice.delta.content if is_chat else choice.text).strip() == "Boil water."
+        assert choice.finish_reason == "length"
+        assert only.object == ("chat.completion.chunk" if is_chat else "text_completion")
+        assert only.usage.total_tokens == 5
+
+
+def test_a_json_message_without_a_finish_reason_is_whole(driver: Driver, server: Server) -> None:
+    server.always = Reply(body=with_choice(CHAT, finish_reason=None))
+    (only,) = chat(driver)
+    assert only.choices[0].finish_reason == "stop"
+
+
+def test_thoughts_in_parts_are_the_reasoning(driver: Driver, server: Server) -> None:
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"type": "text", "text": "Boil"}]
+    delta = {"content": parts, "reasoning_content": "So: "}
+    server.always = stream(with_choice(chunk("", "stop"), delta=delta))
+    (only,) = chat(driver)
+    assert (only.choices[0].delta.content, only.choices[0].delta.reasoning_content) == ("Boil", "So: Hm")
+
+
+@pytest.mark.parametrize("fragments", TOOL_CALLS.values(), ids=TOOL_CALLS)
+def test_tool_calls_of_any_server_reach_the_helper(fragments: Any, driver: Driver, server: Server) -> None:
+    deltas = [with_choice(chunk(""), delta={"tool_calls": calls}) for calls in fragments]
+    server.always = stream(*deltas, chunk("", "tool_calls"))
+
+    def final(entered: Any) -> Any:
+        async def read_async() -> Any:
+            return await entered.get_final_completion()
+
+        return read_async() if driver.is_async else entered.get_final_completion()
+
+    done = driver.within(lambda client: client.chat.completions.stream(model="m", messages=MESSAGES), final)
+    calls = done.choices[0].message.tool_calls
+    assert [(call.function.name, json.loads(call.function.arguments)) for call in calls] == [("f", {"x": 1}), ("g", {})]
+    assert {call.id for call in calls} in ({None}, {"a", "b"})
+    assert len(server.requests) == 1
+
+
+def trickled(comment: str, times: int, rest: str) -> tuple[bytes, ...]:
+    return (*[comment.encode()] * times, rest.encode())
+
+
+@pytest.mark.parametrize("comment", [": waiting\n\n", "event: ping\ndata: {}\n\n"])
+def test_comments_hold_create_up_no_longer_than_the_timeout(
+    comment: str, connect: Callable[..., Driver], server: Server
+) -> None:
+    server.script.append(Reply(body=trickled(comment, 30, str(stream(*TWO).body)), headers=SSE, pause=0.05))
+    driver = connect(timeout=0.3)
+    start = time.monotonic()
+    reading = driver.call(lambda client: client.chat.completions.create(model="m", messages=MESSAGES, stream=True))
+    assert time.monotonic() - start < 1
+    assert len(driver.collect(lambda _: reading)) == 2
+    assert len(server.requests) == 1
+
+
+def test_a_failure_after_comments_past_the_timeout_is_raised(connect: Callable[..., Driver], server: Server) -> None:
+    server.always = Reply(body=trickled(": waiting\n\n", 12, str(events(SLOW).body)), headers=SSE, pause=0.05)
+    with pytest.raises(openai.RateLimitError):
+        chat(connect(timeout=0.3))
+    assert len(server.requests) == 1
+    server.always = Reply(body=trickled(": waiting\n\n", 3, str(events(SLOW).body)), headers=SSE, pause=0.01)
+    with capture_logs(), pytest.raises(openai.RateLimitError):
+        chat(connect(policy=RetryPolicy(budget=None), timeout=2))
+    assert len(server.requests) == 4
+
+
+def test_without_a_timeout_comments_are_waited_for(connect: Callable[..., Driver], server: Server) -> None:
+    server.always = Reply(body=trickled(": waiting\n\n", 3, str(stream(*TWO).body)), headers=SSE, pause=0.01)
+    assert len(chat(connect(timeout=None))) == 2
+
+
+@pytest.mark.parametrize("reader", ["chat", "completions"])
+def test_a_silence_after_the_finish_reason_ends_the_stream(
+    reader: str, connect: Callable[..., Driver], server: Server
+) -> None:
+    server.always = Reply(body=events(*TWO).body, headers=SSE | {"content-length": "9999"})
+    assert len(READERS[reader](connect(timeout=0.3))) == 2
+    assert len(server.requests) == 1
 
 
 def test_a_failure_before_the_first_chunk_is_retried_and_after_it_never(driver: Driver, server: Server) -> None:

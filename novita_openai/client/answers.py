@@ -17,13 +17,14 @@ from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin
 import openai
 
 from novita_openai import sdk
+from novita_openai.client.events import is_failure
 from novita_openai.errors import NO_WORD, NOT_JSON, RULES, SERVER_ERROR, reason_in
 
 __all__ = [
     "AsyncGuardedResponse",
     "GuardedResponse",
-    "guarded",
-    "guarded_async",
+    "answer",
+    "answer_async",
     "is_guardable",
     "is_whole_body",
     "refuse",
@@ -31,6 +32,34 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+
+
+def answer(make: Callable[[Any], Any], response: Any, kind: Any, mode: str | None) -> Any:
+    """Return ``make(kind)``, what the SDK makes of a response; raise an SDK error if its body holds no answer.
+
+    ``mode`` is None for a parsed answer, "true" for a raw one, which must be an answer all the same, and "stream" for
+    one that is parsed later.
+    """
+    if not is_guardable(kind):
+        return make(kind)
+    if mode is None:
+        return guarded(partial(make, kind), response, kind)
+    if mode == "true":
+        refuse(response, kind)
+        return make(kind)
+    return make(cast("Any", GuardedResponse)[kind])
+
+
+async def answer_async(make: Callable[[Any], Awaitable[Any]], response: Any, kind: Any, mode: str | None) -> Any:
+    """Do the same for the async client."""
+    if not is_guardable(kind):
+        return await make(kind)
+    if mode is None:
+        return await guarded_async(partial(make, kind), response, kind)
+    if mode == "true":
+        refuse(response, kind)
+        return await make(kind)
+    return await make(cast("Any", AsyncGuardedResponse)[kind])
 
 
 def guarded(parse: Callable[[], Any], response: Any, kind: Any) -> Any:
@@ -109,15 +138,18 @@ def refuse(response: Any, kind: Any, cause: Exception | None = None) -> None:
 def _refuse_behind(error: Exception, response: Any, kind: Any) -> None:
     """Raise the SDK error for an exception that parsing raised; return if that one is to be raised as it is."""
     try:
-        if isinstance(error, openai.OpenAIError) or sdk.is_named(error, sdk.VALIDATION_ERROR):
-            return  # an error of the SDK, or of the user's pydantic model
+        if isinstance(error, openai.OpenAIError):
+            return
         if sdk.is_named(error, sdk.TIMEOUT):
             raise openai.APITimeoutError(request=response.request) from error
         if sdk.is_named(error, *sdk.TRANSPORT_ERRORS):
             raise openai.APIConnectionError(request=response.request) from error
         if response.is_stream_consumed:
-            refuse(response, kind, error)
-            if _wanted(kind) is not None and isinstance(error, (TypeError, ValueError, AttributeError)):
+            # An answer may not fit the user's pydantic model because it is not whole, which is no fault of the model's.
+            is_the_users = sdk.is_named(error, sdk.VALIDATION_ERROR)
+            refuse(response, kind, None if is_the_users else error)
+            is_unreadable = isinstance(error, (TypeError, ValueError, AttributeError)) and not is_the_users
+            if is_unreadable and _wanted(kind) is not None:
                 raise openai.APIResponseValidationError(response, response.text, message=_UNREADABLE) from error
     finally:
         del error
@@ -139,14 +171,13 @@ def _problem(response: Any, kind: Any) -> openai.APIError | None:
         return openai.APIResponseValidationError(response, response.text, message=message)
     if (wanted := _wanted(kind)) is None:
         fits = isinstance(body, dict) or (get_origin(kind) or kind) in _UNTYPED
-        error = status_error(response, body) if not fits or _is_mere_error(body) else None
+        flaw = None if fits else "The answer lacks what was asked for: a JSON object."
     else:
-        fits = _is_filled(_read(body, wanted.name), wanted)
-        error = None if fits else status_error(response, body)
-    if error is not None or fits:
+        flaw = _flaw(body, wanted)
+    error = status_error(response, body) if flaw or (wanted is None and _is_mere_error(body)) else None
+    if error is not None or flaw is None:
         return error
-    message = f"The answer lacks what was asked for: {wanted.name if wanted else 'a JSON object'}."
-    return openai.APIResponseValidationError(response, body, message=message)
+    return openai.APIResponseValidationError(response, body, message=flaw)
 
 
 _WITHOUT_BODY: Final = (204, 205)
@@ -199,7 +230,7 @@ def _annotation(kind: Any, name: str) -> Any:
 def _is_whole(parsed: Any, kind: Any) -> bool:
     """Tell whether a parsed object holds a whole answer. This is quick, as it is asked of every answer."""
     if wanted := _wanted(kind):
-        return _is_filled(getattr(parsed, wanted.name, None), wanted)
+        return _flaw(parsed, wanted) is None
     fields = parsed if isinstance(parsed, dict) else getattr(parsed, "model_extra", None)
     return fields is not None and "reason" not in fields and "error" not in fields
 
@@ -207,7 +238,20 @@ def _is_whole(parsed: Any, kind: Any) -> bool:
 def is_whole_body(body: object, kind: Any) -> bool:
     """Tell whether a decoded body holds a whole answer; types without a list are not checked."""
     wanted = _wanted(kind)
-    return wanted is None or _is_filled(_read(body, wanted.name), wanted)
+    return wanted is None or _flaw(body, wanted) is None
+
+
+def _flaw(holder: Any, wanted: _Wanted) -> str | None:
+    """Say what keeps a body or a parsed object from being a whole answer, None where nothing does."""
+    items = _read(holder, wanted.name)
+    if not _is_filled(items, wanted):
+        return f"The answer lacks what was asked for: {wanted.name}."
+    if wanted.name != "choices":
+        return None
+    if error := _read(holder, "error"):
+        return f"The answer is not whole: the service says {error!r} beside the choices."
+    reason = next((reason for item in items if is_failure(reason := _read(item, "finish_reason"))), None)
+    return None if reason is None else f"The answer is not whole: its finish_reason is {reason!r}."
 
 
 def _is_filled(items: Any, wanted: _Wanted) -> bool:

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import openai
 
 from novita_openai import sdk
-from novita_openai.client.answers import is_guardable, refuse
-from novita_openai.client.resumption import RESUMPTION, Resumption, resumption_of
+from novita_openai.client.events import choices_asked_for
+from novita_openai.client.resumption import Resumption, resumption_of
 from novita_openai.errors import status_of
 from novita_openai.retry import Call, RetryPolicy
 
-__all__ = ["ClientCall", "Guards"]
+__all__ = ["ClientCall", "Streams"]
 
 _RETRY_COUNT: Final = "x-stainless-retry-count"
 
@@ -36,13 +36,11 @@ class CallingClient(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Guards:
-    """The classes of the sync or of the async client: those that check answers and streams, and the SDK's."""
+class Streams:
+    """The classes of the streams of the sync or of the async client: the one that checks them, and the SDK's."""
 
-    response: Any
-    stream: Any
-    sdk_response: Any
-    sdk_stream: type
+    guarded: Any
+    sdk: type
 
 
 class ClientCall(Call):
@@ -51,27 +49,28 @@ class ClientCall(Call):
     Most calls need one attempt, so what only a failed one needs is worked out after the failure.
     """
 
-    is_parsed = is_raw = is_started = is_resumed = False
+    is_guarded = is_started = is_resumed = False
+    reading: Any
     files: _Files | None = None
+    part_of: Resumption | None = None
 
-    def __init__(  # noqa: PLR0913 - the arguments of the SDK's request()
-        self, client: CallingClient, cast_to: Any, options: Any, *, stream: bool, stream_cls: Any, guards: Guards
+    def __init__(  # noqa: PLR0913 - the arguments of the SDK's request(), and two
+        self,
+        client: CallingClient,
+        cast_to: Any,
+        options: Any,
+        *,
+        stream: bool,
+        stream_cls: Any,
+        streams: Streams,
+        run: Callable[[ClientCall], Any],
     ) -> None:
         super().__init__(client.policy)
-        self.client, self.options, self.kind, self.guards = client, options, cast_to, guards
-        self.is_stream = stream
-        self.cast_to, self.stream_cls = cast_to, stream_cls
-        mode = options.headers.get(sdk.raw_response_header()) if options.headers else None
-        if stream:
-            if sdk.is_text_stream(stream_cls, guards.sdk_stream, options.url):
-                self.is_started = mode is None
-                self.stream_cls = guards.stream[stream_cls.__args__]
-                self.is_resumed = client.resume_streams
-        elif is_guardable(cast_to):
-            self.is_parsed, self.is_raw = mode is None, mode == "true"
-            # Asked for its response type, the SDK returns the response unparsed; with_raw_response sets its own type.
-            if not self.is_raw:
-                self.cast_to = (guards.sdk_response if self.is_parsed else guards.response)[cast_to]
+        self.client, self.options, self.streams, self.run_call = client, options, streams, run
+        self.cast_to, self.is_stream, self.stream_cls = cast_to, stream, stream_cls
+        if stream and sdk.is_text_stream(stream_cls, streams.sdk, options.url):
+            self.is_guarded, self.is_resumed = True, client.resume_streams
+            self.is_started = sdk.raw_response_header() not in (options.headers or {})
         if contents := _contents(options):
             self.files = _Files(contents)
 
@@ -79,6 +78,8 @@ class ClientCall(Call):
         """Return the options of the attempt after ``made`` others: a copy, as the SDK writes into what it is given."""
         options = copy.copy(self.options)
         options.max_retries = 0
+        if self.is_guarded:
+            sdk.with_parser(options, self.guard)
         if made:
             options.headers = {_RETRY_COUNT: str(made), **(options.headers or {})}
         if "://" in options.url and _is_elsewhere(options.url, self.client):
@@ -88,18 +89,28 @@ class ClientCall(Call):
             options.timeout = _shrink(options.timeout if own else self.client.timeout, max(self.remaining(), 0.001))
         return options
 
-    def make_resumable(self, answer: Any, run: Callable[[ClientCall], Any]) -> None:
-        """Store in a response how its stream can be resumed; ``run`` sends the further request."""
+    def guard(self, stream: Any) -> Any:
+        """Return a stream of the SDK with the guard around it, where its chunks are those of a text."""
+        if not sdk.is_text(stream):
+            return stream
+        how = {"resumption": self._resumption(), "part_of": self.part_of}
+        self.reading = self.streams.guarded(stream, asked=self._asked, **how)
+        return self.reading
+
+    def _asked(self) -> int:
+        return choices_asked_for({**sdk.body_of(self.options), **sdk.extra_body_of(self.options)})
+
+    def _resumption(self) -> Resumption | None:
+        """Return how the stream goes on where it breaks, None where it does not."""
+        if not self.is_resumed:
+            return None
         resumption = resumption_of(self.options.url, sdk.body_of(self.options), sdk.extra_body_of(self.options))
         if resumption is not None:
-            resumption.send = lambda failure: run(Continuation(self, resumption, failure))
-            response = answer.response if self.is_started else answer.http_response
-            response.extensions[RESUMPTION] = resumption
+            resumption.send = lambda failure: self.run_call(Continuation(self, resumption, failure))
+        return resumption
 
-    def raw(self, answer: Any, made: int) -> Any:
-        """Return a raw response or a stream with the number of retries; raise where a raw body holds no answer."""
-        if self.is_raw:
-            refuse(answer.http_response, self.kind)
+    def counted(self, answer: Any, made: int) -> Any:
+        """Return a raw response with the number of retries."""
         if hasattr(answer, "retries_taken"):
             answer.retries_taken = made
         return answer
@@ -142,12 +153,13 @@ class Continuation(ClientCall):
         options = sdk.with_body(request.options, resumption.path, resumption.body)
         headers = options.headers or {}
         options.headers = {name: value for name, value in headers.items() if name != sdk.raw_response_header()}
-        kind, chunk = request.kind, request.stream_cls.__args__[0]
+        kind, chunk = request.cast_to, request.stream_cls.__args__[0]
         if resumption.path != request.options.url:
             kind = chunk = openai.types.Completion
-        stream_cls = cast("Any", request.guards.sdk_stream)[chunk]
-        super().__init__(request.client, kind, options, stream=True, stream_cls=stream_cls, guards=request.guards)
+        how: Any = {"stream_cls": cast("Any", request.streams.sdk)[chunk], "streams": request.streams}
+        super().__init__(request.client, kind, options, stream=True, run=request.run_call, **how)
         self.is_resumed, self.failure, self.tokens = False, failure, resumption.tokens
+        self.part_of = resumption
 
     def options_for(self, made: int) -> Any:
         """Return the options of an attempt; the first is the broken stream."""

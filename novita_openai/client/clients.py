@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar, 
 import openai
 
 from novita_openai import sdk
-from novita_openai.client.answers import AsyncGuardedResponse, GuardedResponse, guarded, guarded_async
-from novita_openai.client.attempts import ClientCall, Guards
+from novita_openai.client.answers import answer, answer_async
+from novita_openai.client.attempts import ClientCall, Streams
 from novita_openai.client.connections import ClosingHttpClient, async_http_client
 from novita_openai.client.options import AsyncKey, ClientOptions, CopyOptions, Key, OwnOptions, take_own
 from novita_openai.client.settings import URL, AsyncCheckedKey, CheckedKey, check_key, find_base_url, find_key
@@ -24,8 +24,8 @@ __all__ = ["AsyncNovitaOpenAI", "AsyncOpenAI", "NovitaOpenAI", "OpenAI", "create
 CONNECTIONS: Final = 1_000
 """How many connections the clients of the factories may have, and keep."""
 
-_GUARDS: Final = Guards(GuardedResponse, GuardedStream, openai.APIResponse, openai.Stream)
-_ASYNC_GUARDS: Final = Guards(AsyncGuardedResponse, AsyncGuardedStream, openai.AsyncAPIResponse, openai.AsyncStream)
+_STREAMS: Final = Streams(GuardedStream, openai.Stream)
+_ASYNC_STREAMS: Final = Streams(AsyncGuardedStream, openai.AsyncStream)
 
 _Key = TypeVar("_Key")
 
@@ -61,7 +61,7 @@ class _Preconfigured(Generic[_Key]):
     with_options = copy
 
 
-class NovitaOpenAI(_Preconfigured[Key], openai.OpenAI):
+class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
     """``openai.OpenAI`` for Novita AI; every argument and method of the SDK works, with its own types.
 
     ``api_key``: the key, or a function that returns it, asked before every request; else ``NOVITA_API_KEY``, else
@@ -74,22 +74,20 @@ class NovitaOpenAI(_Preconfigured[Key], openai.OpenAI):
     """
 
     _checked = CheckedKey.of
+    _answer = staticmethod(answer)
 
     def _request_retried(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        return self._run(ClientCall(self, cast_to, options, stream=stream, stream_cls=stream_cls, guards=_GUARDS))
+        how: Any = {"stream": stream, "stream_cls": stream_cls, "streams": _STREAMS, "run": self._run}
+        return self._run(ClientCall(self, cast_to, options, **how))
 
     def _run(self, request: ClientCall) -> Any:
         send, stream = super().request, request.is_stream
 
         def attempt(made: int) -> Any:
             answer = send(request.cast_to, request.options_for(made), stream=stream, stream_cls=request.stream_cls)
-            if request.is_resumed:
-                request.make_resumable(answer, self._run)
             if request.is_started:
-                answer.start()
-            if request.is_parsed:
-                return guarded(answer.parse, answer.http_response, request.kind)
-            return request.raw(answer, made)
+                request.reading.start()
+            return request.counted(answer, made)
 
         return request.run(attempt)
 
@@ -97,16 +95,17 @@ class NovitaOpenAI(_Preconfigured[Key], openai.OpenAI):
         request = _request_retried
 
 
-class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], openai.AsyncOpenAI):
+class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.AsyncOpenAI):
     """``openai.AsyncOpenAI`` for Novita AI; see :class:`NovitaOpenAI`. A function for the key may be async or not."""
 
     _checked = AsyncCheckedKey.of
+    _answer = staticmethod(answer_async)
 
     async def _request_retried(
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        request = ClientCall(self, cast_to, options, stream=stream, stream_cls=stream_cls, guards=_ASYNC_GUARDS)
-        return await self._run(request)
+        how: Any = {"stream": stream, "stream_cls": stream_cls, "streams": _ASYNC_STREAMS, "run": self._run}
+        return await self._run(ClientCall(self, cast_to, options, **how))
 
     async def _run(self, request: ClientCall) -> Any:
         send, stream = super().request, request.is_stream
@@ -118,13 +117,9 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], openai.AsyncOpenAI):
             except Exception as error:
                 request.refuse_foreign(error)
                 raise
-            if request.is_resumed:
-                request.make_resumable(answer, self._run)
             if request.is_started:
-                await answer.start()
-            if request.is_parsed:
-                return await guarded_async(answer.parse, answer.http_response, request.kind)
-            return request.raw(answer, made)
+                await request.reading.start()
+            return request.counted(answer, made)
 
         return await request.run_async(attempt)
 

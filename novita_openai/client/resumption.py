@@ -25,15 +25,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from novita_openai.client.events import is_end
 from novita_openai.client.seam import Opening, Thinking
 
 if TYPE_CHECKING:
     from novita_openai.prompts import PromptFormat
 
-__all__ = ["RESUMPTION", "Resumption", "resumption_of"]
-
-RESUMPTION: Final = "novita_openai.client.resumption"
-"""Where a response carries the resumption of its stream: a key of its ``extensions``."""
+__all__ = ["Resumption", "resumption_of"]
 
 MOST_IN_A_ROW: Final = 3
 """Resumptions in a row that may bring no new text."""
@@ -106,7 +104,7 @@ class Resumption:
         for choice in chunk.choices:
             if choice.index:
                 self.is_plain = False
-            if choice.finish_reason:
+            if is_end(choice.finish_reason):
                 self.finish_reason = choice.finish_reason
             if self._note(choice):
                 self.tokens += 1
@@ -181,7 +179,7 @@ class Resumption:
 
     def _choices(self, given: Any) -> Iterator[dict[str, Any]]:
         text = "".join(choice.text or "" for choice in given)
-        reason = next((choice.finish_reason for choice in given if choice.finish_reason), None)
+        reason = next((choice.finish_reason for choice in given if is_end(choice.finish_reason)), None)
         self.pending += bool(text)
         new = self.opening.feed(text, is_last=reason is not None)
         reason = "stop" if self.is_stopped else reason

@@ -224,7 +224,9 @@ FAULTS: Final[Mapping[str, FaultKind]] = {
     "html": FaultKind("200 with a web page", _instead(HTML, _PAGE)),
     "empty": FaultKind("200 with an empty body", _instead(JSON, b"")),
     "error_object": FaultKind("200 with an error object", _error_object),
-    "wrong_content_type": FaultKind("the answer, labelled as a web page", _mislabelled, breaks_documents=False),
+    "wrong_content_type": FaultKind(
+        "the answer, labelled as a web page", _mislabelled, breaks_streams=False, breaks_documents=False
+    ),
     "null_list": FaultKind("`choices` (in the models list: `data`) is null", _edited(_with_list(None))),
     "empty_list": FaultKind("`choices` (in the models list: `data`) is empty", _edited(_with_list([]))),
     # As an event that ends the stream, or as the document.

@@ -1,0 +1,316 @@
+"""What the events of a text stream say, and whether they add up to a whole answer; pure, on plain dicts.
+
+An answer is whole when every choice seen has a finish reason that is an end; then nothing but an error object can spoil
+it. Fields are read as loosely as the SDK reads them, and repaired where that is unambiguous, so that what loops over
+the chunks and the SDK's ``.stream()`` find what the types promise. What fails is told apart by three exceptions:
+
+- :class:`BrokenStream`: something passing (a cut, a page, broken JSON), which may go well when it is sent again;
+- :class:`ErrorEvent`: an error object;
+- :class:`UnreadableEvent`: JSON that no reader can use, and that would come again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Final, NoReturn
+
+from novita_openai.client.tool_fragments import ToolFragments
+
+__all__ = [
+    "BrokenStream",
+    "ErrorEvent",
+    "EventReader",
+    "FirstBytes",
+    "Progress",
+    "UnreadableEvent",
+    "choices_asked_for",
+    "is_end",
+    "is_failure",
+]
+
+_FAILURES: Final = ("error", "abort", "insufficient_system_resource")
+
+
+def is_failure(reason: object) -> bool:
+    """Tell whether a finish reason says that the service gave up: what has come is not the whole answer."""
+    return isinstance(reason, str) and reason in _FAILURES
+
+
+def is_end(reason: object) -> bool:
+    """Tell whether a finish reason is the end of a whole answer."""
+    return bool(reason) and not is_failure(reason)
+
+
+class BrokenStream(Exception):  # noqa: N818 - each says what came instead of an answer
+    """The stream is no whole answer, for a passing reason."""
+
+
+class ErrorEvent(Exception):  # noqa: N818
+    """The service sent an error object, which is ``body``."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        super().__init__(body)
+        self.body = body
+
+
+class UnreadableEvent(Exception):  # noqa: N818
+    """A JSON event has a form that no reader can use."""
+
+    def __init__(self, number: int, field: str, value: object) -> None:
+        super().__init__(number, field, value)
+        self.number, self.field, self.value = number, field, value
+
+    def __str__(self) -> str:
+        place = f"`{self.field}`" if self.field else "the whole of it"
+        return f"Event {self.number} of the stream cannot be read: {place} is {json.dumps(self.value)[:80]}."
+
+
+class Progress:
+    """What the choices of a stream have shown so far."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.has_ended: dict[int, bool] = {}
+        self.failure: str | None = None
+
+    def see(self, index: int, text: str | None, reason: object) -> None:
+        """Note what an event adds to a choice."""
+        if text and index == 0:
+            self.texts.append(text)
+        if not reason:
+            self.has_ended.setdefault(index, False)
+        elif is_failure(reason):
+            self.has_ended.setdefault(index, False)
+            self.failure = str(reason)
+        else:
+            self.has_ended[index] = True
+
+    @property
+    def text(self) -> str:
+        """Return the text of the first choice."""
+        return "".join(self.texts)
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether every choice seen has ended."""
+        return bool(self.has_ended) and all(self.has_ended.values())
+
+    def end(self) -> None:
+        """Raise where the end of the events is not the end of the answer."""
+        if not self.has_ended:
+            raise BrokenStream("it ended before the answer began")
+        if not self.is_whole:
+            how = "without a finish_reason" if self.failure is None else f"with finish_reason {self.failure!r}"
+            raise BrokenStream(f"it ended {how}")
+
+
+_LAST: Final = ("[DONE]", '"[DONE]"')
+
+
+class EventReader:
+    """Reads the events of one stream, one after the other; ``asked`` returns the number of choices asked for."""
+
+    is_done = False
+    number = 0
+
+    def __init__(self, *, is_chat: bool, asked: Callable[[], int]) -> None:
+        self.text_of = self._text_of_chat if is_chat else self._text_of_completion
+        self.asked = asked
+        self.progress = Progress()
+        self.fragments: dict[int, ToolFragments] = {}
+
+    def read(self, name: str | None, data: str) -> dict[str, Any] | None:
+        """Return an event's object, repaired; None where it has no content. ``is_done`` says that it was the last."""
+        data = data.strip()
+        if not data or name == "ping":  # the SDK would fail on these
+            return None
+        if data.startswith(_LAST):
+            self.is_done = True
+            return None
+        self.number += 1
+        event = json.loads(data)
+        if not isinstance(event, dict):
+            self._refuse("", event)
+        choices = event.get("choices")
+        if is_error(event):
+            raise ErrorEvent(event)
+        if name == "done" and not choices and not event.get("usage"):
+            self.is_done = True
+            return None
+        if choices is None:
+            event["choices"] = choices = []
+        elif not isinstance(choices, list):
+            self._refuse("choices", choices)
+        for place, choice in enumerate(choices):
+            self._see(choice, place, len(choices))
+        return event
+
+    def can_ignore(self, error: Exception) -> bool:
+        """Tell whether what failed comes after a whole answer."""
+        return self.progress.is_whole and not isinstance(error, ErrorEvent)
+
+    def _see(self, choice: Any, place: int, count: int) -> None:
+        if not isinstance(choice, dict):
+            self._refuse(f"choices[{place}]", choice)
+        index, reason = choice.get("index"), choice.get("finish_reason")
+        if type(index) is not int or index:
+            index = choice["index"] = self._index(index, place, count)
+        if isinstance(reason, dict) and isinstance(reason.get("type"), str):
+            reason = choice["finish_reason"] = reason["type"]
+        text = self.text_of(choice, place, index)
+        if is_failure(reason) and not text and not (choice.get("delta") or {}).get("tool_calls"):
+            raise BrokenStream(f"the service ended it with finish_reason {reason!r}")
+        self.progress.see(index, text, reason)
+
+    @cached_property
+    def _is_one_asked(self) -> bool:
+        return self.asked() == 1
+
+    def _index(self, index: Any, place: int, count: int) -> int:
+        """Return the index of a choice, which some servers leave out, and some count up with the tokens."""
+        if isinstance(index, str) and index.isdecimal():
+            index = int(index)
+        if index is not None and type(index) is not int:
+            self._refuse(f"choices[{place}].index", index)
+        if count == 1 and self._is_one_asked:
+            return 0
+        return place if index is None else int(index)
+
+    def _text_of_completion(self, choice: dict[str, Any], place: int, _: int) -> str:
+        text = choice.get("text")
+        if text is None and choice.get("delta") is None:
+            text = choice["text"] = ""
+        elif isinstance(text, list):
+            text = choice["text"] = self._joined(choice, text, f"choices[{place}].text")
+        elif not isinstance(text, str):
+            self._refuse(f"choices[{place}].text", text)
+        return text
+
+    def _text_of_chat(self, choice: dict[str, Any], place: int, index: int) -> str | None:
+        delta = choice.get("delta")
+        if delta is None:
+            text = choice.get("text")
+            delta = choice["delta"] = {"content": text} if isinstance(text, str) and text else {}
+        elif not isinstance(delta, dict):
+            self._refuse(f"choices[{place}].delta", delta)
+        content = delta.get("content")
+        if content is not None and not isinstance(content, str):
+            content = delta["content"] = self._joined(delta, content, f"choices[{place}].delta.content")
+        if calls := delta.get("tool_calls"):
+            fragments = self.fragments.setdefault(index, ToolFragments())
+            if problem := fragments.mend(calls):
+                self._refuse(f"choices[{place}].delta.tool_calls{problem[0]}", problem[1])
+        return content
+
+    def _joined(self, holder: dict[str, Any], parts: Any, field: str) -> str:
+        """Return the text of a content in parts; what the model thinks goes where servers put it otherwise."""
+        if isinstance(parts, dict):
+            parts = [parts]
+        if not isinstance(parts, list) or not all(isinstance(part, (str, dict)) for part in parts):
+            self._refuse(field, parts)
+        thoughts = "".join(_text_in(part.get("thinking")) for part in parts if isinstance(part, dict))
+        if thoughts:
+            holder["reasoning_content"] = _text_in(holder.get("reasoning_content")) + thoughts
+        return _text_in(parts)
+
+    def _refuse(self, field: str, value: object) -> NoReturn:
+        raise UnreadableEvent(self.number, field, value)
+
+
+def _text_in(content: Any) -> str:
+    """Return the text of a content, which may be in parts."""
+    if isinstance(content, list):
+        return "".join(map(_text_in, content))
+    if isinstance(content, dict):
+        content = content.get("text")
+    return content if isinstance(content, str) else ""
+
+
+def is_error(event: Mapping[str, Any]) -> bool:
+    """Tell whether an event is an error object: it may stand beside choices only as ``error``."""
+    if event.get("error"):
+        return True
+    if event.get("choices"):
+        return False
+    has_code = event.get("message") is not None and event.get("code") is not None
+    return has_code or bool(event.get("detail")) or isinstance(event.get("reason"), str)
+
+
+def choices_asked_for(body: Mapping[str, Any]) -> int:
+    """Return how many choices a request asks for: ``n`` for each of its prompts."""
+    n, prompt = body.get("n"), body.get("prompt")
+    prompts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
+    return (n if isinstance(n, int) else 1) * prompts
+
+
+_MARK: Final = b"\xef\xbb\xbf"
+_FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:")
+_BLANK: Final = re.compile(rb"(?:[ \t\r\n]+|:[^\r\n]*[\r\n])+")
+
+
+class FirstBytes:
+    """Decides by the first bytes of a body whether it is an event stream, one JSON document or a page.
+
+    The label decides only where they tell nothing. ``data`` holds what is left of the bytes that were fed: a byte order
+    mark, after which the SDK drops the first event, comments and white space are removed.
+    """
+
+    def __init__(self, media_type: str | None) -> None:
+        self.media_type = media_type
+        self.is_labelled = media_type is None or "text/event-stream" in media_type.lower()
+        self.data, self.is_at_start = b"", True
+
+    def feed(self, chunk: bytes) -> bool:
+        """Add bytes; tell whether they suffice."""
+        self.data += chunk
+        if self.is_at_start and _MARK.startswith(self.data[: len(_MARK)]) and len(self.data) < len(_MARK):
+            return False
+        if self.is_at_start:
+            self.data, self.is_at_start = self.data.removeprefix(_MARK), False
+        if blank := _BLANK.match(self.data):
+            self.data = self.data[blank.end() :]
+        return not self.data.startswith(b":") and not any(field.startswith(self.data) for field in _FIELDS)
+
+    @property
+    def is_stream(self) -> bool:
+        """Tell whether the bytes begin an event stream."""
+        if self.data.startswith((*_FIELDS, b":")) or not self.data:
+            return True
+        return self.is_labelled and not self.data.startswith(b"{")
+
+    def document(self, rest: bytes) -> bytes:
+        """Return the events of a body that is a whole answer, or an error, in one JSON document; raise where it is not.
+
+        What is sent as one document and has no end is a part of an answer, and no more of it will come.
+        """
+        body = self.data + rest
+        try:
+            document = json.loads(body) if body.startswith(b"{") else {}
+        except (ValueError, RecursionError):
+            document = {}
+        chunk = _as_chunk(document)
+        if not is_error(chunk) and not _has_ended(chunk.get("choices")):
+            media_type = self.media_type or "no content type"
+            raise BrokenStream(f"{len(body)} bytes of {media_type} came instead of it")
+        return b"data: %s\n\ndata: [DONE]\n\n" % json.dumps(chunk).encode()
+
+
+def _as_chunk(document: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer as one chunk of a stream; a message needs no finish reason, as nothing can follow it."""
+    choices = document.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and isinstance(choice.get("message"), dict):
+            choice["delta"] = choice.pop("message")
+            choice["finish_reason"] = choice.get("finish_reason") or "stop"
+    if document.get("object") == "chat.completion":
+        document["object"] = "chat.completion.chunk"
+    return document
+
+
+def _has_ended(choices: Any) -> bool:
+    """Tell whether all choices have ended, as far as they can be read."""
+    readable = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    return bool(choices) and all(is_end(choice.get("finish_reason")) for choice in readable)
