@@ -15,7 +15,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any, Final, TypedDict, TypeVar, cast
+from typing import Any, ClassVar, Final, TypedDict, TypeVar, cast
 
 import openai
 
@@ -294,11 +294,11 @@ def is_text(stream: Any) -> bool:
 
 
 class AnsweringClient:
-    """A client of the SDK whose step from a response to an answer a subclass overrides as ``_answer``."""
+    """A client of the SDK whose step from a response to an answer can be watched."""
 
-    def _answer(self, make: Callable[[Any], Any], response: Any, kind: Any, mode: str | None) -> Any:
-        """Return ``make(kind)``, what the SDK makes of a response; ``mode`` is what ``raw_response_header`` says."""
-        raise NotImplementedError
+    _answer: ClassVar[Callable[..., Any]]
+    """Is given ``make``, the response, its type and its mode (the value of ``raw_response_header``); returns
+    ``make(type)``, which is what the SDK makes of the response."""
 
     def _process_response(self, *, cast_to: Any, response: Any, stream: bool, **rest: Any) -> Any:
         sdk_step = cast("Any", super())._process_response

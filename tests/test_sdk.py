@@ -200,8 +200,21 @@ def test_tracers_that_patch_request_see_the_sdks_own_calls(
         driver.collect(ask_async if driver.is_async else lambda client: parse(MODES[mode](client)))
 
 
+def test_what_replaces_request_may_give_what_it_likes(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tools that replay recorded answers do so."""
+
+    async def replay_async(*_: Any, **__: Any) -> Any:
+        return ["recorded"]
+
+    owner = openai.AsyncOpenAI if driver.is_async else openai.OpenAI
+    monkeypatch.setattr(owner, "request", replay_async if driver.is_async else lambda *_, **__: ["recorded"])
+    assert driver.call(MODES["create"]) == ["recorded"]
+
+
 def test_a_post_parser_of_the_users_gets_the_guarded_stream(driver: Driver, server: Server) -> None:
-    server.always = stream(chunk("Boil "), chunk("water.", "stop"))
+    last = chunk("water.", "stop")
+    last["choices"][0]["index"] = 1
+    server.always = stream(chunk("Boil "), last)
     got: list[Any] = []
 
     def parse(reading: Any) -> Any:
@@ -210,7 +223,7 @@ def test_a_post_parser_of_the_users_gets_the_guarded_stream(driver: Driver, serv
 
     kind: Any = openai.AsyncStream if driver.is_async else openai.Stream
     chunk_type: Any = ChatCompletionChunk
-    how: Any = {"cast_to": ChatCompletion, "body": {}, "stream": True, "stream_cls": kind[chunk_type]}
+    how: Any = {"cast_to": ChatCompletion, "body": None, "stream": True, "stream_cls": kind[chunk_type]}
     given = driver.collect(lambda client: client.post("/chat/completions", **how, options={"post_parser": parse}))
     assert len(given) == 2
     assert [type(each) for each in got] == [AsyncGuardedStream if driver.is_async else GuardedStream]

@@ -228,6 +228,11 @@ BROKEN = {
     ),
     "an error beside choices first": (events(TWO[1] | {"error": {"message": "x"}}), openai.APIConnectionError, ""),
     "an error after the finish_reason": (events(*TWO, SLOW), openai.RateLimitError, "Boil water."),
+    "an error event of a message": (
+        Reply(body=events(TWO[0]).body + 'event: error\ndata: {"message": "m"}\n\n', headers=SSE),
+        openai.APIConnectionError,
+        "Boil ",
+    ),
     "a detail first": (events({"detail": "Not today"}), openai.APIConnectionError, ""),
     "a message and a code midway": (events(TWO[0], {"code": 500, "message": "m"}), openai.InternalServerError, "Boil "),
     "a failure first": (events(chunk("", "error")), openai.APIConnectionError, ""),

@@ -50,7 +50,7 @@ class ClientCall(Call):
     """
 
     is_guarded = is_started = is_resumed = False
-    reading: Any
+    reading: Any = None
     files: _Files | None = None
     part_of: Resumption | None = None
 
@@ -94,11 +94,13 @@ class ClientCall(Call):
         if not sdk.is_text(stream):
             return stream
         how = {"resumption": self._resumption(), "part_of": self.part_of}
-        self.reading = self.streams.guarded(stream, asked=self._asked, **how)
-        return self.reading
+        guarded = self.streams.guarded(stream, asked=self._asked, **how)
+        if self.is_started:
+            self.reading = guarded
+        return guarded
 
     def _asked(self) -> int:
-        return choices_asked_for({**sdk.body_of(self.options), **sdk.extra_body_of(self.options)})
+        return choices_asked_for({**(sdk.body_of(self.options) or {}), **sdk.extra_body_of(self.options)})
 
     def _resumption(self) -> Resumption | None:
         """Return how the stream goes on where it breaks, None where it does not."""

@@ -85,7 +85,7 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
 
         def attempt(made: int) -> Any:
             answer = send(request.cast_to, request.options_for(made), stream=stream, stream_cls=request.stream_cls)
-            if request.is_started:
+            if request.reading is not None:
                 request.reading.start()
             return request.counted(answer, made)
 
@@ -117,7 +117,7 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
             except Exception as error:
                 request.refuse_foreign(error)
                 raise
-            if request.is_started:
+            if request.reading is not None:
                 await request.reading.start()
             return request.counted(answer, made)
 
