@@ -135,7 +135,7 @@ class EventReader:
         if not isinstance(event, dict):
             self._refuse("", event)
         choices = event.get("choices")
-        if is_error(event) or (name == "error" and not choices):
+        if (event.get("error") or not choices) and (is_error(event) or name == "error"):
             raise ErrorEvent(event)
         if name == "done" and not choices and not event.get("usage"):
             self.is_done = True
