@@ -37,6 +37,7 @@ from novita_openai.errors import (
     retry_after,
     status_of,
 )
+from novita_openai.logs import warn
 
 if TYPE_CHECKING:
     import tenacity
@@ -298,7 +299,8 @@ class Call:
 
     def _give_up(self, why: str) -> None:
         asked = retry_after(self.error) if why == "retry_after" else None
-        self._log("retry.gave_up", wait=asked, stopped_by=why)
+        if len(self.history) > 1:  # else nothing was sent again, and the error itself says all there is to say
+            self._log("retry.gave_up", wait=asked, stopped_by=why)
         reason = _WHY_NOT_AGAIN.get(why, "").format(policy=self.policy, asked=asked)
         meaning = classify(self.error, self.policy.rules).meaning
         # Notes by a client that this call wraps, or from an earlier raise of the same error.
@@ -308,10 +310,7 @@ class Call:
                 self.error.add_note(note)
 
     def _log(self, event: str, **keys: object) -> None:
-        # Imported late: it takes longer to import than the rest of this package, and many programs meet no error.
-        import structlog
-
-        structlog.get_logger("novita_openai").warning(
+        warn(
             event,
             attempt=len(self.history),
             attempts=self.attempts,

@@ -24,13 +24,18 @@ URL, KEY = "https://api.novita.ai/v3/openai", "<YOUR Novita AI API Key>"
 
 
 def run(code: str, model: local.LocalModel) -> str:
+    """Return what a program prints to stdout."""
+    return outputs(code, model)[0]
+
+
+def outputs(code: str, model: local.LocalModel) -> tuple[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("NOVITA_", "OPENAI_"))}
     environment |= {"NOVITA_API_KEY": "local", "NOVITA_BASE_URL": model.base_url}
     result = subprocess.run(
         [sys.executable, "-"], input=code, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert result.returncode == 0, result.stderr
-    return result.stdout
+    return result.stdout, result.stderr
 
 
 def example(name: str) -> str:
@@ -78,8 +83,9 @@ def test_the_batch_example_goes_on(local_model: local.LocalModel) -> None:
 
 
 def test_the_resumed_stream_example_goes_on_twice(local_model: local.LocalModel) -> None:
-    printed = run(example("resumed_stream.py"), local_model)
-    assert printed.count("stream.resumed") == printed.count(" and| serve| it| hot|.|") == 2
+    printed, told = outputs(example("resumed_stream.py"), local_model)
+    assert told.count("stream.resumed") == printed.count(" and| serve| it| hot|.|") == 2
+    assert "stream.resumed" not in printed
     assert "asked again: USER: How do I make pasta?" in printed
     assert "asked again: /completions {" in printed
 

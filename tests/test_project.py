@@ -27,7 +27,7 @@ def modules(names: str) -> Rows:
 # What a room holds, in reading order: a module imports only from rows above it. A package's own face, its
 # __init__, comes after all that is in it.
 HOUSE: Rows = {
-    **modules("sdk errors backoff retry pacing prices"),
+    **modules("sdk errors backoff logs retry pacing prices"),
     "prompts": {
         "errors": None,
         "messages": None,
@@ -55,7 +55,7 @@ HOUSE: Rows = {
     "cli": modules("terminal failures options serving asking progress batch prompt program"),
     "__main__": None,
 }
-CORRIDOR = {"sdk", "errors", "backoff", "retry", "pacing", "prices"}
+CORRIDOR = {"sdk", "errors", "backoff", "logs", "retry", "pacing", "prices"}
 # What of the other rooms a room may use.
 MAY_IMPORT = {
     "prompts": set[str](),

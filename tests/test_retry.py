@@ -295,6 +295,24 @@ def test_the_log_tells_each_retry_and_the_end_and_is_silent_on_success(
     assert logs == [scheduled, end]
 
 
+@pytest.mark.parametrize("reply", [error(401, "INVALID_API_KEY"), error(500, "MODEL_NOT_AVAILABLE")])
+def test_an_error_after_which_nothing_was_sent_again_is_no_log_line(
+    reply: Reply, connect: Callable[..., Driver], server: Server
+) -> None:
+    server.always = reply
+    with capture_logs() as logs, pytest.raises(openai.APIStatusError):
+        connect(max_retries=0).chat()
+    assert (len(server.requests), logs) == (1, [])
+
+
+def test_a_final_error_after_a_retry_is_told(driver: Driver, server: Server) -> None:
+    server.script.extend([error(500, "MODEL_NOT_AVAILABLE"), error(401, "INVALID_API_KEY")])
+    with capture_logs() as logs, pytest.raises(openai.AuthenticationError):
+        driver.chat()
+    assert [event["event"] for event in logs] == ["retry.scheduled", "retry.gave_up"]
+    assert (logs[-1]["stopped_by"], logs[-1]["attempt"], logs[-1]["status"]) == ("error", 2, 401)
+
+
 def test_neither_keys_nor_prompts_nor_replies_are_logged(connect: Callable[..., Driver], server: Server) -> None:
     server.always = Reply(500, {"reason": "MODEL_NOT_AVAILABLE", "message": "SECRET-REPLY"})
     with capture_logs() as logs, pytest.raises(openai.InternalServerError) as failure:
@@ -305,26 +323,30 @@ def test_neither_keys_nor_prompts_nor_replies_are_logged(connect: Callable[..., 
 
 
 def stopped_by(driver: Driver) -> tuple[str, str]:
-    """Return why a failing call was not sent again, from the log, and the note about it."""
+    """Return why a failing call gave up, from the log ("" where it was sent only once), and the note about it."""
     with capture_logs() as logs, pytest.raises(openai.APIError) as failure:
         driver.chat()
     notes = [note for note in failure.value.__notes__ if note.startswith("Not sent again")]
-    return logs[-1]["stopped_by"], "".join(notes)
+    return "".join(event["stopped_by"] for event in logs if event["event"] == "retry.gave_up"), "".join(notes)
 
 
 def test_a_longer_wish_than_the_cap_fails_at_once_and_says_so(driver: Driver, server: Server) -> None:
     server.always = error(429, "RATE_LIMIT_EXCEEDED", retry_after="3600")
     why, note = stopped_by(driver)
-    assert why == "retry_after"
+    assert why == ""
     assert "3600 s" in note
     assert "120 s" in note
     assert len(server.requests) == 1
+    server.script.append(error(500, "MODEL_NOT_AVAILABLE"))
+    assert stopped_by(driver) == ("retry_after", note)
 
 
 def test_a_delay_that_passes_the_deadline_is_not_begun(connect: Callable[..., Driver], server: Server) -> None:
     server.always = error(429, "RATE_LIMIT_EXCEEDED", retry_after="31")
     why, note = stopped_by(connect(policy=RetryPolicy(deadline=30)))
-    assert (why, "30 s" in note, len(server.requests)) == ("deadline", True, 1)
+    assert (why, "30 s" in note, len(server.requests)) == ("", True, 1)
+    server.script.append(error(500, "MODEL_NOT_AVAILABLE"))
+    assert stopped_by(connect(policy=RetryPolicy(deadline=30)))[0] == "deadline"
 
 
 @pytest.mark.slow
@@ -347,7 +369,7 @@ def test_the_deadline_shrinks_the_timeout_of_each_attempt(connect: Callable[...,
 def test_the_budget_refuses_when_too_many_calls_fail(connect: Callable[..., Driver], server: Server) -> None:
     server.always = error(500, "MODEL_NOT_AVAILABLE")
     driver = connect(policy=RetryPolicy(budget=RetryBudget(tokens=3, share=0)))
-    assert [stopped_by(driver)[0] for _ in range(3)] == ["attempts", "budget", "budget"]
+    assert [stopped_by(driver)[0] for _ in range(3)] == ["attempts", "budget", ""]
     assert len(server.requests) == 3 + 2 + 1
     assert "RetryBudget(tokens=3, share=0)" in stopped_by(driver)[1]
 

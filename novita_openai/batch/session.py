@@ -14,6 +14,7 @@ from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.spending import Prices
 from novita_openai.batch.transport import Transport
 from novita_openai.client import AsyncNovitaOpenAI
+from novita_openai.logs import warn
 from novita_openai.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Session:
         self.policy = replace(source.policy, attempts=source.policy.attempts or 1 + source.max_retries)
         self.transport = Transport(source, limits.connections)
         if not self.transport.is_fast:
-            _warn_of_slowness()
+            warn("batch.slow_transport", hint="pip install 'novita-openai[fast]'")
             if limits.concurrency is None:
                 limits = replace(limits, connections=min(limits.connections, MOST_WITHOUT_AIOHTTP))
         self.limits, self.prices = limits, Prices()
@@ -73,9 +74,3 @@ class Session:
         if self.limits.max_cost is not None and unknown:
             why = self._no_prices or f"has none for {', '.join(unknown)}"
             raise BatchInputError([f"max_cost needs prices, and the models list {why}"])
-
-
-def _warn_of_slowness() -> None:
-    import structlog
-
-    structlog.get_logger("novita_openai").warning("batch.slow_transport", hint="pip install 'novita-openai[fast]'")
