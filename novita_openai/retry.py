@@ -59,7 +59,8 @@ def _default_backoffs() -> dict[Action, Backoff]:
 class RetryPolicy:
     """How a client answers errors; give it as ``policy=`` to a client, a factory or ``with_options``.
 
-    ``attempts``: requests a call may cost in all; None: one more than the client's ``max_retries``.
+    ``attempts``: requests a call may cost in all; None: one more than the client's ``max_retries``. A ``max_retries``
+    that is given to a client, a copy or a call wins over it.
     ``backoffs``: the delays for each action; an action without one is not retried.
     ``rules``: the error table; rows of your own go before ``*RULES``.
     ``deadline``: seconds over the whole call, waits included. It shortens each attempt's timeout. That

@@ -349,6 +349,7 @@ def test_attempts_are_the_policys_or_the_clients(scripted: Job, server: Server) 
         cases: list[tuple[dict[str, Any], int]] = [
             ({"policy": policy(attempts=5)}, 5),
             ({"policy": policy(attempts=None), "max_retries": 1}, 2),
+            ({"policy": policy(attempts=5), "max_retries": 1}, 2),
         ]
         for number, (options, attempts) in enumerate(cases):
             scripted.write([row(f"a{number}")])

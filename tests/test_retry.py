@@ -32,6 +32,7 @@ from novita_openai import (
     RetryBudget,
     RetryPolicy,
     create_async_client,
+    create_client,
     retry,
 )
 from novita_openai.errors import is_ambiguous, reason_of, was_tried
@@ -193,10 +194,55 @@ def test_max_retries_keeps_the_sdks_meaning(connect: Callable[..., Driver], serv
         with pytest.raises(openai.InternalServerError):
             connect(policy=unlimited(), **options).chat()
         assert len(server.requests) == requests
-    server.requests.clear()
+
+
+GIVEN = [
+    ({"policy": unlimited(attempts=2), "max_retries": 5}, [], 6),
+    ({"policy": unlimited(attempts=5), "max_retries": 0}, [], 1),
+    ({"policy": unlimited(attempts=2)}, [{"timeout": 9}, {}], 2),
+    ({"policy": unlimited(attempts=5)}, [{"max_retries": 0}], 1),
+    ({"policy": unlimited(attempts=5)}, [{"max_retries": 0}, {}, {"timeout": 9}], 1),
+    ({"policy": unlimited(attempts=2)}, [{"max_retries": 7}], 8),
+    ({"policy": unlimited(attempts=5)}, [{"max_retries": openai.NOT_GIVEN}], 5),
+    ({"policy": unlimited(), "max_retries": 0}, [{"policy": unlimited(attempts=2)}], 2),
+    ({"policy": unlimited(), "max_retries": 0}, [{"policy": unlimited(attempts=2)}, {"timeout": 9}], 2),
+    ({"policy": unlimited(), "max_retries": 3}, [{"policy": unlimited()}], 4),
+    ({}, [{"policy": unlimited(attempts=5), "max_retries": 1}, {}], 2),
+    ({"policy": unlimited(attempts=5), "max_retries": 0}, [{"max_retries": 1}, {"max_retries": 3}, {}], 4),
+]
+
+
+@pytest.mark.parametrize(("options", "copies", "requests"), GIVEN)
+def test_max_retries_that_is_given_wins_over_the_policys_attempts(
+    options: dict[str, Any], copies: list[dict[str, Any]], requests: int, connect: Callable[..., Driver], server: Server
+) -> None:
+    server.always = error(500, "MODEL_NOT_AVAILABLE")
+    driver = connect(**options)
+    for changed in copies:
+        driver = driver.of(driver.client.with_options(**changed))
+    with pytest.raises(openai.InternalServerError) as failure:
+        driver.chat()
+    assert len(server.requests) == requests
+    assert f"attempt {requests} of {requests}: " in failure.value.__notes__[-1]
+
+
+@pytest.mark.parametrize("create", [create_client, create_async_client])
+def test_max_retries_of_a_factory_wins_over_the_policys_attempts(create: Any) -> None:
+    client = create(api_key="k", policy=RetryPolicy(attempts=5, deadline=9), max_retries=0)
+    assert (client.max_retries, client.policy.attempts, client.policy.deadline) == (0, None, 9)
+    client.policy = RetryPolicy(attempts=4)
+    assert client.copy().policy.attempts == 4
+
+
+@pytest.mark.parametrize(("retries", "requests"), [(0, 1), (1, 2), (6, 7)])
+def test_max_retries_of_a_call_wins_over_the_policys_attempts(
+    retries: int, requests: int, connect: Callable[..., Driver], server: Server
+) -> None:
+    server.always = error(500, "MODEL_NOT_AVAILABLE")
+    driver, options = connect(policy=unlimited(attempts=3), max_retries=2), {"max_retries": retries}
     with pytest.raises(openai.InternalServerError):
-        connect(policy=unlimited(attempts=2), max_retries=5).chat()
-    assert len(server.requests) == 2
+        driver.call(lambda client: client.post("/chat/completions", cast_to=object, body={}, options=options))
+    assert len(server.requests) == requests
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])

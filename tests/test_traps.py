@@ -146,7 +146,7 @@ def test_6_with_options_keeps_the_policy(connect: Callable[..., Driver], server:
     server.always = DOWN
     driver = connect(policy=RetryPolicy(attempts=2, budget=None))
     with capture_logs(), pytest.raises(openai.InternalServerError):
-        driver.of(driver.client.with_options(timeout=9).with_options(max_retries=7).copy()).chat()
+        driver.of(driver.client.with_options(timeout=9).with_options(default_headers={"x-mine": "1"}).copy()).chat()
     assert len(server.requests) == 2
 
 

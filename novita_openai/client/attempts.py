@@ -12,6 +12,7 @@ import openai
 
 from novita_openai import sdk
 from novita_openai.client.events import choices_asked_for
+from novita_openai.client.options import counted_by
 from novita_openai.client.resumption import Resumption, resumption_of
 from novita_openai.errors import status_of
 from novita_openai.retry import Call, RetryPolicy
@@ -65,7 +66,7 @@ class ClientCall(Call):
         streams: Streams,
         run: Callable[[ClientCall], Any],
     ) -> None:
-        super().__init__(client.policy)
+        super().__init__(counted_by(options.max_retries, client.policy))
         self.client, self.options, self.streams, self.run_call = client, options, streams, run
         self.cast_to, self.is_stream, self.stream_cls = cast_to, stream, stream_cls
         if stream and sdk.is_text_stream(stream_cls, streams.sdk, options.url):

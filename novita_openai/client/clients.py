@@ -14,7 +14,7 @@ from novita_openai import sdk
 from novita_openai.client.answers import answer, answer_async
 from novita_openai.client.attempts import ClientCall, Streams
 from novita_openai.client.connections import ClosingHttpClient, async_http_client
-from novita_openai.client.options import AsyncKey, ClientOptions, CopyOptions, Key, OwnOptions, take_own
+from novita_openai.client.options import AsyncKey, ClientOptions, CopyOptions, Key, OwnOptions, counted_by, take_own
 from novita_openai.client.settings import URL, AsyncCheckedKey, CheckedKey, check_key, find_base_url, find_key
 from novita_openai.client.streams import AsyncGuardedStream, GuardedStream
 from novita_openai.retry import RetryPolicy
@@ -49,14 +49,21 @@ class _Preconfigured(Generic[_Key]):
         cast("Any", super()).__init__(api_key=key, base_url=find_base_url(base_url), **options)
         sdk.check_client(client)
         sdk.isolate(client, options)
-        self.policy = own.get("policy") or RetryPolicy()
+        self.policy = counted_by(options.get("max_retries", openai.NOT_GIVEN), own.get("policy") or RetryPolicy())
         self.resume_streams = own.get("resume_streams") or False
 
     def copy(self, *, api_key: _Key | None = None, **options: Unpack[CopyOptions]) -> Self:
-        """Return a client with some options changed, on the same connections; None keeps the value of an option."""
+        """Return a client with some options changed, on the same connections; None keeps the value of an option.
+
+        Of ``max_retries`` and the ``attempts`` of a policy, what is given later sets the number of attempts; of both
+        given at once, ``max_retries``.
+        """
         kept = {name: getattr(self, name) for name in OwnOptions.__annotations__}
-        own = {**kept, **take_own(options)}
-        return cast("Self", sdk.copied(cast("Any", super()).copy, {"api_key": api_key, **options}, own))
+        own: Any = {**kept, **take_own(options)}
+        made = cast("Self", sdk.copied(cast("Any", super()).copy, {"api_key": api_key, **options}, own))
+        # The SDK gives every copy a max_retries; only the one that our caller gave counts.
+        made.policy = counted_by(options.get("max_retries", openai.NOT_GIVEN), own["policy"])
+        return made
 
     with_options = copy
 
@@ -66,7 +73,8 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
 
     ``api_key``: the key, or a function that returns it, asked before every request; else ``NOVITA_API_KEY``, else
     the file named by ``NOVITA_API_KEY_FILE``, else :class:`~novita_openai.MissingAPIKeyError`. ``base_url``: else
-    ``NOVITA_BASE_URL``, else the service's address. ``policy``: how errors are answered (:class:`RetryPolicy`).
+    ``NOVITA_BASE_URL``, else the service's address. ``policy``: how errors are answered (:class:`RetryPolicy`);
+    ``max_retries``, where it is given, sets the number of attempts in place of the policy's ``attempts``.
     ``resume_streams``: a text stream that is cut, ends too early or is silent for longer than ``timeout`` (default:
     10 minutes) is resumed from its text so far, where the policy retries: at most 10 times, of which at most 3 in a
     row bring no new text. Which streams can be resumed, and what that costs: :mod:`novita_openai.client.resumption`.

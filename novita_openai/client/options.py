@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-import openai  # noqa: TC002 - the annotations of a TypedDict can be resolved at run time
+import openai
 
 from novita_openai import sdk
 
 if TYPE_CHECKING:
     from novita_openai.retry import RetryPolicy
 
-__all__ = ["AsyncKey", "ClientOptions", "CopyOptions", "Key", "OwnOptions", "take_own"]
+__all__ = ["AsyncKey", "ClientOptions", "CopyOptions", "Key", "OwnOptions", "counted_by", "take_own"]
 
 Key = str | Callable[[], str]
 AsyncKey = Key | Callable[[], Awaitable[str]]
@@ -60,3 +61,9 @@ def take_own(options: Any) -> OwnOptions:
     """Remove our own options from the arguments and return them; one that is None counts as not given."""
     taken = {name: options.pop(name, None) for name in OwnOptions.__annotations__}
     return cast("OwnOptions", {name: value for name, value in taken.items() if value is not None})
+
+
+def counted_by(max_retries: object, policy: RetryPolicy) -> RetryPolicy:
+    """Return a policy without attempts of its own where ``max_retries`` is given, so that this sets their number."""
+    is_given = not isinstance(max_retries, openai.NotGiven)
+    return replace(policy, attempts=None) if is_given and policy.attempts is not None else policy
