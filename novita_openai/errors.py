@@ -21,7 +21,7 @@ import openai
 
 from novita_openai import sdk
 
-__all__ = ["RULES", "Action", "ErrorRule", "classify"]
+__all__ = ["RULES", "Action", "ErrorRule", "classify", "partial_text"]
 
 
 class Action(Enum):
@@ -169,6 +169,12 @@ def reason_in(body: object) -> str:
     if word is None and isinstance(fields.get("error"), dict):
         return reason_in(fields["error"])
     return word or NO_WORD
+
+
+def partial_text(error: BaseException) -> str:
+    """Return the text that had come when a stream broke, "" where an error has none."""
+    text = getattr(error, "partial_text", "")
+    return text if isinstance(text, str) else ""
 
 
 def _body_of(error: openai.APIStatusError) -> object:

@@ -12,24 +12,36 @@ from pydantic import BaseModel
 
 import novita_openai
 from novita_openai import (
+    DEFAULT_MAX_RETRIES,
+    NOT_GIVEN,
     RULES,
     Action,
+    APIStatusError,
     AsyncOpenAI,
     Backoff,
     BatchReport,
+    Client,
+    DefaultHttpxClient,
     ErrorRule,
     NovitaOpenAI,
     OpenAI,
+    RateLimitError,
     RetryBudget,
     RetryPolicy,
+    Stream,
+    Timeout,
     batch,
     classify,
     create_async_client,
     create_client,
     emulator,
     local,
+    omit,
+    partial_text,
     prompts,
+    pydantic_function_tool,
     retry,
+    types,
 )
 
 
@@ -69,6 +81,31 @@ async def check_async_client() -> None:
         stream = await client.completions.create(model="m", prompt="p", stream=True)
         assert_type(stream, openai.AsyncStream[Completion])
         assert_type(client.with_options(api_key=lambda: "k"), AsyncOpenAI)
+
+
+def check_names_of_the_sdk(error: Exception) -> None:
+    assert_type(Client(api_key="k"), NovitaOpenAI)
+    assert_type(novita_openai.AsyncClient(api_key="k"), AsyncOpenAI)
+    kinds: list[type[openai.APIError]] = [RateLimitError, APIStatusError, novita_openai.APITimeoutError]
+    assert_type(kinds[0] is openai.RateLimitError, bool)
+    if isinstance(error, novita_openai.APIStatusError):
+        assert_type(error.status_code, int)
+    assert_type(partial_text(error), str)
+    retries: int = DEFAULT_MAX_RETRIES
+    assert_type(novita_openai.__version__, str)
+    OpenAI(api_key="k", timeout=Timeout(5), max_retries=retries, http_client=DefaultHttpxClient())
+    not_given: novita_openai.NotGiven = NOT_GIVEN
+    omitted: novita_openai.Omit = omit
+    tool = pydantic_function_tool(Recipe)
+    messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "x"}]
+    create = Client().chat.completions.create
+    answer = create(model="m", messages=messages, tools=[tool], timeout=not_given, temperature=omitted)
+    assert_type(answer, ChatCompletion)
+    assert_type(create(model="m", messages=messages, stream=True), Stream[ChatCompletionChunk])
+    usage: types.CompletionUsage | None = answer.usage
+    assert_type(usage, novita_openai.types.CompletionUsage | None)
+    _ = novita_openai.chat  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    _ = novita_openai.AzureOpenAI  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def check_policy(error: Exception) -> None:
@@ -125,6 +162,18 @@ async def check_async_chat_over_completions(client: openai.AsyncOpenAI, *, strea
         assert_type([chunk async for chunk in chunks], list[ChatCompletionChunk])
     either = await prompts.achat(client, model="m", messages=MESSAGES, stream=stream)
     assert_type(either, ChatCompletion | prompts.AsyncChatStream)
+
+
+def check_histories(client: OpenAI) -> None:
+    fmt = prompts.get_format("llama-3")
+    history = fmt.parse("USER: hi")
+    assert_type(history, prompts.History)
+    assert_type(client.chat.completions.create(model="m", messages=history), ChatCompletion)
+    history.append({"role": "user", "content": "x"})
+    messages: list[ChatCompletionMessageParam] = fmt.normalize(history)
+    dicts: list[dict[str, Any]] = fmt.normalize(messages)
+    assert_type(fmt.render(dicts), str)
+    client.chat.completions.create(model="m", messages=fmt.normalize([*history, *MESSAGES]), stream=True)
 
 
 def check_formats(client: OpenAI) -> None:

@@ -6,8 +6,10 @@ In the order of a call: :mod:`.settings` finds key and address, :mod:`.attempts`
 
 from novita_openai import sdk
 from novita_openai.client.clients import (
+    AsyncClient,
     AsyncNovitaOpenAI,
     AsyncOpenAI,
+    Client,
     NovitaOpenAI,
     OpenAI,
     create_async_client,
@@ -18,8 +20,10 @@ from novita_openai.client.settings import MissingAPIKeyError
 sdk.check_classes()
 
 __all__ = [
+    "AsyncClient",
     "AsyncNovitaOpenAI",
     "AsyncOpenAI",
+    "Client",
     "MissingAPIKeyError",
     "NovitaOpenAI",
     "OpenAI",

@@ -19,7 +19,16 @@ from novita_openai.client.settings import URL, AsyncCheckedKey, CheckedKey, chec
 from novita_openai.client.streams import AsyncGuardedStream, GuardedStream
 from novita_openai.retry import RetryPolicy
 
-__all__ = ["AsyncNovitaOpenAI", "AsyncOpenAI", "NovitaOpenAI", "OpenAI", "create_async_client", "create_client"]
+__all__ = [
+    "AsyncClient",
+    "AsyncNovitaOpenAI",
+    "AsyncOpenAI",
+    "Client",
+    "NovitaOpenAI",
+    "OpenAI",
+    "create_async_client",
+    "create_client",
+]
 
 CONNECTIONS: Final = 1_000
 """How many connections the clients of the factories may have, and keep."""
@@ -42,6 +51,7 @@ class _Preconfigured(Generic[_Key]):
     def __init__(
         self, *, api_key: _Key | None = None, base_url: str | URL | None = None, **options: Unpack[ClientOptions]
     ) -> None:
+        """Build a client; the class says where key and address come from, all else means what it does in the SDK."""
         key = find_key() if api_key is None else api_key
         key = self._checked(key) if callable(key) else check_key(key, "api_key")
         own = take_own(options)
@@ -136,7 +146,9 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
 
 
 OpenAI = NovitaOpenAI
+Client = NovitaOpenAI
 AsyncOpenAI = AsyncNovitaOpenAI
+AsyncClient = AsyncNovitaOpenAI
 
 
 def create_client(

@@ -78,9 +78,10 @@ class PromptFormat(Description):
             return None
         return prompt if [*map(len, messages)] == layout.lengths and layout.is_safe(prompt) else None
 
-    def normalize(self, messages: Iterable[Any]) -> list[ChatMessage]:
+    def normalize(self, messages: Iterable[Any]) -> list[Any]:
         """Return the messages as they read back from a prompt: trimmed and folded as the format does it.
 
+        Each is a dict in OpenAI's shape; type checkers take the list as the SDK's ``messages=`` too.
         Parts of text become one text, and a developer message becomes a system message. A system message is left out if
         its text is the one that the published template writes by default. Where prompts hold no ids of tool calls, the
         calls are numbered: ``call_0``, ``call_1``.

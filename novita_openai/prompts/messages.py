@@ -28,9 +28,10 @@ _KEYS: Final = {
 """The keys of a message of each role that can be written in a prompt."""
 
 
-class History(list[ChatMessage]):
+class History(list[Any]):
     """The messages of a parsed prompt, and what else it takes to write the same prompt again.
 
+    Each is a dict in OpenAI's shape; type checkers take the list as the SDK's ``messages=`` too.
     ``ending`` is ``"reply"`` (the prompt asks for the assistant's reply), ``"prefill"`` (the last message is the start
     of a reply, to be continued) or ``"closed"`` (neither). ``render`` uses it for as long as the last message is the
     one that was parsed.
