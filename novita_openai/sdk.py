@@ -149,10 +149,10 @@ def extra_body_of(options: Any) -> Mapping[str, Any]:
     return options.extra_json or {}
 
 
-def with_body(options: Any, url: str, body: Mapping[str, Any]) -> Any:
+def with_body(options: Any, url: str, body: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> Any:
     """Return a copy of a request's options for another address and body."""
     options = copy.copy(options)
-    options.url, options.json_data, options.extra_json = url, body, None
+    options.url, options.json_data, options.extra_json = url, body, extra
     return options
 
 

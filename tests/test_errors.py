@@ -172,8 +172,9 @@ def test_the_notes_say_the_meaning_the_way_out_and_every_attempt(
     ],
 )
 def test_the_note_on_a_refused_request_says_what_to_use(
-    options: dict[str, Any], hint: str, driver: Driver, server: Server
+    options: dict[str, Any], hint: str, connect: Callable[..., Driver], server: Server
 ) -> None:
+    driver = connect(translate=False)
     server.always = error(400, "INVALID_REQUEST_BODY")
     with pytest.raises(openai.BadRequestError) as failure:
         driver.chat(**options)

@@ -42,7 +42,8 @@ HOUSE: Rows = {
         "over_completions": modules("requests responses deltas chunks chats checking"),
     },
     "client": modules(
-        "options connections settings tool_fragments events answers seam resumption draining streams attempts clients"
+        "options connections settings translation tool_fragments events answers seam resumption draining streams"
+        " attempts clients"
     ),
     "batch": modules(
         "jsonl requests rows files spending worklist report options transport session verdicts lanes backlog waking"

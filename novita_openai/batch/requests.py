@@ -46,7 +46,7 @@ class BatchInputError(ValueError):
 class BatchRequest:
     """One row of the input, and what has happened to it.
 
-    ``path``: below the base URL. ``content``: the body as it is sent. ``digest``: of path and content.
+    ``path``: below the base URL. ``content``: the body in bytes, as the row has it. ``digest``: of path and content.
     ``attempts``: how many it has used up. ``refusals``: how often it came too fast. ``started``: when it was first
     sent, in the event loop's time; None before.
     """
@@ -69,8 +69,8 @@ class BatchRequest:
     @property
     def max_tokens(self) -> int | None:
         """Return the most tokens that the answer may have, None where the request sets no limit."""
-        limit = self.body.get("max_tokens", self.body.get("max_completion_tokens"))
-        return limit if isinstance(limit, int) else None
+        limits = (self.body.get("max_tokens"), self.body.get("max_completion_tokens"))
+        return min((limit for limit in limits if isinstance(limit, int)), default=None)
 
 
 class Reader:
@@ -115,7 +115,7 @@ class Reader:
             raise ValueError(f"no model in the body of {custom_id!r}: name one there, or give one for all such rows")
         if body.get("stream"):
             raise ValueError(f"stream: true in the body of {custom_id!r}: remove it, as a batch writes whole answers")
-        content = _encode(body)
+        content = encode(body)
         digest = blake2b(f"{path}\n".encode() + content, digest_size=16).hexdigest()
         return BatchRequest(custom_id, path, model, body, content, digest)
 
@@ -146,7 +146,8 @@ def _bare(row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 _dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-def _encode(body: dict[str, Any]) -> bytes:
+def encode(body: Mapping[str, Any]) -> bytes:
+    """Return a body in the bytes that are sent; raise ``ValueError`` where no request can carry it."""
     try:
         return _dump(body).encode()
     except UnicodeEncodeError:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 import openai
 
 from novita_openai import sdk
-from novita_openai.batch.requests import CHAT, COMPLETIONS
+from novita_openai.batch.requests import CHAT, COMPLETIONS, encode
 from novita_openai.client.connections import async_http_client
+from novita_openai.client.translation import translated
 from novita_openai.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Transport:
 
     async def send(self, request: BatchRequest) -> Any:
         """Return the HTTP response, its body read; raise the SDK's errors."""
-        options = sdk.with_content(self._options[request.path], request.content)
+        content = _taken(request) if self._client.translate and request.path == CHAT else request.content
+        options = sdk.with_content(self._options[request.path], content)
         if request.attempts:
             options.headers = {"x-stainless-retry-count": str(request.attempts)}
         try:
@@ -64,3 +66,9 @@ class Transport:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+
+def _taken(request: BatchRequest) -> bytes:
+    """Return the body of a chat in bytes, as the service takes it."""
+    body, _ = translated(request.body)
+    return request.content if body is request.body else encode(body)

@@ -14,12 +14,14 @@ from novita_openai import sdk
 from novita_openai.client.events import choices_asked_for
 from novita_openai.client.options import counted_by
 from novita_openai.client.resumption import Resumption, resumption_of
+from novita_openai.client.translation import translated
 from novita_openai.errors import status_of
 from novita_openai.retry import Call, RetryPolicy
 
 __all__ = ["ClientCall", "Streams"]
 
 _RETRY_COUNT: Final = "x-stainless-retry-count"
+_CHAT: Final = "chat/completions"
 
 
 class CallingClient(Protocol):
@@ -27,6 +29,7 @@ class CallingClient(Protocol):
 
     policy: RetryPolicy
     resume_streams: bool
+    translate: bool
     max_retries: int
     timeout: Any
 
@@ -67,6 +70,7 @@ class ClientCall(Call):
         run: Callable[[ClientCall], Any],
     ) -> None:
         super().__init__(counted_by(options.max_retries, client.policy))
+        options = _translated(options) if client.translate and options.url.endswith(_CHAT) else options
         self.client, self.options, self.streams, self.run_call = client, options, streams, run
         self.cast_to, self.is_stream, self.stream_cls = cast_to, stream, stream_cls
         if stream and sdk.is_text_stream(stream_cls, streams.sdk, options.url):
@@ -137,7 +141,10 @@ class ClientCall(Call):
         return {"model": _field(sdk.body_of(self.options), "model")}
 
     def hints(self) -> list[str]:
-        """Return what to use instead of parameters and roles that OpenAI accepts and the service may refuse."""
+        """Return what to use instead of parameters and roles that OpenAI accepts and the service may refuse.
+
+        They are sent only where the client does not translate them.
+        """
         if status_of(self.error) not in (400, 422):
             return []
         body = sdk.body_of(self.options)
@@ -220,6 +227,15 @@ def _contents(options: Any) -> list[Any]:
         return [] if raw is None else [raw]
     parts = options.files.items() if isinstance(options.files, Mapping) else options.files
     return [part[1] if isinstance(part, tuple) else part for _, part in parts]
+
+
+def _translated(options: Any) -> Any:
+    """Return the options of a chat request as the service takes it: changed copies, or the same object."""
+    body, extra = sdk.body_of(options), sdk.extra_body_of(options)
+    if not isinstance(body, Mapping):
+        return options
+    taken, more = translated(body, extra)
+    return options if taken is body else sdk.with_body(options, options.url, taken, more)
 
 
 def _field(body: object, name: str) -> Any:

@@ -44,6 +44,7 @@ class _Preconfigured(Generic[_Key]):
 
     policy: RetryPolicy
     resume_streams: bool
+    translate: bool
 
     _checked: ClassVar[Any]
     """Wraps a function that returns the key, so that every key is checked."""
@@ -61,6 +62,7 @@ class _Preconfigured(Generic[_Key]):
         sdk.isolate(client, options)
         self.policy = counted_by(options.get("max_retries", openai.NOT_GIVEN), own.get("policy") or RetryPolicy())
         self.resume_streams = own.get("resume_streams") or False
+        self.translate = own.get("translate") is not False
 
     def copy(self, *, api_key: _Key | None = None, **options: Unpack[CopyOptions]) -> Self:
         """Return a client with some options changed, on the same connections; None keeps the value of an option.
@@ -88,6 +90,8 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
     ``resume_streams``: a text stream that is cut, ends too early or is silent for longer than ``timeout`` (default:
     10 minutes) is resumed from its text so far, where the policy retries: at most 10 times, of which at most 3 in a
     row bring no new text. Which streams can be resumed, and what that costs: :mod:`novita_openai.client.resumption`.
+    ``translate``: what OpenAI accepts in a chat and the service refuses is translated: ``max_completion_tokens`` is
+    sent as ``max_tokens``, the role ``developer`` as ``system``; False sends chats as they are.
     No OPENAI_* variable changes what is sent.
     """
 

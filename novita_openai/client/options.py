@@ -24,6 +24,7 @@ class OwnOptions(TypedDict, total=False):
 
     policy: RetryPolicy | None
     resume_streams: bool | None
+    translate: bool | None
 
 
 class _SharedOptions(OwnOptions, total=False):
