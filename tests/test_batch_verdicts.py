@@ -12,6 +12,7 @@ import pytest
 
 from novita_openai import RULES, Action, Backoff, ErrorRule, RetryPolicy
 from novita_openai.batch.verdicts import Again, Fail, RowHistory, Stop, Verdict, Wait, decide
+from novita_openai.errors import UnreadableEventError
 
 HTTP: Any = import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0])
 POLICY = RetryPolicy(3, backoffs={Action.WAIT: Backoff(5, 60), Action.RETRY: Backoff(2, 60)})
@@ -41,7 +42,8 @@ def failure(rule: ErrorRule) -> Exception:
         error: openai.APIError = openai.APIConnectionError(request=request)
         error.__cause__ = None if rule.reason == "connection_error" else ValueError("an illegal header")
     else:
-        error = openai.APIResponseValidationError(response, None)
+        kind = UnreadableEventError if rule.reason == "unreadable_event" else openai.APIResponseValidationError
+        error = kind(response, None)
         error.__cause__ = type("ValidationError", (ValueError,), {})() if rule.reason == "schema_mismatch" else None
     return error
 
@@ -81,6 +83,7 @@ TABLE = [
     (None, "connection_error", "the row is sent again"),
     (None, "invalid_answer", "the row is sent again"),
     (None, "schema_mismatch", "the row fails"),
+    (None, "unreadable_event", "the row fails"),
     (None, "not_sent", "the row fails"),
 ]
 

@@ -38,7 +38,9 @@ def emulator() -> Iterator[Emulator]:
 
 
 def client_of(emulator: Emulator, key: str = "k", **options: Any) -> OpenAI:
-    return OpenAI(api_key=key, base_url=emulator.base_url, policy=RetryPolicy.off(), **options)
+    """Return a client that sends what it is given, once."""
+    options = {"policy": RetryPolicy.off(), "translate": False, **options}
+    return OpenAI(api_key=key, base_url=emulator.base_url, **options)
 
 
 def ask(emulator: Emulator, key: str = "k", **options: Any) -> Any:
