@@ -406,7 +406,7 @@ def test_emulate_emulates_until_it_is_interrupted() -> None:
     assert process.returncode == 130
     assert f"NOVITA_BASE_URL={base_url}" in told
     assert len(answers[0].stdout.split()) > 2
-    words = ("INVALID_API_KEY", "NOT_ENOUGH_BALANCE", "MODEL_NOT_FOUND")
+    words = ("FAILED_TO_AUTH", "NOT_ENOUGH_BALANCE", "MODEL_NOT_FOUND")
     assert [word in one_line(answer) for word, answer in zip(words, answers[1:], strict=True)] == [True] * 3
 
 

@@ -234,7 +234,7 @@ def test_every_base_path_of_the_service_works_and_others_are_plain_404s(emulator
 
 def test_keys_and_credit_are_checked_and_spent() -> None:
     with Emulator(keys={"sk_free": None, "sk_poor": 0.0, "sk_rich": 1.0}) as emulator:
-        assert refusal_of(lambda: ask(emulator, "sk_bad"))[0] == "INVALID_API_KEY"
+        assert refusal_of(lambda: ask(emulator, "sk_bad"))[0] == "FAILED_TO_AUTH"
         assert refusal_of(lambda: ask(emulator, "sk_poor"))[0] == "NOT_ENOUGH_BALANCE"
         usage = ask(emulator, "sk_rich").usage
         price = (usage.prompt_tokens * 200 + usage.completion_tokens * 500) / 10_000 / 1_000_000
@@ -561,7 +561,7 @@ def test_closing_hangs_up_on_clients_that_are_being_answered(options: dict[str, 
 
 def test_keys_models_and_faults_can_be_changed_while_it_runs(emulator: Emulator) -> None:
     emulator.keys = {"sk_new": 2.0}
-    assert refusal_of(lambda: ask(emulator))[0] == "INVALID_API_KEY"
+    assert refusal_of(lambda: ask(emulator))[0] == "FAILED_TO_AUTH"
     assert ask(emulator, "sk_new")
     assert emulator.credit is not None
     assert emulator.credit["sk_new"] != 2.0

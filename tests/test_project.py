@@ -49,7 +49,10 @@ HOUSE: Rows = {
         "jsonl requests rows files spending worklist report options transport session verdicts lanes backlog waking"
         " shutdown outcomes engine interrupts job estimates streaming runs"
     ),
-    "emulator": modules("replies faults models settings requests limits samples answers wire server"),
+    "emulator": modules(
+        "replies faults models settings requests limits samples answers accounts clock wire storage batches hosted"
+        " server"
+    ),
     "local": modules("settings weights model server"),
     "testing": None,
     "__pyinstaller": modules("hook-novita_openai"),

@@ -86,6 +86,10 @@ class EmulatorOptions:
             help="A fault that requests meet: KIND for all of them, KIND=SHARE (0 to 1) for some; repeat it for more.",
         ),
     ] = None
+    clock: Annotated[
+        float, typer.Option(help="Seconds of the emulator in each second, for its limits, waits and batches.")
+    ] = 1.0
+    batch_seconds: Annotated[float, typer.Option(help="Seconds that a batch of the service's Batch API takes.")] = 1.0
     seed: Annotated[
         int, typer.Option(help="Decides which requests meet a fault: the same seed, the same requests.")
     ] = 0

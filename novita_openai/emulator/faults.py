@@ -62,8 +62,8 @@ class Fault:
 
     @property
     def is_instead(self) -> bool:
-        """Tell whether an error status comes instead of the answer."""
-        return self.spoil(Reply(parts=(b"{}",))).status != _OK
+        """Tell whether an error status comes instead of the answer, and the request is not carried out."""
+        return not FAULTS[self.kind].is_carried_out and self.spoil(Reply(parts=(b"{}",))).status != _OK
 
     def spoil(self, reply: Reply) -> Reply:
         """Return the reply as it arrives with this fault."""
@@ -196,12 +196,16 @@ def _in_pieces(_: Fault, reply: Reply) -> Reply:
 
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """A row of :data:`FAULTS`: what it means, and whether it makes a stream or a document unusable."""
+    """A row of :data:`FAULTS`: what it means, and whether it makes a stream or a document unusable.
+
+    ``is_carried_out``: the request is limited, charged and carried out, though an error status is the reply.
+    """
 
     meaning: str
     spoil: _Spoil = field(repr=False)
     breaks_streams: bool = True
     breaks_documents: bool = True
+    is_carried_out: bool = False
 
 
 def _harmless(meaning: str, change: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]) -> FaultKind:
@@ -219,6 +223,9 @@ FAULTS: Final[Mapping[str, FaultKind]] = {
     # The gateway before the service.
     "bad_gateway": FaultKind("502 with a web page", _gateway(502)),
     "gateway_timeout": FaultKind("504 with a web page", _gateway(504)),
+    "late_gateway_timeout": FaultKind(
+        "504 with a web page, though the request is carried out", _gateway(504), is_carried_out=True
+    ),
     # With a status of 200.
     "truncated": FaultKind("a body that ends early, with the Content-Length of what is sent", _truncated),
     "html": FaultKind("200 with a web page", _instead(HTML, _PAGE)),

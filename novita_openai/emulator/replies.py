@@ -29,13 +29,21 @@ Ending = Literal["whole", "close", "reset", "stall"]
 
 
 class ServiceError(Exception):
-    """Raised where the service answers with an error: the word of its table, its text, and the seconds to wait."""
+    """Raised where the service answers with an error: its word, its text, and the seconds to wait.
 
-    def __init__(self, reason: str, message: str, retry_after: float | None = None) -> None:
+    ``status`` is that of the service's table for the word; a word that is not in the table needs one.
+    """
+
+    def __init__(self, reason: str, message: str, retry_after: float | None = None, *, status: int = 0) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
+        self.status = status or STATUS_OF[reason]
+
+    def reply(self, **headers: str) -> Reply:
+        """Return the service's reply for the error."""
+        return document(_error_object(self.status, self.reason, self.message), self.status, **headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +85,11 @@ def document(body: object, status: int = 200, **headers: str) -> Reply:
 
 def error_object(reason: str, message: str = "") -> dict[str, Any]:
     """Return the service's JSON for an error of its table."""
-    message = message or reason.replace("_", " ").lower()
-    return {"code": STATUS_OF[reason], "reason": reason, "message": message, "metadata": {}}
+    return _error_object(STATUS_OF[reason], reason, message or reason.replace("_", " ").lower())
+
+
+def _error_object(status: int, reason: str, message: str) -> dict[str, Any]:
+    return {"code": status, "reason": reason, "message": message, "metadata": {}}
 
 
 def error_reply(reason: str, message: str = "", **headers: str) -> Reply:

@@ -12,15 +12,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
+from novita_openai.emulator.accounts import Credit, charge, credit_of, key_in, require_credit
 from novita_openai.emulator.answers import Answer, Content, answer_to
+from novita_openai.emulator.batches import Batch, Row  # noqa: TC001 - annotations can be resolved at run time
+from novita_openai.emulator.clock import Clock
 from novita_openai.emulator.faults import Fault, drawn_fault
+from novita_openai.emulator.hosted import HOSTED_BASE_PATH, HostedBatches
 from novita_openai.emulator.limits import Limit, Need, RateLimiter, limit_of
 from novita_openai.emulator.models import MODELS, Model, models_by_id
-from novita_openai.emulator.replies import BAD_BODY, PLAIN_TEXT, Reply, ServiceError, document, error_reply
+from novita_openai.emulator.replies import BAD_BODY, PLAIN_TEXT, STATUS_OF, Reply, ServiceError, document
 from novita_openai.emulator.requests import AnyRequest, ChatRequest, CompletionRequest, read
 from novita_openai.emulator.settings import EmulatorSettings, checked
+from novita_openai.emulator.storage import StoredFile  # noqa: TC001 - the same
 from novita_openai.emulator.wire import HOST, HTTPRequest, Listener, TimedReply
 
 __all__ = ["Emulator", "Request"]
@@ -30,7 +35,7 @@ KEPT_REQUESTS: Final = 1_000
 
 _ENDPOINTS: Final[dict[str, type[AnyRequest]]] = {"/chat/completions": ChatRequest, "/completions": CompletionRequest}
 _NOT_FOUND: Final = Reply(404, PLAIN_TEXT, (b"404 page not found",))
-_BEARER: Final = "Bearer "
+_MODEL: Final = "/models/"
 
 ScriptedAnswer = Content | Callable[[dict[str, Any]], Content]
 """A text, an assistant message, or a function that gets the request's body and returns one of these."""
@@ -42,8 +47,8 @@ ScriptItem = ScriptedAnswer | Fault
 class Request:
     """What a client sent, and what it got.
 
-    ``path`` starts after the base path: ``/chat/completions``. ``time`` is that of ``time.monotonic()``; ``status`` is
-    the reply's, 0 where no status line was sent; ``fault`` is the kind of the fault that the request met.
+    ``path`` starts after the base path: ``/chat/completions``. ``time`` is the machine's ``time.monotonic()``;
+    ``status`` is the reply's, 0 where no status line was sent; ``fault`` is the kind of the fault that it met.
     """
 
     method: str
@@ -75,7 +80,15 @@ class Emulator:
     - ``latency``: seconds before an answer begins, a number or (least, most); ``chunk_interval``: between its events.
     - ``faults``: the share of requests, from 0 to 1, that meets each kind of fault. They are drawn by ``seed``, the
       request and how often it came, so that the same requests meet the same faults in any order.
+    - ``clock``: how many seconds pass for the emulator in each second of the machine: limits, latencies and batches run
+      so much faster. What it says in headers is in its own seconds.
+    - ``batch_seconds``: how long a batch takes; one that takes longer than 48 hours expires with the answers so far.
+      ``batch_status_case``: whether its status is ``COMPLETED`` or ``completed``, as both have been seen.
+      ``batch_list_delay``: seconds until a new file or batch is in the lists; ``batch_list_pages``: whether the lists
+      obey ``after`` and ``limit``, which the service does not document.
     - ``port``: 0 takes a free one.
+
+    Files and batches are under the base path ``/openai/v1`` only, see ``files`` and ``batches``.
 
     ``script`` holds what the next requests get. A fault is for the next request of any kind; an answer is for the next
     request that is not refused. An error raised by a function of the script is raised again by ``close()``.
@@ -94,20 +107,33 @@ class Emulator:
     chunk_interval: float = 0.0
     faults: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
+    clock: float = 1.0
+    batch_seconds: float = 1.0
+    batch_status_case: Literal["lower", "upper"] = "upper"
+    batch_list_delay: float = 0.0
+    batch_list_pages: bool = True
     port: int = 0
     script: deque[ScriptItem] = field(default_factory=deque, init=False, repr=False)
-    credit: dict[str, float | None] | None = field(init=False, repr=False)
+    credit: Credit = field(init=False, repr=False)
     request_count: int = field(default=0, init=False)
     _limiter: RateLimiter = field(default_factory=RateLimiter, init=False, repr=False)
     _kept: deque[Request] = field(default_factory=lambda: deque(maxlen=KEPT_REQUESTS), init=False, repr=False)
     _seen: Counter[bytes] = field(default_factory=Counter, init=False, repr=False)
     _failure: Exception | None = field(default=None, init=False, repr=False)
     _listener: Listener | None = field(default=None, init=False, repr=False)
+    _clock: Clock = field(default_factory=Clock, init=False, repr=False)
+    _hosted: HostedBatches = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._clock.run_at(self.clock)
+        self._hosted = HostedBatches(self, lambda: models_by_id(self.models), self._answered_in_batch)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, checked(name, value) if name in EmulatorSettings.model_fields else value)
         if name == "keys":
-            self.credit = _credit_of(self.keys)
+            self.credit = credit_of(self.keys)
+        if name == "clock" and hasattr(self, "_clock"):
+            self._clock.run_at(self.clock)
 
     @property
     def base_url(self) -> str:
@@ -118,6 +144,16 @@ class Emulator:
     def requests(self) -> list[Request]:
         """Return the last 1,000 requests, oldest first; ``request_count`` counts all."""
         return list(self._kept)
+
+    @property
+    def files(self) -> dict[str, StoredFile]:
+        """Return what is kept for batches, by id: uploaded files and results. Files may be deleted from it."""
+        return self._hosted.files
+
+    @property
+    def batches(self) -> dict[str, Batch]:
+        """Return the batches by id."""
+        return self._hosted.batches
 
     @property
     def open_connections(self) -> int:
@@ -178,7 +214,7 @@ class Emulator:
         reply = replace(reply, headers={**reply.headers, "x-request-id": f"{self.request_count:032x}"})
         least, most = self.latency if isinstance(self.latency, tuple) else (self.latency, self.latency)
         latency = Random(f"{self.seed} {self.request_count}").uniform(least, most)  # noqa: S311 - no secret
-        return TimedReply(reply, latency, self.chunk_interval)
+        return TimedReply(reply, self._clock.real(latency), self._clock.real(self.chunk_interval))
 
     def _next_item(self) -> ScriptItem | None:
         """Take a fault from the script; leave an answer there until a request gets it."""
@@ -197,33 +233,51 @@ class Emulator:
 
     def _reply(self, received: HTTPRequest, path: str, item: ScriptedAnswer | None) -> tuple[str, Reply]:
         """Return the model that answers, "" for none, and the reply before any fault."""
-        if (received.method, path) == ("GET", "/models"):
-            rows = [model.row() for model in models_by_id(self.models).values()]
-            return "", document({"object": "list", "data": rows})
-        if received.method != "POST" or path not in _ENDPOINTS:
-            return "", _NOT_FOUND
         try:
-            return self._answered(received, _ENDPOINTS[path], item)
+            if received.method == "POST" and path in _ENDPOINTS:
+                return self._answered(received, _ENDPOINTS[path], item)
+            return "", self._looked_up(received, path)
         except ServiceError as error:
-            return "", error_reply(error.reason, error.message, **_waiting(error.retry_after, self.retry_after))
+            return "", error.reply(**_waiting(error.retry_after, self.retry_after))
+
+    def _looked_up(self, received: HTTPRequest, path: str) -> Reply:
+        """Return the reply to what no model answers: models, files and batches."""
+        models = models_by_id(self.models)
+        if (received.method, path) == ("GET", "/models"):
+            return document({"object": "list", "data": [model.row() for model in models.values()]})
+        if received.method == "GET" and path.startswith(_MODEL):
+            return document(_named(models, path.removeprefix(_MODEL)).row())
+        if received.path.startswith(f"{HOSTED_BASE_PATH}/") and (route := self._hosted.route(received.method, path)):
+            return route(received, key_in(received.headers, self.credit), self._clock.now())
+        return _NOT_FOUND
 
     def _answered(
         self, received: HTTPRequest, kind: type[AnyRequest], item: ScriptedAnswer | None
     ) -> tuple[str, Reply]:
-        key = received.headers.get("authorization", "").removeprefix(_BEARER)
-        if self.credit is not None and key not in self.credit:
-            raise ServiceError("INVALID_API_KEY", "invalid api key")
+        key = key_in(received.headers, self.credit)
         request, model = read(kind, received.body, models_by_id(self.models))
-        left = None if self.credit is None else self.credit[key]
-        if left is not None and left <= 0:
-            raise ServiceError("NOT_ENOUGH_BALANCE", "not enough balance")
+        require_credit(self.credit, key)
         answer, reply = self._answer(request, received.body, item)
         self._admit(model.id, answer)
         if item is not None:
             self.script.popleft()
-        if self.credit is not None and left is not None:
-            self.credit[key] = left - model.price(request.prompt_tokens, answer.completion_tokens)
+        charge(self.credit, key, model.price(request.prompt_tokens, answer.completion_tokens))
         return model.id, reply
+
+    def _answered_in_batch(self, batch: Batch, row: Row) -> Reply:
+        """Answer a row of a batch at half the price; faults that are errors of the service meet it too."""
+        body = json.dumps(row.body | {"stream": None}).encode()
+        fault = self._drawn(body)
+        if fault is not None and fault.kind in STATUS_OF:
+            return fault.spoil(Reply())
+        try:
+            request, model = read(_ENDPOINTS[batch.endpoint.removeprefix("/v1")], body, models_by_id(self.models))
+            require_credit(self.credit, batch.key)
+        except ServiceError as error:
+            return error.reply()
+        answer = answer_to(request)
+        charge(self.credit, batch.key, model.price(request.prompt_tokens, answer.completion_tokens) / 2)
+        return answer.reply()
 
     def _answer(self, request: AnyRequest, body: bytes, item: ScriptedAnswer | None) -> tuple[Answer, Reply]:
         """Return the answer that the script holds, or a drawn one; refuse the request where the script fails."""
@@ -244,14 +298,13 @@ class Emulator:
             Need("RATE_LIMIT_EXCEEDED", "requests", 1.0, rpm, self.burst or max(rpm, 1.0)),
             Need("TOKEN_LIMIT_EXCEEDED", "tokens", answer.usage["total_tokens"], tpm, tpm),
         )
-        self._limiter.admit(model, needs, limit_of(self.concurrency, model), time.monotonic())
+        self._limiter.admit(model, needs, limit_of(self.concurrency, model), self._clock.now())
 
 
-def _credit_of(keys: Mapping[str, float | None] | Iterable[str] | None) -> dict[str, float | None] | None:
-    """Return the credit of each key in dollars, None where every key is valid."""
-    if keys is None:
-        return None
-    return dict(keys) if isinstance(keys, Mapping) else dict.fromkeys(keys)
+def _named(models: Mapping[str, Model], name: str) -> Model:
+    if name not in models:
+        raise ServiceError("MODEL_NOT_FOUND", f"model not found: {name}")
+    return models[name]
 
 
 def _waiting(seconds: float | None, retry_after: bool | float) -> dict[str, str]:  # noqa: FBT001 - a setting's value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, StrictBool, StrictInt, ValidationError
 
@@ -54,6 +54,11 @@ class EmulatorSettings(BaseModel):
     latency: _Seconds | _Span = Field(description="at least 0 seconds, or the least and the most of them")
     chunk_interval: _Seconds = Field(description="at least 0 seconds")
     faults: _Shares = Field(description="shares of requests by kind of fault, from 0 to 1 together")
+    clock: _Positive = Field(description="above 0 seconds in each second")
+    batch_seconds: _Seconds = Field(description="at least 0 seconds")
+    batch_status_case: Literal["lower", "upper"] = Field(description="'lower' or 'upper'")
+    batch_list_delay: _Seconds = Field(description="at least 0 seconds")
+    batch_list_pages: StrictBool = Field(description="True or False")
     port: StrictInt = Field(ge=0, le=65_535, description="0 (a free one) to 65535")
 
 

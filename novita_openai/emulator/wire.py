@@ -6,10 +6,10 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from novita_openai.emulator.replies import Reply  # noqa: TC001 - annotations can be resolved at run time
@@ -39,6 +39,7 @@ class HTTPRequest:
     path: str
     headers: dict[str, str]
     body: bytes
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class Listener:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        received = HTTPRequest(request.method, request.path, headers, await request.read())
+        received = HTTPRequest(request.method, request.path, headers, await request.read(), request.query)
         with self._respond(received) as timed, suppress(ConnectionError):  # the client may have left
             await asyncio.sleep(timed.latency)
             return await _send(request, timed)
