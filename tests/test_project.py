@@ -42,7 +42,7 @@ HOUSE: Rows = {
         "over_completions": modules("requests responses deltas chunks chats checking"),
     },
     "client": modules(
-        "options connections settings translation tool_fragments events answers seam resumption draining streams"
+        "options connections settings translation tool_fragments events hosted answers seam resumption draining streams"
         " attempts clients"
     ),
     "batch": modules(

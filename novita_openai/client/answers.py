@@ -18,6 +18,7 @@ import openai
 
 from novita_openai import sdk
 from novita_openai.client.events import is_failure
+from novita_openai.client.hosted import LISTS, as_promised
 from novita_openai.errors import NO_WORD, NOT_JSON, RULES, SERVER_ERROR, reason_in
 
 __all__ = [
@@ -43,7 +44,7 @@ def answer(make: Callable[[Any], Any], response: Any, kind: Any, mode: str | Non
     if not is_guardable(kind):
         return make(kind)
     if mode is None:
-        return guarded(partial(make, kind), response, kind)
+        return as_promised(guarded(partial(make, kind), response, kind), response)
     if mode == "true":
         refuse(response, kind)
         return make(kind)
@@ -55,7 +56,7 @@ async def answer_async(make: Callable[[Any], Awaitable[Any]], response: Any, kin
     if not is_guardable(kind):
         return await make(kind)
     if mode is None:
-        return await guarded_async(partial(make, kind), response, kind)
+        return as_promised(await guarded_async(partial(make, kind), response, kind), response)
     if mode == "true":
         refuse(response, kind)
         return await make(kind)
@@ -204,11 +205,12 @@ def status_error(response: Any, body: object) -> openai.APIStatusError | None:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """The list that an answer must hold: its name, the field that its items must have, and whether it may be empty."""
+    """The list that an answer must hold: its name, the field that its items must have, and what else it may be."""
 
     name: str
     item: str | None
     can_be_empty: bool
+    can_be_null: bool
 
 
 @lru_cache(maxsize=256)
@@ -218,7 +220,9 @@ def _wanted(kind: Any) -> _Wanted | None:
         annotation = _annotation(kind, name)
         if get_origin(annotation) is list:
             item = next((each for each in ("message", "text") if _annotation(get_args(annotation)[0], each)), None)
-            return _Wanted(name, item if name == "choices" else None, can_be_empty=hasattr(kind, "has_next_page"))
+            item = item if name == "choices" else None
+            is_page, can_be_null = hasattr(kind, "has_next_page"), getattr(kind, "__name__", "") in LISTS
+            return _Wanted(name, item, can_be_empty=is_page, can_be_null=can_be_null)
     return None
 
 
@@ -244,6 +248,8 @@ def is_whole_body(body: object, kind: Any) -> bool:
 def _flaw(holder: Any, wanted: _Wanted) -> str | None:
     """Say what keeps a body or a parsed object from being a whole answer, None where nothing does."""
     items = _read(holder, wanted.name)
+    if items is None and wanted.can_be_null and _names(holder, wanted.name):
+        return None
     if not _is_filled(items, wanted):
         return f"The answer lacks what was asked for: {wanted.name}."
     if wanted.name != "choices":
@@ -262,6 +268,11 @@ def _is_filled(items: Any, wanted: _Wanted) -> bool:
         if not isinstance(part, str if wanted.item == "text" else (dict, openai.BaseModel)):
             return False
     return True
+
+
+def _names(holder: Any, name: str) -> bool:
+    """Tell whether a body or a parsed object has a field, be it null."""
+    return name in (holder if isinstance(holder, dict) else holder.model_fields_set)
 
 
 def _read(holder: Any, name: str) -> Any:

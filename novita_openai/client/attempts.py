@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -12,6 +12,7 @@ import openai
 
 from novita_openai import sdk
 from novita_openai.client.events import choices_asked_for
+from novita_openai.client.hosted import creates, hosted_url
 from novita_openai.client.options import counted_by
 from novita_openai.client.resumption import Resumption, resumption_of
 from novita_openai.client.translation import translated
@@ -69,7 +70,9 @@ class ClientCall(Call):
         streams: Streams,
         run: Callable[[ClientCall], Any],
     ) -> None:
-        super().__init__(counted_by(options.max_retries, client.policy))
+        policy = counted_by(options.max_retries, client.policy)
+        super().__init__(replace(policy, retry_ambiguous=False) if creates(options.method, options.url) else policy)
+        options = _at(options, hosted_url(options.url, client.base_url))
         options = _translated(options) if client.translate and options.url.endswith(_CHAT) else options
         self.client, self.options, self.streams, self.run_call = client, options, streams, run
         self.cast_to, self.is_stream, self.stream_cls = cast_to, stream, stream_cls
@@ -227,6 +230,15 @@ def _contents(options: Any) -> list[Any]:
         return [] if raw is None else [raw]
     parts = options.files.items() if isinstance(options.files, Mapping) else options.files
     return [part[1] if isinstance(part, tuple) else part for _, part in parts]
+
+
+def _at(options: Any, url: str) -> Any:
+    """Return the options for an address: a changed copy, or the same object."""
+    if url is options.url:
+        return options
+    options = copy.copy(options)
+    options.url = url
+    return options
 
 
 def _translated(options: Any) -> Any:
