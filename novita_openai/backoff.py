@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["Backoff", "RetryBudget", "no_wait", "unless_skipped"]
+import anyio
+
+__all__ = ["Backoff", "RetryBudget", "no_wait", "sleep_async", "unless_skipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,11 @@ _without_waiting = 0
 def unless_skipped(seconds: float) -> float:
     """Return the given seconds between attempts, or 0 inside :func:`no_wait`."""
     return 0.0 if _without_waiting else seconds
+
+
+async def sleep_async(seconds: float) -> None:
+    """Wait, in asyncio or trio."""
+    await anyio.sleep(seconds)
 
 
 @contextmanager

@@ -1,14 +1,17 @@
-"""When to send a request again: one immutable policy, its decisions pure, carried out by tenacity.
+"""When to send a request again: one immutable policy, its decisions pure; tenacity asks them in turn.
 
 What happens to a failed attempt, in this order:
 
-1. its error is classified (:func:`novita_openai.classify`); an action without a backoff is final, and so is what the
-   service forbids to repeat (``x-should-retry: false``);
+1. all that is known of it becomes a :class:`novita_openai.errors.Failure`; an action without a backoff is final, and so
+   is what the service forbids to repeat (``x-should-retry: false``);
 2. the delay is what the service asks for (``Retry-After``), else the action's backoff; where it asks for more than
    ``retry_after_cap`` the error is final;
-3. it is final when the attempts are used up, the delay would pass the deadline, or the budget has no token left.
+3. it is final when the attempts are used up, the delay would pass the deadline, what is sent cannot be rewound, or the
+   budget has no token left.
 
-A final error is raised as it came, with notes: the documented meaning, then a line for each attempt.
+1, 2 and the attempts are pure, and :meth:`RetryPolicy.tenacity` gives them to anyone; the rest of 3 is the last
+``stop`` of a :class:`Call`. A final error is raised as it came, with notes: what the service said, the documented
+meaning, then a line for each attempt.
 """
 
 from __future__ import annotations
@@ -18,25 +21,12 @@ import inspect
 import math
 import random as random_numbers
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
-import openai
-
-from novita_openai.backoff import Backoff, RetryBudget, no_wait, unless_skipped
-from novita_openai.errors import (
-    RULES,
-    UNKNOWN,
-    Action,
-    ErrorRule,
-    classify,
-    header_of,
-    is_ambiguous,
-    reason_of,
-    retry_after,
-    status_of,
-)
+from novita_openai.backoff import Backoff, RetryBudget, no_wait, sleep_async, unless_skipped
+from novita_openai.errors import RULES, Action, ErrorRule, Failure, failure_of
 from novita_openai.logs import warn
 
 if TYPE_CHECKING:
@@ -107,23 +97,35 @@ class RetryPolicy:
 
         Pure. ``attempt`` counts from 1; ``random`` in [0, 1) chooses within a backoff's jitter; 0.5 adds no jitter.
         """
-        backoff = self.backoffs.get(self.action(error))
-        if backoff is None or (self.attempts is not None and attempt >= self.attempts):
+        failure = failure_of(error, self.rules)
+        if self.refusal(failure) or (self.attempts is not None and attempt >= self.attempts):
             return None
-        asked = retry_after(error)
-        if asked is None:
-            return backoff.delay(attempt, random=random)
-        return asked if asked <= self.retry_after_cap else None
+        return self.delay_after(failure, attempt, random=random)
 
-    def action(self, error: BaseException) -> Action:
-        """Return what to do about an error, by the table.
+    def action(self, failure: Failure) -> Action:
+        """Return what to do about a failure: what the table says, unless that may be paid twice and must not."""
+        return Action.FAIL if failure.is_ambiguous and not self.retry_ambiguous else failure.action
 
-        The header ``x-should-retry`` overrules it with ``false``; ``true`` counts where no row of the table fits.
+    def refusal(self, failure: Failure) -> str:
+        """Name why a failure is final whatever the attempt, "" where it is not: "error" or "retry_after"."""
+        if self.action(failure) not in self.backoffs:
+            return "error"
+        return "retry_after" if (failure.retry_after or 0.0) > self.retry_after_cap else ""
+
+    def delay_after(self, failure: Failure, attempt: int, *, random: float) -> float:
+        """Return the seconds between an attempt that failed, and may be repeated, and the next."""
+        if failure.retry_after is not None:
+            return failure.retry_after
+        return self.backoffs[self.action(failure)].delay(attempt, random=random)
+
+    def tenacity(self) -> dict[str, Any]:
+        """Return ``retry``, ``wait`` and ``stop`` for ``tenacity.Retrying`` or ``AsyncRetrying``.
+
+        They are those of the clients: pure but for the jitter, and without the deadline and the budget. Without
+        ``attempts`` the policy takes three. What says nothing about the service is not retried: an exception that is
+        neither an error of the SDK nor in ``rules``.
         """
-        rule, should_retry = classify(error, self.rules), header_of(error, "x-should-retry")
-        if should_retry == "false" or (is_ambiguous(error) and not self.retry_ambiguous):
-            return Action.FAIL
-        return Action.RETRY if should_retry == "true" and rule is UNKNOWN else rule.action
+        return _strategies(self, self.attempts or DEFAULT_ATTEMPTS, lambda state: _failure_in(state, self.rules))
 
     def wraps(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Make any function, sync or async, retry by this policy (three attempts where the policy names no number).
@@ -153,22 +155,36 @@ class RetryPolicy:
         return cast("Callable[_P, _R]", retried)
 
 
-class _Failed:
-    """The result of an attempt that ended in an error."""
+def _failure_in(state: tenacity.RetryCallState, rules: tuple[ErrorRule, ...]) -> Failure | None:
+    """Return the failure of an attempt, None where it gave a result."""
+    error = None if state.outcome is None else state.outcome.exception()
+    return failure_of(error, rules) if isinstance(error, Exception) else None
 
 
-_FAILED: Final = _Failed()
+def _strategies(
+    policy: RetryPolicy, attempts: int, failure_in: Callable[[tenacity.RetryCallState], Failure | None]
+) -> dict[str, Any]:
+    def wait(state: tenacity.RetryCallState) -> float:
+        failure = failure_in(state)
+        random = random_numbers.random()  # noqa: S311 - jitter
+        return policy.delay_after(failure, state.attempt_number, random=random) if failure else 0.0
+
+    def retry(state: tenacity.RetryCallState) -> bool:
+        failure = failure_in(state)
+        return failure is not None and failure.is_known and not policy.refusal(failure)
+
+    return {"retry": retry, "wait": wait, "stop": lambda state: state.attempt_number >= attempts}
 
 
 class Call:
-    """One call: sends the first attempt, and hands over to tenacity only when that has failed.
+    """One call: its first attempt is sent bare; after a failure tenacity decides by the policy.
 
     ``run`` and ``run_async`` take a function that sends; they give it the number of attempts made before. The methods
     below them are for subclasses that know more of what is sent.
     """
 
-    error: Exception
-    upcoming: float = 0.0
+    failure: Failure
+    """The failure that is being decided on; kept no longer, as an error that it holds would never be freed."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         self.policy, self.started = policy, time.monotonic()
@@ -177,38 +193,37 @@ class Call:
             policy.budget.deposit()
 
     def run(self, send: Callable[[int], _R]) -> _R:
-        """Send until an answer comes or the policy gives up."""
-        try:
-            return send(0)
-        except Exception as error:  # noqa: BLE001 - raised at the end, unless an answer comes
-            self.error = error
-        import tenacity
-
-        def resend() -> _R | _Failed:
+        """Send until an answer comes or the error is final."""
+        while True:
             try:
-                return send(len(self.history)) if self.history else _FAILED
-            except Exception as error:  # noqa: BLE001 - the same
-                self.error = error
-                return _FAILED
-
-        return self._conclude(tenacity.Retrying(**self._controls())(resend))
+                return send(len(self.history))
+            except Exception as error:
+                wait = self.wait_after(error)
+                if wait is None:
+                    raise
+            time.sleep(wait)
 
     async def run_async(self, send: Callable[[int], Awaitable[_R]]) -> _R:
-        """Send until an answer comes or the policy gives up."""
-        try:
-            return await send(0)
-        except Exception as error:  # noqa: BLE001 - raised at the end, unless an answer comes
-            self.error = error
-        import tenacity
-
-        async def resend() -> _R | _Failed:
+        """Send until an answer comes or the error is final."""
+        while True:
             try:
-                return await send(len(self.history)) if self.history else _FAILED
-            except Exception as error:  # noqa: BLE001 - the same
-                self.error = error
-                return _FAILED
+                return await send(len(self.history))
+            except Exception as error:
+                wait = self.wait_after(error)
+                if wait is None:
+                    raise
+            await sleep_async(wait)
 
-        return self._conclude(await tenacity.AsyncRetrying(**self._controls())(resend))
+    def wait_after(self, error: Exception) -> float | None:
+        """Return the seconds to wait after a failed attempt; None where its error is final, with notes that say why."""
+        self.failure = failure_of(error, self.policy.rules)
+        try:
+            if self.failure.is_known:
+                return self._decided()
+            _add_notes(error, self.hints())  # an error that says nothing about the service is raised as it came
+            return None
+        finally:
+            del self.failure
 
     @property
     def attempts(self) -> int:
@@ -235,92 +250,74 @@ class Call:
         """Return the seconds left until the deadline, infinity without one."""
         return (self.policy.deadline or math.inf) - (time.monotonic() - self.started)
 
-    def _conclude(self, answer: _R | _Failed) -> _R:
-        """Return the answer, or raise the last error; drop all references to it here, as they would form a cycle."""
-        if not isinstance(answer, _Failed):
-            return answer
-        error = self.error
-        del self.error
-        try:
-            raise error
-        finally:
-            del error
+    def _decided(self) -> float | None:
+        self.history.append(f"attempt {len(self.history) + 1} of {self.attempts}: {self.failure.summary}")
+        refusal = self.policy.refusal(self.failure)
+        wait, why = (None, refusal) if refusal else self._ask_tenacity()
+        if wait is None:
+            self._give_up(why)
+            return None
+        self._log("retry.scheduled", wait=round(wait, 3))
+        self.history[-1] += f"; waited {wait:.2f} s"
+        return unless_skipped(wait)
 
-    def _controls(self) -> dict[str, Any]:
-        """Return tenacity's arguments; it asks the retry predicate first, then for the wait, then whether to stop.
+    def _ask_tenacity(self) -> tuple[float | None, str]:
+        """Return the seconds to wait, or None and what stops the call; only the last question acts."""
+        import tenacity
 
-        A failed attempt returns ``_FAILED`` to tenacity: its own errors would keep all that was sent in memory.
-        """
-        return {
-            "retry": self._is_retryable,
-            "wait": lambda _: unless_skipped(self.upcoming),
-            "stop": lambda _: self._is_spent(),
-            "before_sleep": lambda _: self._log("retry.scheduled", wait=round(self.upcoming, 3)),
-            "retry_error_callback": lambda _: _FAILED,
-        }
+        pure, why = _strategies(self.policy, self.attempts, lambda _: self.failure), "attempts"
 
-    def _is_retryable(self, state: tenacity.RetryCallState) -> bool:
-        outcome = state.outcome
-        if outcome is None or outcome.failed or outcome.result() is not _FAILED or not self._is_ours():
-            return False  # an answer, an interrupt, a cancelled task, an error that says nothing about the service
-        self.history.append(f"attempt {len(self.history) + 1} of {self.attempts}: {_summary(self.error)}")
-        delay = self.policy.delay(self.error, len(self.history), random=random_numbers.random())  # noqa: S311 - jitter
-        if delay is None:
-            self._give_up(self._refusal())
-            return False
-        self.upcoming = delay
-        return True
+        def stop(state: tenacity.RetryCallState) -> bool:
+            nonlocal why
+            if not pure["stop"](state):
+                why = self._spent(state.upcoming_sleep)
+            return bool(why)
 
-    def _is_ours(self) -> bool:
-        """Tell whether the error comes from the service or stands in the table; any other is raised as it came."""
-        return isinstance(self.error, openai.APIError) or classify(self.error, self.policy.rules) is not UNKNOWN
+        retrying = tenacity.Retrying(**{**pure, "stop": stop, "retry_error_callback": lambda _: None})
+        retrying.begin()
+        state = tenacity.RetryCallState(retrying, None, (), {})
+        state.attempt_number = len(self.history)
+        state.set_exception((type(self.failure.error), self.failure.error, None))
+        wait: Any = retrying.iter(state)
+        state.outcome = None
+        return wait, why
 
-    def _is_spent(self) -> bool:
-        """Tell whether a retryable error is final all the same; the budget is asked last, as that costs a token."""
-        if len(self.history) >= self.attempts:
-            why = "attempts"
-        elif self.upcoming >= self.remaining():
-            why = "deadline"
-        elif not self.rewind():
-            why = "upload"
-        elif not self.withdraw():
-            why = "budget"
-        else:
-            self.history[-1] += f"; waited {self.upcoming:.2f} s"
-            return False
-        self._give_up(why)
-        return True
-
-    def _refusal(self) -> str:
-        """Name what made the policy refuse a delay."""
-        if self.policy.action(self.error) not in self.policy.backoffs:
-            return "error"
-        asked = retry_after(self.error)
-        return "retry_after" if asked is not None and asked > self.policy.retry_after_cap else "attempts"
+    def _spent(self, upcoming: float) -> str:
+        """Name what ends the call though the failure may be repeated, "" for nothing; take a token last."""
+        if upcoming >= self.remaining():
+            return "deadline"
+        if not self.rewind():
+            return "upload"
+        return "" if self.withdraw() else "budget"
 
     def _give_up(self, why: str) -> None:
-        asked = retry_after(self.error) if why == "retry_after" else None
+        failure = self.failure
+        asked = failure.retry_after if why == "retry_after" else None
         if len(self.history) > 1:  # else nothing was sent again, and the error itself says all there is to say
             self._log("retry.gave_up", wait=asked, stopped_by=why)
         reason = _WHY_NOT_AGAIN.get(why, "").format(policy=self.policy, asked=asked)
-        meaning = classify(self.error, self.policy.rules).meaning
-        # Notes by a client that this call wraps, or from an earlier raise of the same error.
-        known = getattr(self.error, "__notes__", ())
-        for note in (meaning, *self.hints(), reason, *self.history):
-            if note and note not in known:
-                self.error.add_note(note)
+        said = "" if failure.said in str(failure.error) else f"The service says: {failure.said}"
+        _add_notes(failure.error, [said, failure.meaning, *self.hints(), reason, *self.history])
 
     def _log(self, event: str, **keys: object) -> None:
         warn(
             event,
             attempt=len(self.history),
             attempts=self.attempts,
-            status=status_of(self.error),
-            reason=reason_of(self.error),
-            request_id=header_of(self.error, "x-request-id"),
+            status=self.failure.status,
+            reason=self.failure.reason,
+            request_id=self.failure.request_id,
             **self.details(),
             **keys,
         )
+
+
+def _add_notes(error: BaseException, notes: Sequence[str]) -> None:
+    """Add what an error does not say yet: a client that this call wraps, or an earlier raise, may have said it."""
+    known = getattr(error, "__notes__", ())
+    for note in notes:
+        if note and note not in known:
+            error.add_note(note)
 
 
 _WHY_NOT_AGAIN: Final = {
@@ -330,8 +327,3 @@ _WHY_NOT_AGAIN: Final = {
     "retry_after": "Not sent again: the service asks to wait {asked:g} s, above retry_after_cap "
     "({policy.retry_after_cap:g} s).",
 }
-
-
-def _summary(error: Exception) -> str:
-    status = status_of(error)
-    return reason_of(error) if status is None else f"{status} {reason_of(error)}"

@@ -40,6 +40,7 @@ ANSWERS = {
     "/files": FILE,
 }
 BASE_PATH = "/v3/openai"
+HOSTED_PATH = "/openai/v1"
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,9 @@ class Server:
         method, path, _ = head[0].split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
         body = await _read_body(reader, headers)
-        self.requests.append(Request(method, path.removeprefix(BASE_PATH), headers, body))
-        return await self._reply(writer, path.removeprefix(BASE_PATH).partition("?")[0])
+        path = path.removeprefix(BASE_PATH).removeprefix(HOSTED_PATH)
+        self.requests.append(Request(method, path, headers, body))
+        return await self._reply(writer, path.partition("?")[0])
 
     async def _reply(self, writer: asyncio.StreamWriter, path: str) -> bool:
         reply = self.script.popleft() if self.script else self.always or Reply(body=ANSWERS.get(path, {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -11,8 +12,9 @@ import openai
 import pytest
 
 from novita_openai import RULES, Action, Backoff, ErrorRule, RetryPolicy
-from novita_openai.batch.verdicts import Again, Fail, RowHistory, Stop, Verdict, Wait, decide
-from novita_openai.errors import UnreadableEventError
+from novita_openai.batch import verdicts
+from novita_openai.batch.verdicts import Again, Fail, RowHistory, Stop, Verdict, Wait
+from novita_openai.errors import UnreadableEventError, failure_of
 
 HTTP: Any = import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0])
 POLICY = RetryPolicy(3, backoffs={Action.WAIT: Backoff(5, 60), Action.RETRY: Backoff(2, 60)})
@@ -38,9 +40,11 @@ def failure(rule: ErrorRule) -> Exception:
     response = HTTP.Response(200, request=request)
     if rule.reason == "timeout":
         return openai.APITimeoutError(request=request)
-    if rule.reason in ("connection_error", "not_sent"):
+    causes = {"connection_error": None, "not_sent": ValueError("an illegal header")}
+    causes["bad_certificate"] = ssl.SSLCertVerificationError("self-signed")
+    if rule.reason in causes:
         error: openai.APIError = openai.APIConnectionError(request=request)
-        error.__cause__ = None if rule.reason == "connection_error" else ValueError("an illegal header")
+        error.__cause__ = causes[rule.reason]
     else:
         kind = UnreadableEventError if rule.reason == "unreadable_event" else openai.APIResponseValidationError
         error = kind(response, None)
@@ -66,6 +70,8 @@ TABLE = [
     (403, "ACCESS_DENY", "the model fails"),
     (403, "model_access_denied", "the model fails"),
     (429, "TOKEN_LIMIT_EXCEEDED", "the row waits"),
+    (429, "insufficient_quota", "the job stops"),
+    (429, "billing_hard_limit_reached", "the job stops"),
     (503, "SERVICE_NOT_AVAILABLE", "the row is sent again"),
     (400, None, "the row fails"),
     (401, None, "the job stops"),
@@ -73,6 +79,7 @@ TABLE = [
     (403, "not_json", "the job stops"),
     (403, None, "the row fails"),
     (404, "not_json", "the job stops"),
+    (404, "no_word", "the row fails"),
     (404, None, "the row fails"),
     (408, None, "the row is sent again"),
     (409, None, "the row is sent again"),
@@ -81,11 +88,16 @@ TABLE = [
     (504, None, "the row is sent again"),
     (None, "timeout", "the row is sent again"),
     (None, "connection_error", "the row is sent again"),
+    (None, "bad_certificate", "the row fails"),
     (None, "invalid_answer", "the row is sent again"),
     (None, "schema_mismatch", "the row fails"),
     (None, "unreadable_event", "the row fails"),
     (None, "not_sent", "the row fails"),
 ]
+
+
+def decide(error: Exception, policy: RetryPolicy, history: RowHistory) -> Verdict:
+    return verdicts.decide(failure_of(error, policy.rules), policy, history)
 
 
 def test_every_rule_has_its_verdict() -> None:

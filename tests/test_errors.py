@@ -12,7 +12,8 @@ from server import Reply, Server, error
 from structlog.testing import capture_logs
 
 from novita_openai import RULES, Action, ErrorRule, RetryPolicy, classify
-from novita_openai.errors import UNKNOWN, is_ambiguous, reason_of, status_of
+from novita_openai.errors import UNKNOWN, is_ambiguous, reason_of
+from novita_openai.sdk.replies import status_of
 
 STATUS_ERRORS = {
     400: openai.BadRequestError,

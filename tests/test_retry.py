@@ -123,9 +123,9 @@ SHOULD_RETRY = [
     (422, None, False),
     (422, "true", True),
     (418, "true", True),
-    (400, "true", False),
-    (401, "true", False),
-    (404, "true", False),
+    (400, "true", True),
+    (401, "true", True),
+    (404, "true", True),
     (429, "false", False),
     (500, "false", False),
     (408, None, True),
@@ -135,7 +135,7 @@ SHOULD_RETRY = [
 
 
 @pytest.mark.parametrize(("status", "wish", "again"), SHOULD_RETRY)
-def test_the_services_wish_counts_where_the_table_is_silent_and_its_no_everywhere(
+def test_the_services_wish_counts_as_it_does_for_the_sdk(
     status: int, wish: str | None, again: bool, failure_of: Callable[[Reply], openai.APIError]
 ) -> None:
     headers = {} if wish is None else {"x-should-retry": wish}

@@ -22,6 +22,7 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from server import Server, chunk, stream
 
+import novita_openai
 from novita_openai import AsyncOpenAI, OpenAI, sdk
 from novita_openai.client.streams import AsyncGuardedStream, GuardedStream
 
@@ -42,8 +43,8 @@ def test_no_other_module_names_what_the_sdk_keeps_private() -> None:
     private = {"__stream__", "_decoder", "_iterator", "_cast_to", "_custom_headers", "_extra_kwargs", "post_parser"}
     words = {*private, "X-Stainless-Raw-Response", "._client", "__orig_bases__", "json_data", "extra_json"}
     words |= {"get_max_retries", "_process_response", "DEFAULT_CONNECTION_LIMITS", 'is_named(error, "'}
-    for path in Path(sdk.__file__).parent.rglob("*.py"):
-        if path.name != "sdk.py":
+    for path in Path(novita_openai.__file__).parent.rglob("*.py"):
+        if path.parent != Path(sdk.__file__).parent:
             found = {word for word in words if word in path.read_text(encoding="utf-8").replace("self._client", "")}
             assert not found, path
 

@@ -9,9 +9,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    import openai
-
     from novita_openai.batch.requests import BatchRequest
+    from novita_openai.errors import Failure
     from novita_openai.pacing import Pacer, Ticket
 
 __all__ = ["Held", "Lane", "Sending"]
@@ -46,12 +45,12 @@ class Held:
 class Lane:
     """The rows of one model that wait to be sent, each of which is counted in ``held``.
 
-    ``refusal``: the error that says that there is no such model, or not for this account; None without one.
+    ``refusal``: the failure that says that there is no such model, or not for this account; None without one.
     """
 
     def __init__(self, pacer: Pacer, held: Held) -> None:
         self.pacer = pacer
-        self.refusal: openai.APIError | None = None
+        self.refusal: Failure | None = None
         self._held = held
         self._fresh: deque[BatchRequest] = deque()
         self._again: list[tuple[float, int, BatchRequest]] = []

@@ -11,17 +11,16 @@ from novita_openai.batch.report import Tally
 from novita_openai.batch.rows import answer_row, error_row, unsent_row
 from novita_openai.batch.spending import reported_tokens
 from novita_openai.batch.verdicts import Again, RowHistory, Stop, Wait, decide
-from novita_openai.errors import reason_of
+from novita_openai.errors import failure_of
 
 if TYPE_CHECKING:
-    import openai
-
     from novita_openai.batch.lanes import Sending
     from novita_openai.batch.requests import BatchRequest
     from novita_openai.batch.rows import WholeAnswer
     from novita_openai.batch.session import Session
     from novita_openai.batch.shutdown import Shutdown
     from novita_openai.batch.verdicts import Verdict
+    from novita_openai.errors import Failure
 
 __all__ = ["Outcomes", "Sink"]
 
@@ -61,17 +60,18 @@ class Outcomes:
         sending.answered(prompt_tokens + answer_tokens)
         self._keep(answer_row(request, answer), succeeded=True)
 
-    def failed(self, sending: Sending, error: openai.APIError) -> None:
+    def failed(self, sending: Sending, error: Exception) -> None:
         """Carry out what the failure of a request means."""
-        request, now = sending.request, self._clock()
-        self.tally.errors[reason_of(error)] += 1
+        request, now, policy = sending.request, self._clock(), self._session.policy
+        failure = failure_of(error, policy.rules)
+        self.tally.errors[failure.reason] += 1
         history = RowHistory(request.attempts, request.refusals, now - (request.started or now))
-        verdict = decide(error, self._session.policy, history, random=random())  # noqa: S311 - jitter
-        self._carry_out(verdict, sending, error, now)
+        verdict = decide(failure, policy, history, random=random())  # noqa: S311 - jitter
+        self._carry_out(verdict, sending, failure, now)
         if now - self._last_answer > NO_PROGRESS:
-            self._shutdown.stop(f"no answer for {NO_PROGRESS / 60:g} minutes; the last error: {reason_of(error)}")
+            self._shutdown.stop(f"no answer for {NO_PROGRESS / 60:g} minutes; the last error: {failure.reason}")
 
-    def _carry_out(self, verdict: Verdict, sending: Sending, error: openai.APIError, now: float) -> None:
+    def _carry_out(self, verdict: Verdict, sending: Sending, failure: Failure, now: float) -> None:
         if isinstance(verdict, Wait):
             asked, pause = unless_skipped(verdict.asked or 0.0), unless_skipped(verdict.pause)
             sending.refused(now, asked, pause, random=random())  # noqa: S311 - jitter
@@ -82,15 +82,15 @@ class Outcomes:
             self._shutdown.stop(verdict.reason)
         else:
             sending.ended()
-            self._give_up(sending, error, of_model=verdict.of_model)
+            self._give_up(sending, failure, of_model=verdict.of_model)
 
-    def _give_up(self, sending: Sending, error: openai.APIError, *, of_model: bool) -> None:
+    def _give_up(self, sending: Sending, failure: Failure, *, of_model: bool) -> None:
         sending.request.attempts += 1
         if of_model:
-            sending.lane.refusal = error
-        self._keep(error_row(sending.request, error, self._session.transport.key), succeeded=False)
+            sending.lane.refusal = failure
+        self._keep(error_row(sending.request, failure, self._session.transport.key), succeeded=False)
 
-    def refuse(self, request: BatchRequest, refusal: openai.APIError) -> None:
+    def refuse(self, request: BatchRequest, refusal: Failure) -> None:
         """Write a row that is not sent, as its model was refused."""
         self._keep(unsent_row(request, refusal, self._session.transport.key), succeeded=False)
 

@@ -16,7 +16,7 @@ from openai.types.chat import ChatCompletion
 from novita_openai.batch.jsonl import decode
 from novita_openai.batch.requests import CHAT, COMPLETIONS, BatchRequest
 from novita_openai.client.answers import is_whole_body, refuse
-from novita_openai.errors import reason_of
+from novita_openai.errors import Failure  # noqa: TC001 - annotations can be resolved at run time
 
 __all__ = ["ID_PREFIX", "ROW_START", "WholeAnswer", "answer_row", "error_row", "read_answer", "unsent_row"]
 
@@ -71,20 +71,20 @@ def answer_row(request: BatchRequest, answer: WholeAnswer) -> bytes:
     return _row(request, _response(answer.response, answer.content), b"null")
 
 
-def error_row(request: BatchRequest, error: Exception, key: str) -> bytes:
+def error_row(request: BatchRequest, failure: Failure, key: str) -> bytes:
     """Return the row of a request that failed for good."""
-    response = getattr(error, "response", None)
+    response = getattr(failure.error, "response", None)
     known = b"null" if response is None else _response(response, _redacted(_error_body(response), key))
-    return _row(request, known, _details(error, key, request.attempts))
+    return _row(request, known, _details(failure, key, request.attempts))
 
 
-def unsent_row(request: BatchRequest, error: Exception, key: str) -> bytes:
-    """Return the row of a request that was not sent, as another one's error has shown that it would fail too."""
-    return _row(request, b"null", _details(error, key, 0))
+def unsent_row(request: BatchRequest, failure: Failure, key: str) -> bytes:
+    """Return the row of a request that was not sent, as another one's failure has shown that it would fail too."""
+    return _row(request, b"null", _details(failure, key, 0))
 
 
-def _details(error: Exception, key: str, attempts: int) -> bytes:
-    details = {"code": reason_of(error), "message": _message_of(error, key), "attempts": attempts}
+def _details(failure: Failure, key: str, attempts: int) -> bytes:
+    details = {"code": failure.reason, "message": _message_of(failure, key), "attempts": attempts}
     return json.dumps(details).encode()
 
 
@@ -113,14 +113,10 @@ def _error_body(response: Any) -> bytes:
     return _on_one_line(content)
 
 
-def _message_of(error: Exception, key: str) -> str:
-    """Return the service's message, else the SDK's, without the key."""
-    body = getattr(error, "body", None)
-    said = cast("dict[str, object]", body).get("message") if isinstance(body, dict) else None
-    text = said if isinstance(said, str) and said else str(error)
-    cause = error.__cause__
-    if isinstance(error, openai.APIConnectionError) and cause is not None:
-        text = f"{text} ({type(cause).__name__})"
+def _message_of(failure: Failure, key: str) -> str:
+    """Return what the service said, else what the SDK says and what the network did, without the key."""
+    cause = f" ({failure.host}: {failure.cause})" if failure.cause else ""
+    text = failure.said or f"{failure.error}{cause}"
     return _redacted(text.encode(errors="replace"), key).decode()
 
 

@@ -44,10 +44,8 @@ class Transport:
             options.headers = {"x-stainless-retry-count": str(request.attempts)}
         try:
             return await self._request(self._response, options)
-        except Exception as error:
-            if sdk.is_foreign(error):
-                raise openai.APIConnectionError(request=sdk.bare_request(self._client)) from None
-            raise
+        except BaseException as error:  # noqa: BLE001 - raised again, without the sent headers
+            raise sdk.without_secrets(error, self._client)  # noqa: B904 - it has its own cause, or is the same
 
     async def prepare(self) -> None:
         """Make the options for each path, as the SDK's ``post`` makes them."""

@@ -16,9 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from novita_openai.errors import NO_WORD, NOT_JSON, Action, ErrorRule, classify, reason_of, retry_after, status_of
+from novita_openai.error_replies import NO_WORD, NOT_JSON
+from novita_openai.errors import Action, ErrorRule
 
 if TYPE_CHECKING:
+    from novita_openai.errors import Failure
     from novita_openai.retry import RetryPolicy
 
 __all__ = ["Again", "Fail", "RowHistory", "Stop", "Verdict", "Wait", "decide"]
@@ -79,27 +81,22 @@ class RowHistory:
     age: float = 0.0
 
 
-def decide(error: Exception, policy: RetryPolicy, history: RowHistory, *, random: float = 0.5) -> Verdict:
+def decide(failure: Failure, policy: RetryPolicy, history: RowHistory, *, random: float = 0.5) -> Verdict:
     """Return what to do about the failure of a row; ``random`` in [0, 1) places a delay in its jitter."""
-    rule, action, asked = classify(error, policy.rules), policy.action(error), retry_after(error)
-    if rule.stops_batch:
-        return Stop(_stop_reason(error, rule))
-    if action not in policy.backoffs:
-        return Fail(of_model=_is_of_model(rule))
-    if asked is not None and asked > policy.retry_after_cap:
+    asked, refusal = failure.retry_after, policy.refusal(failure)
+    if failure.rule.stops_batch:
+        return Stop(f"{failure.summary}: {failure.meaning}")
+    if refusal == "error":
+        return Fail(of_model=_is_of_model(failure.rule))
+    if refusal:
         return Stop(f"the service asks to wait {asked:g} s, above retry_after_cap ({policy.retry_after_cap:g} s)")
-    if action is Action.WAIT:
+    if policy.action(failure) is Action.WAIT:
         return Wait(asked, _pause(policy, history.refusals + 1))
-    delay = policy.delay(error, history.attempts + 1, random=random)
-    if delay is None or (policy.deadline is not None and history.age + delay >= policy.deadline):
+    delay = policy.delay_after(failure, history.attempts + 1, random=random)
+    is_spent = policy.attempts is not None and history.attempts + 1 >= policy.attempts
+    if is_spent or (policy.deadline is not None and history.age + delay >= policy.deadline):
         return Fail(of_model=False)
     return Again(delay, asked)
-
-
-def _stop_reason(error: Exception, rule: ErrorRule) -> str:
-    """Return an error's status, word and meaning, on one line."""
-    status = status_of(error)
-    return f"{'' if status is None else f'{status} '}{reason_of(error)}: {rule.meaning}"
 
 
 def _is_of_model(rule: ErrorRule) -> bool:

@@ -14,7 +14,7 @@ import openai
 import typer
 
 from novita_openai.cli.terminal import tell
-from novita_openai.errors import UNKNOWN, classify, reason_of, status_of
+from novita_openai.errors import UNKNOWN, failure_of
 from novita_openai.local import LocalModelError
 
 FAILED: Final = 1
@@ -61,13 +61,10 @@ def _one_line(error: Exception) -> str:
 
 def _of_the_service(error: openai.OpenAIError) -> str:
     """Return the status, the reason, what the service says, and what it means, on one line."""
-    rule = classify(error)
-    if rule is UNKNOWN:
+    failure = failure_of(error)
+    if failure.rule is UNKNOWN:
         return _one_line(error)
-    body = getattr(error, "body", None)
-    said = body.get("message") if isinstance(body, dict) else None
-    parts = (status_of(error), f"{reason_of(error)}:", said, rule.meaning)
-    return " ".join(" ".join(str(part).split()) for part in parts if part)
+    return " ".join(f"{failure.summary}: {failure.said} {failure.meaning}".split())
 
 
 def _of_a_file(error: OSError) -> str:

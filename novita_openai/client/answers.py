@@ -19,11 +19,14 @@ import openai
 from novita_openai import sdk
 from novita_openai.client.events import is_failure
 from novita_openai.client.hosted import LISTS, as_promised
-from novita_openai.errors import NO_WORD, NOT_JSON, RULES, SERVER_ERROR, reason_in
+from novita_openai.error_replies import NO_WORD, NOT_JSON
+from novita_openai.errors import RULES, SERVER_ERROR, reason_in
 
 __all__ = [
     "AsyncGuardedResponse",
+    "AsyncStreamedResponse",
     "GuardedResponse",
+    "StreamedResponse",
     "answer",
     "answer_async",
     "is_guardable",
@@ -109,6 +112,40 @@ class AsyncGuardedResponse(openai.AsyncAPIResponse[_T]):
     async def parse(self, *, to: Any = None) -> Any:
         """Parse the body as the SDK does."""
         return await guarded_async(partial(super().parse, to=to), self.http_response, to or self.kind)
+
+
+class StreamedResponse(openai.APIResponse[_T]):
+    """The SDK's response, for ``with_streaming_response`` of a stream: closes what has resumed the stream too."""
+
+    parsed: Any = None
+
+    def parse(self, *, to: Any = None) -> Any:
+        """Return the stream."""
+        self.parsed = super().parse(to=to)
+        return self.parsed
+
+    def close(self) -> None:
+        """Close the response, and the one that the stream has gone on with."""
+        super().close()
+        if self.parsed is not None:
+            self.parsed.close()
+
+
+class AsyncStreamedResponse(openai.AsyncAPIResponse[_T]):
+    """The async twin of :class:`StreamedResponse`."""
+
+    parsed: Any = None
+
+    async def parse(self, *, to: Any = None) -> Any:
+        """Return the stream."""
+        self.parsed = await super().parse(to=to)
+        return self.parsed
+
+    async def close(self) -> None:
+        """Close the response, and the one that the stream has gone on with."""
+        await super().close()
+        if self.parsed is not None:
+            await self.parsed.close()
 
 
 @lru_cache(maxsize=256)

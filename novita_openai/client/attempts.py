@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -16,7 +17,6 @@ from novita_openai.client.hosted import creates, hosted_url
 from novita_openai.client.options import counted_by
 from novita_openai.client.resumption import Resumption, resumption_of
 from novita_openai.client.translation import translated
-from novita_openai.errors import status_of
 from novita_openai.retry import Call, RetryPolicy
 
 __all__ = ["ClientCall", "Streams"]
@@ -68,13 +68,13 @@ class ClientCall(Call):
         stream: bool,
         stream_cls: Any,
         streams: Streams,
-        run: Callable[[ClientCall], Any],
+        resume: Callable[[Continuation, Exception], Any],
     ) -> None:
         policy = counted_by(options.max_retries, client.policy)
         super().__init__(replace(policy, retry_ambiguous=False) if creates(options.method, options.url) else policy)
         options = _at(options, hosted_url(options.url, client.base_url))
         options = _translated(options) if client.translate and options.url.endswith(_CHAT) else options
-        self.client, self.options, self.streams, self.run_call = client, options, streams, run
+        self.client, self.options, self.streams, self.resume = client, options, streams, resume
         self.cast_to, self.is_stream, self.stream_cls = cast_to, stream, stream_cls
         if stream and sdk.is_text_stream(stream_cls, streams.sdk, options.url):
             self.is_guarded, self.is_resumed = True, client.resume_streams
@@ -101,11 +101,16 @@ class ClientCall(Call):
         """Return a stream of the SDK with the guard around it, where its chunks are those of a text."""
         if not sdk.is_text(stream):
             return stream
-        how = {"resumption": self._resumption(), "part_of": self.part_of}
-        guarded = self.streams.guarded(stream, asked=self._asked, **how)
+        resumption = self._resumption()
+        resume = None if resumption is None else partial(self._resume, resumption)
+        guarded = self.streams.guarded(stream, self._asked, resumption, self.part_of, resume)
         if self.is_started:
             self.reading = guarded
         return guarded
+
+    def _resume(self, resumption: Resumption, failure: Exception) -> Any:
+        """Send the request that resumes a stream after what has broken it."""
+        return self.resume(Continuation(self, resumption), failure)
 
     def _asked(self) -> int:
         return choices_asked_for({**(sdk.body_of(self.options) or {}), **sdk.extra_body_of(self.options)})
@@ -114,21 +119,13 @@ class ClientCall(Call):
         """Return how the stream goes on where it breaks, None where it does not."""
         if not self.is_resumed:
             return None
-        resumption = resumption_of(self.options.url, sdk.body_of(self.options), sdk.extra_body_of(self.options))
-        if resumption is not None:
-            resumption.send = lambda failure: self.run_call(Continuation(self, resumption, failure))
-        return resumption
+        return resumption_of(self.options.url, sdk.body_of(self.options), sdk.extra_body_of(self.options))
 
     def counted(self, answer: Any, made: int) -> Any:
         """Return a raw response with the number of retries."""
         if hasattr(answer, "retries_taken"):
             answer.retries_taken = made
         return answer
-
-    def refuse_foreign(self, error: Exception) -> None:
-        """Raise a connection error of the SDK in place of an error of aiohttp, which may hold the sent headers."""
-        if sdk.is_foreign(error):
-            raise openai.APIConnectionError(request=sdk.bare_request(self.client, self.options.method)) from None
 
     @property
     def attempts(self) -> int:
@@ -148,7 +145,7 @@ class ClientCall(Call):
 
         They are sent only where the client does not translate them.
         """
-        if status_of(self.error) not in (400, 422):
+        if self.failure.status not in (400, 422):
             return []
         body = sdk.body_of(self.options)
         messages = _field(body, "messages")
@@ -157,12 +154,12 @@ class ClientCall(Call):
 
 
 class Continuation(ClientCall):
-    """The request that resumes a stream; what broke the stream counts as its first attempt.
+    """The request that resumes a stream; what broke the stream counts as its first attempt (:meth:`wait_after`).
 
     It takes no token from the retry budget, as the service does no work twice for it; sending it again takes one.
     """
 
-    def __init__(self, request: ClientCall, resumption: Resumption, failure: Exception) -> None:
+    def __init__(self, request: ClientCall, resumption: Resumption) -> None:
         options = sdk.with_body(request.options, resumption.path, resumption.body)
         headers = options.headers or {}
         options.headers = {name: value for name, value in headers.items() if name != sdk.raw_response_header()}
@@ -170,20 +167,13 @@ class Continuation(ClientCall):
         if resumption.path != request.options.url:
             kind = chunk = openai.types.Completion
         how: Any = {"stream_cls": cast("Any", request.streams.sdk)[chunk], "streams": request.streams}
-        super().__init__(request.client, kind, options, stream=True, run=request.run_call, **how)
-        self.is_resumed, self.failure, self.tokens = False, failure, resumption.tokens
-        self.part_of = resumption
-
-    def options_for(self, made: int) -> Any:
-        """Return the options of an attempt; the first is the broken stream."""
-        if not made:
-            raise self.failure
-        return super().options_for(made)
+        super().__init__(request.client, kind, options, stream=True, resume=request.resume, **how)
+        self.is_resumed, self.tokens, self.part_of = False, resumption.tokens, resumption
 
     @property
     def attempts(self) -> int:
-        """Return the number of attempts, of which the broken stream is one."""
-        return max(super().attempts, 2)
+        """Return the number of attempts, of which the broken stream is one; ``max_retries=0`` is no word on it."""
+        return super().attempts if self.policy.attempts is not None else max(super().attempts, 2)
 
     def withdraw(self) -> bool:
         """Take a token from the budget, except for the first request."""

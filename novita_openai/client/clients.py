@@ -6,13 +6,15 @@ and a response without an answer becomes an error. The two clients differ in ``a
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar, Unpack, cast
 
 import openai
 
 from novita_openai import sdk
-from novita_openai.client.answers import answer, answer_async
-from novita_openai.client.attempts import ClientCall, Streams
+from novita_openai.backoff import sleep_async
+from novita_openai.client.answers import AsyncStreamedResponse, StreamedResponse, answer, answer_async
+from novita_openai.client.attempts import ClientCall, Continuation, Streams
 from novita_openai.client.connections import ClosingHttpClient, async_http_client
 from novita_openai.client.options import AsyncKey, ClientOptions, CopyOptions, Key, OwnOptions, counted_by, take_own
 from novita_openai.client.settings import URL, AsyncCheckedKey, CheckedKey, check_key, find_base_url, find_key
@@ -97,9 +99,10 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
 
     _checked = CheckedKey.of
     _answer = staticmethod(answer)
+    _streamed = StreamedResponse
 
     def _request_retried(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        how: Any = {"stream": stream, "stream_cls": stream_cls, "streams": _STREAMS, "run": self._run}
+        how: Any = {"stream": stream, "stream_cls": stream_cls, "streams": _STREAMS, "resume": self._resume}
         return self._run(ClientCall(self, cast_to, options, **how))
 
     def _run(self, request: ClientCall) -> Any:
@@ -113,6 +116,13 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
 
         return request.run(attempt)
 
+    def _resume(self, request: Continuation, failure: Exception) -> Any:
+        wait = request.wait_after(failure)
+        if wait is None:
+            raise failure
+        time.sleep(wait)
+        return self._run(request)
+
     if not TYPE_CHECKING:  # type checkers see the SDK's own overloads
         request = _request_retried
 
@@ -122,11 +132,12 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
 
     _checked = AsyncCheckedKey.of
     _answer = staticmethod(answer_async)
+    _streamed = AsyncStreamedResponse
 
     async def _request_retried(
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        how: Any = {"stream": stream, "stream_cls": stream_cls, "streams": _ASYNC_STREAMS, "run": self._run}
+        how: Any = {"stream": stream, "stream_cls": stream_cls, "streams": _ASYNC_STREAMS, "resume": self._resume}
         return await self._run(ClientCall(self, cast_to, options, **how))
 
     async def _run(self, request: ClientCall) -> Any:
@@ -136,14 +147,20 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
             sent = request.options_for(made)
             try:
                 answer = await send(request.cast_to, sent, stream=stream, stream_cls=request.stream_cls)
-            except Exception as error:
-                request.refuse_foreign(error)
-                raise
+            except BaseException as error:  # noqa: BLE001 - raised again, without the sent headers
+                raise sdk.without_secrets(error, self)  # noqa: B904 - it has its own cause, or is the same
             if request.reading is not None:
                 await request.reading.start()
             return request.counted(answer, made)
 
         return await request.run_async(attempt)
+
+    async def _resume(self, request: Continuation, failure: Exception) -> Any:
+        wait = request.wait_after(failure)
+        if wait is None:
+            raise failure
+        await sleep_async(wait)
+        return await self._run(request)
 
     if not TYPE_CHECKING:  # type checkers see the SDK's own overloads
         request = _request_retried

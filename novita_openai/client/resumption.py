@@ -22,7 +22,7 @@ These streams are not resumed, so their error is raised, with ``.partial_text``:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.client.events import is_end
@@ -77,9 +77,6 @@ def _is_plain(value: Any, plain: Any) -> bool:
 
 class Resumption:
     """What one stream of text has said so far, and how it is resumed where it breaks; this class is for completions."""
-
-    send: Callable[[Exception], Any]
-    """Set by the client: sends ``body`` to ``path`` by its policy; the argument is the error that broke the stream."""
 
     path = _COMPLETIONS
     body: Mapping[str, Any]

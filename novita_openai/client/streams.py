@@ -13,11 +13,12 @@ derived from the SDK's: bytes -> events (here) -> chunks (the SDK's stream) -> t
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import openai
 
@@ -40,13 +41,19 @@ class _Guard:
 
     response: Any
     is_chat: bool
+    resume: Any
 
     def __init__(
-        self, source: Any, *, asked: Callable[[], int], resumption: Resumption | None, part_of: Resumption | None
+        self,
+        source: Any,
+        asked: Callable[[], int],
+        resumption: Resumption | None = None,
+        part_of: Resumption | None = None,
+        resume: Callable[[Exception], Any] | None = None,
     ) -> None:
         super().__init__(source)  # type: ignore[call-arg]  # the SDK's stream stands behind this class
         self.reader = EventReader(is_chat=self.is_chat, asked=asked)
-        self.resumption, self.part_of = resumption, part_of
+        self.resumption, self.part_of, self.resume = resumption, part_of, resume
         self.ahead: list[sdk.Event] = []
 
     def read(self, event: Any) -> sdk.Event | None:
@@ -111,7 +118,11 @@ def _what_broke(error: Exception) -> str:
         return str(error)
     if sdk.is_named(error, *sdk.TRANSPORT_ERRORS):
         return "the connection was cut"
-    return f"an event cannot be read ({type(error).__name__})"
+    said = f": {error.doc.strip()[:_LONGEST_QUOTE]!r}" if isinstance(error, json.JSONDecodeError) else ""
+    return f"an event cannot be read ({type(error).__name__}){said}"
+
+
+_LONGEST_QUOTE: Final = 200
 
 
 def _message_in(body: Any) -> object:
@@ -123,8 +134,8 @@ def _message_in(body: Any) -> object:
 class GuardedStream(_Guard, sdk.Stream[_T]):
     """The SDK's stream; it gives a whole answer or raises an SDK error."""
 
-    def __init__(self, source: Any, **options: Any) -> None:
-        super().__init__(source, **options)
+    def __init__(self, source: Any, *given: Any) -> None:
+        super().__init__(source, *given)
         self.unread = self.events()
         self.feed(filter(None, chain(self.ahead, self.unread)))
 
@@ -182,11 +193,9 @@ class GuardedStream(_Guard, sdk.Stream[_T]):
         """Yield what a further request adds."""
         yield from map(self.noted, resumption.end())
         if resumption.needs_request():
-            rest = resumption.send(failure)
+            rest = self.resume(failure)
             resumption.begin()
-            # Closing the broken response, as a context manager around it does, must close the new one.
-            self.response.close = rest.response.close
-            self.response = rest.response
+            self.response = rest.response  # which closing the stream closes from now on
             for chunk in rest:
                 yield from map(self.noted, resumption.take(chunk))
                 if resumption.is_stopped:
@@ -196,8 +205,8 @@ class GuardedStream(_Guard, sdk.Stream[_T]):
 class AsyncGuardedStream(_Guard, sdk.AsyncStream[_T]):
     """The async twin of :class:`GuardedStream`."""
 
-    def __init__(self, source: Any, **options: Any) -> None:
-        super().__init__(source, **options)
+    def __init__(self, source: Any, *given: Any) -> None:
+        super().__init__(source, *given)
         self.unread = self.events()
         self.feed(self._given())
 
@@ -265,9 +274,8 @@ class AsyncGuardedStream(_Guard, sdk.AsyncStream[_T]):
         for chunk in resumption.end():
             yield self.noted(chunk)
         if resumption.needs_request():
-            rest = await resumption.send(failure)
+            rest = await self.resume(failure)
             resumption.begin()
-            self.response.aclose = rest.response.aclose
             self.response = rest.response
             async for given in rest:
                 for chunk in resumption.take(given):

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from novita_openai.errors import NO_WORD, NOT_JSON, RULES
+from novita_openai.error_replies import NO_WORD, NOT_JSON
+from novita_openai.errors import RULES
 
 __all__ = ["Reply", "ServiceError", "document", "error_object", "error_reply", "event"]
 

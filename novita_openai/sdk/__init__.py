@@ -2,7 +2,7 @@
 
 These are members of classes and parameters of functions (:data:`CLASS_NAMES`), attributes of objects
 (:data:`CLIENT_NAMES`, :data:`STREAM_NAMES`), and exceptions that are recognised by the names of their classes, as the
-SDK changed its HTTP library in 3.0 and takes clients of both libraries. :func:`check_classes` (when
+SDK changed its HTTP library in 3.0 and takes clients of both libraries (``exceptions``). :func:`check_classes` (when
 :mod:`novita_openai.client` is imported) and :func:`check_client` (when the first client is built) raise if the SDK
 lacks one of the listed names. Without that, the checks of answers and streams would silently stop working.
 """
@@ -20,6 +20,8 @@ from typing import Any, ClassVar, Final, TypedDict, TypeVar, cast
 import openai
 
 from novita_openai import __version__
+from novita_openai.sdk.exceptions import *  # noqa: F403 - all that it offers is offered here
+from novita_openai.sdk.exceptions import forget_frames, is_foreign, replacement_cause
 
 _T = TypeVar("_T")
 
@@ -87,49 +89,6 @@ def _refuse_without(missing: list[str]) -> None:
         )
 
 
-# Names of exception classes: of httpx and httpx2, aiohttp, anyio, pydantic and the standard library.
-
-VALIDATION_ERROR: Final = "ValidationError"
-TIMEOUT: Final = "TimeoutException"
-TRANSPORT_ERRORS: Final = ("RequestError", "ClientError")
-NETWORK_ERRORS: Final = ("RequestError", "ClientError", "SSLError", "EndOfStream", "OSError")
-NEVER_CONNECTED: Final = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ConnectionRefusedError", "gaierror")
-
-
-def is_named(error: BaseException | None, *names: str) -> bool:
-    """Tell whether an exception is of a class of such a name, or of one derived from it."""
-    return any(parent.__name__ in names for parent in type(error).__mro__)
-
-
-def is_network_error(error: BaseException | None) -> bool:
-    """Tell whether the network failed; False where the request could never be sent (a bad header, a closed client)."""
-    return is_named(error, *NETWORK_ERRORS) and not is_named(error, "LocalProtocolError")
-
-
-def lost_connection(error: BaseException) -> BaseException | None:
-    """Return aiohttp's error behind an SDK error: its transport reports any lost connection as ``ConnectTimeout``."""
-    return next((each for each in _causes(error) if is_named(each, "ClientConnectionError")), None)
-
-
-def never_connected(error: BaseException) -> bool:
-    """Tell whether an error came before there was a connection, so that nothing was sent."""
-    if (lost := lost_connection(error)) is not None:
-        return is_named(lost, "ClientConnectorError", "ConnectionTimeoutError")
-    return any(is_named(each, *NEVER_CONNECTED) for each in _causes(error))
-
-
-def is_foreign(error: BaseException) -> bool:
-    """Tell whether the SDK let an error of aiohttp through, or made its own from one that holds the sent headers."""
-    return is_named(error, "ClientError") or is_named(error.__cause__, "ClientResponseError")
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, what caused it, and so on."""
-    yield error
-    if error.__cause__ is not None:
-        yield from _causes(error.__cause__)
-
-
 # Requests: the options that the SDK's request() takes.
 
 
@@ -176,6 +135,22 @@ def retries_of(options: Any, client: Any) -> int:
 def bare_request(client: Any, method: str = "POST") -> Any:
     """Return a request without key and body: each connection error of the SDK must hold a request."""
     return client._client.build_request(method, client.base_url)
+
+
+def without_secrets(error: BaseException, client: Any) -> BaseException:
+    """Return an error over aiohttp as the SDK raises it over httpx, without what holds the sent headers, and the key.
+
+    Other errors are returned as they are.
+    """
+    if not is_foreign(error):
+        return error
+    forget_frames(error)
+    is_to_go, cause = replacement_cause(error)
+    if not is_to_go:
+        return error
+    found = openai.APIConnectionError(request=bare_request(client))
+    found.__cause__ = cause
+    return found
 
 
 async def options_of_post(client: Any, path: str) -> Any:
@@ -296,6 +271,9 @@ def is_text(stream: Any) -> bool:
 class AnsweringClient:
     """A client of the SDK whose step from a response to an answer can be watched."""
 
+    _streamed: ClassVar[Any]
+    """The class of the responses that ``with_streaming_response`` gives for streams."""
+
     _answer: ClassVar[Callable[..., Any]]
     """Is given ``make``, the response, its type and its mode (the value of ``raw_response_header``); returns
     ``make(type)``, which is what the SDK makes of the response."""
@@ -306,9 +284,10 @@ class AnsweringClient:
         def make(kind: Any) -> Any:
             return sdk_step(cast_to=kind, response=response, stream=stream, **rest)
 
+        mode = response.request.headers.get(raw_response_header())
         if stream:
-            return make(cast_to)
-        return self._answer(make, response, cast_to, response.request.headers.get(raw_response_header()))
+            return make(self._streamed[cast_to] if mode == "stream" else cast_to)
+        return self._answer(make, response, cast_to, mode)
 
 
 class PrivateClientOptions(TypedDict, total=False):

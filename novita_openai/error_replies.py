@@ -1,0 +1,76 @@
+"""What an error reply says: the service's word, its text, and how long to wait. Pure, on decoded data."""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import re
+import time
+from collections.abc import Collection
+from datetime import UTC
+from typing import Any, Final, cast
+
+__all__ = ["NOT_JSON", "NO_WORD", "said_in", "seconds_in", "word_in"]
+
+NO_WORD: Final = "no_word"
+"""A JSON error body that names no reason."""
+NOT_JSON: Final = "not_json"
+"""An error body that is not a JSON object."""
+
+
+def word_in(body: object, types: Collection[str | None] = ()) -> str:
+    """Return the service's word in a decoded error body, flat or under ``error``.
+
+    ``types``: the words that count in the field ``type`` too, in which OpenAI has coarser ones.
+    """
+    if not isinstance(body, dict):
+        return NOT_JSON
+    fields = cast("dict[str, Any]", body)
+    words = (fields.get("reason"), fields.get("code"))
+    word = next((word for word in words if isinstance(word, str) and word and not word.isdigit()), None)
+    if word is None and isinstance(fields.get("type"), str) and fields["type"] in types:
+        word = fields["type"]
+    if word is None and isinstance(fields.get("error"), dict):
+        return word_in(fields["error"], types)
+    return word or NO_WORD
+
+
+def said_in(body: object) -> str:
+    """Return what an error body says, on one line, in whichever form; of a page its title; "" where it says nothing."""
+    line = " ".join(_said_in(body).split())
+    return line if len(line) <= _LONGEST_SAYING else f"{line[:_LONGEST_SAYING]} ..."
+
+
+def _said_in(body: object) -> str:
+    if isinstance(body, str):
+        title = re.search(r"<title[^>]*>(.*?)</title", body, re.IGNORECASE | re.DOTALL)
+        return f"a page: {title[1]}" if title else "a page" if body.lstrip().startswith("<") else body
+    if isinstance(body, list):
+        return "; ".join(filter(None, map(_said_in, body)))
+    if not isinstance(body, dict):
+        return ""
+    fields = cast("dict[str, Any]", body)
+    place = ".".join(map(str, fields["loc"])) + ": " if isinstance(fields.get("loc"), list) else ""
+    return place + next((text for name in _SAYING if (text := _said_in(fields.get(name)))), "")
+
+
+_SAYING: Final = ("message", "msg", "detail", "error", "errors", "error_msg", "title")
+_LONGEST_SAYING: Final = 300
+
+
+def seconds_in(text: str | None, unit: float = 1.0) -> float | None:
+    """Return the seconds that a header names: a number of ``unit`` seconds, or an HTTP date; None for other texts."""
+    try:
+        number = float(text or "") * unit
+    except ValueError:
+        return _seconds_until(text or "")
+    # "inf" and "nan" are not times, but digits are, even where they make a number too large for a float.
+    return number if math.isfinite(number) or any(character.isdigit() for character in text or "") else None
+
+
+def _seconds_until(date: str) -> float | None:
+    try:
+        moment = email.utils.parsedate_to_datetime(date)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,152 @@
+"""What the network did, read from exceptions of httpx and httpx2, aiohttp, anyio, pydantic and the standard library.
+
+They are recognised by the names of their classes, anywhere in the chain of causes of an SDK error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = [
+    "NETWORK_ERRORS",
+    "NEVER_CONNECTED",
+    "TIMEOUT",
+    "TRANSPORT_ERRORS",
+    "VALIDATION_ERROR",
+    "cause_in_words",
+    "forget_frames",
+    "is_certificate_error",
+    "is_foreign",
+    "is_named",
+    "is_network_error",
+    "is_of_another_loop",
+    "lost_connection",
+    "never_connected",
+    "replacement_cause",
+]
+
+VALIDATION_ERROR: Final = "ValidationError"
+TIMEOUT: Final = "TimeoutException"
+TRANSPORT_ERRORS: Final = ("RequestError", "ClientError")
+NETWORK_ERRORS: Final = ("RequestError", "ClientError", "SSLError", "EndOfStream", "OSError")
+CERTIFICATE_ERRORS: Final = ("SSLCertVerificationError", "ClientConnectorCertificateError")
+NEVER_CONNECTED: Final = (
+    "ConnectError",
+    "ConnectTimeout",
+    "PoolTimeout",
+    "ConnectionRefusedError",
+    "gaierror",
+    *CERTIFICATE_ERRORS,
+)
+# What is said of each; the first that occurs in a chain decides, so what is more exact comes first.
+_WORDS: Final[Mapping[str, str]] = {
+    "gaierror": "there is no host of that name",
+    "ConnectionRefusedError": "it refuses connections, as nothing listens on that port",
+    "SSLCertVerificationError": "its certificate is not trusted",
+    "SSLError": "no TLS connection can be made with it",
+    "ProxyError": "the proxy before it refuses the connection",
+    "PoolTimeout": "all connections of the client were in use for too long",
+    "SocketTimeoutError": "it sent nothing for too long",
+    "ReadTimeout": "it sent nothing for too long",
+    "WriteTimeout": "it took nothing for too long",
+    "ConnectionTimeoutError": "no connection came about in time",
+    "ConnectionResetError": "it cut the connection",
+    "BrokenPipeError": "it cut the connection",
+    "ClientConnectionError": "it cut the connection",
+    "ConnectTimeout": "no connection came about in time",
+    "RemoteProtocolError": "it closed the connection before the answer was whole",
+    "ReadError": "it cut the connection",
+    "WriteError": "it cut the connection",
+    "TimeoutError": "it took too long",
+}
+
+
+def is_named(error: BaseException | None, *names: str) -> bool:
+    """Tell whether an exception is of a class of such a name, or of one derived from it."""
+    return any(parent.__name__ in names for parent in type(error).__mro__)
+
+
+def is_network_error(error: BaseException | None) -> bool:
+    """Tell whether the network failed; False where the request could never be sent (a bad header, a closed client)."""
+    return is_named(error, *NETWORK_ERRORS) and not is_named(error, "LocalProtocolError")
+
+
+def lost_connection(error: BaseException) -> BaseException | None:
+    """Return aiohttp's error behind an SDK error: its transport reports any lost connection as ``ConnectTimeout``."""
+    return next((each for each in _causes(error) if is_named(each, "ClientConnectionError")), None)
+
+
+def never_connected(error: BaseException) -> bool:
+    """Tell whether an error came before there was a connection, so that nothing was sent."""
+    if (lost := lost_connection(error)) is not None:
+        return is_named(lost, "ClientConnectorError", "ConnectionTimeoutError", *CERTIFICATE_ERRORS)
+    return any(is_named(each, *NEVER_CONNECTED) for each in _causes(error))
+
+
+def is_certificate_error(error: BaseException) -> bool:
+    """Tell whether the server's certificate was refused."""
+    return any(is_named(each, *CERTIFICATE_ERRORS) for each in _causes(error))
+
+
+def cause_in_words(error: BaseException) -> str:
+    """Say what the network did: what the host did, in words; "" where the chain of causes names nothing known."""
+    chain = [*_causes(error)][1:]
+    name = next((name for name in _WORDS if any(is_named(each, name) for each in chain)), None)
+    if name is None:
+        return ""
+    reason = next((getattr(each, "verify_message", "") for each in chain if hasattr(each, "verify_message")), "")
+    return _WORDS[name] + (f" ({reason})" if reason else "")
+
+
+def is_foreign(error: BaseException) -> bool:
+    """Tell whether aiohttp took part in a failure: its frames, and some of its exceptions, hold the sent headers."""
+    return any(is_named(each, "ClientError") or _passed_aiohttp(each.__traceback__) for each in _causes(error))
+
+
+def _passed_aiohttp(trace: TracebackType | None) -> bool:
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "aiohttp":
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def replacement_cause(error: BaseException) -> tuple[bool, BaseException | None]:
+    """Tell whether an error over aiohttp must be replaced by a connection error of the SDK, and name its cause.
+
+    So it is with exceptions of aiohttp, those that hold headers, and lost connections, which the transport calls
+    timeouts.
+    """
+    if any(is_named(each, "ClientResponseError") for each in _causes(error)):
+        return True, None
+    lost = lost_connection(error)
+    return is_named(error, "ClientError") or (lost is not None and not is_named(lost, "TimeoutError")), lost
+
+
+def is_of_another_loop(error: BaseException) -> bool:
+    """Tell whether connections were used in another event loop than the one that they were made in."""
+    return any(is_named(each, "RuntimeError") and "loop" in str(each) for each in _causes(error))
+
+
+def forget_frames(error: BaseException) -> None:
+    """Drop the frames of an error and of its causes: those of aiohttp hold the headers that were sent."""
+    for each in _causes(error):
+        each.__traceback__ = None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, what caused it, and so on: of a group the first; below an SDK error also what was not named."""
+    yield error
+    group = getattr(error, "exceptions", None)
+    cause = group[0] if group else error.__cause__
+    if cause is None and is_named(error, *_RAISED_BY_LIBRARIES):  # which hide it from tracebacks by `from None`
+        cause = error.__context__
+    if cause is not None:
+        yield from _causes(cause)
+
+
+_RAISED_BY_LIBRARIES: Final = ("RequestError", "NetworkError", "TimeoutException", "ProtocolError", "ProxyError")

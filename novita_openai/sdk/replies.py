@@ -1,0 +1,41 @@
+"""What an error of the SDK holds: the status, the headers and the body of its answer, and where the request went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+
+__all__ = ["header_of", "status_of", "url_of", "whole_body"]
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that an error stands for, None where it has none."""
+    return error.status_code if isinstance(error, openai.APIStatusError) else None
+
+
+def header_of(error: BaseException, name: str) -> str | None:
+    """Return a response header of the answer that an error carries, None without one."""
+    response = getattr(error, "response", None)
+    return None if response is None else response.headers.get(name)
+
+
+def url_of(error: BaseException) -> str:
+    """Return the address of the request, without its query; "" where the error holds no request."""
+    request = getattr(error, "request", None) or getattr(getattr(error, "response", None), "request", None)
+    return f"{getattr(request, 'url', '')}".partition("?")[0]
+
+
+def whole_body(error: openai.APIError, response: Any, *, as_text: bool = True) -> object:
+    """Return the decoded body of a response, else what the SDK has kept of it, else its text where that is wanted."""
+    try:
+        return response.json()
+    except (ValueError, RuntimeError):  # no JSON, nested too deeply, or a stream of which the body is not kept
+        return error.body or (_text_of(response) if as_text else None)
+
+
+def _text_of(response: Any) -> str:
+    try:
+        return str(response.text)
+    except RuntimeError:
+        return ""
