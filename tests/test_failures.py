@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import os
 import socket
 import ssl
 import sys
@@ -38,6 +40,7 @@ from novita_openai import (
     errors,
     retry,
 )
+from novita_openai.error_replies import said_in
 from novita_openai.errors import Failure, failure_of
 
 MESSAGES: Any = [{"role": "user", "content": "Hi"}]
@@ -101,8 +104,8 @@ def test_what_a_stream_says_reaches_the_reader(
 
 def test_nothing_is_said_where_there_is_nothing_to_say() -> None:
     assert [failure_of(each).said for each in (ValueError("x"), openai.APIConnectionError(request=None))] == ["", ""]  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-    assert errors.said_in({"choices": [{"text": "a reply"}]}) == ""
-    assert errors.said_in(None) == ""
+    assert said_in({"choices": [{"text": "a reply"}]}) == ""
+    assert said_in(None) == ""
 
 
 @pytest.mark.parametrize("code", ["insufficient_quota", "billing_hard_limit_reached"])
@@ -273,6 +276,42 @@ def test_a_cancelled_call_shows_no_key_over_aiohttp(silent: str) -> None:
         return "sk_SECRET"
 
     assert "sk_SECRET" not in asyncio.run(ask())
+
+
+# Where the client was made.
+
+
+@pytest.mark.parametrize("make", [AsyncOpenAI, create_async_client])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_client_of_another_event_loop_says_so(make: Any, server: Server) -> None:
+    client = make(api_key="k", base_url=server.base_url, policy=PATIENT)
+
+    async def ask() -> None:
+        await client.chat.completions.create(model="m", messages=MESSAGES)
+
+    asyncio.run(ask())
+    with capture_logs(), retry.no_wait(), pytest.raises((RuntimeError, openai.APIConnectionError)) as failure:
+        asyncio.run(ask())
+    assert "another event loop" in notes_of(failure.value)
+    del client, failure
+    gc.collect()  # what is left of the first loop tells so here, where that is expected
+
+
+def test_a_client_of_another_process_says_so(server: Server) -> None:
+    server.always = error(401, "INVALID_API_KEY")
+    with OpenAI(api_key="k", base_url=server.base_url) as client:
+        reading, writing = os.pipe()
+        if (child := os.fork()) == 0:  # pragma: no cover - runs in another process
+            try:
+                client.models.list()
+            except openai.OpenAIError as failure:
+                os.write(writing, notes_of(failure).encode())
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        os.close(writing)
+        with os.fdopen(reading) as said:
+            assert "made in another process" in said.read()
 
 
 # Once for each attempt.

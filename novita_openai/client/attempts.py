@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +33,7 @@ class CallingClient(Protocol):
     resume_streams: bool
     translate: bool
     max_retries: int
+    process_id: int
     timeout: Any
 
     @property
@@ -141,16 +143,31 @@ class ClientCall(Call):
         return {"model": _field(sdk.body_of(self.options), "model")}
 
     def hints(self) -> list[str]:
-        """Return what to use instead of parameters and roles that OpenAI accepts and the service may refuse.
+        """Return what to do about connections of another event loop or process, and about what the service may refuse.
 
-        They are sent only where the client does not translate them.
+        Parameters and roles that OpenAI accepts and the service may refuse are sent only where the client does not
+        translate them.
         """
+        if sdk.is_of_another_loop(self.failure.error):
+            return [_OTHER_LOOP]
+        if self.client.process_id != os.getpid():
+            return [_OTHER_PROCESS]
         if self.failure.status not in (400, 422):
             return []
         body = sdk.body_of(self.options)
         messages = _field(body, "messages")
         roles = [_field(message, "role") for message in messages] if isinstance(messages, list) else []
         return [hint for used, hint in _UNSUPPORTED.items() if used in roles or _field(body, used) is not None]
+
+
+_OTHER_LOOP: Final = (
+    "This client has connections of another event loop, in which it was used before: "
+    "make a client inside of each asyncio.run(), or call asyncio.run() once for all."
+)
+_OTHER_PROCESS: Final = (
+    "This client was made in another process, with which it would share connections: "
+    "make a client in each process, after the fork."
+)
 
 
 class Continuation(ClientCall):

@@ -6,6 +6,7 @@ and a response without an answer becomes an error. The two clients differ in ``a
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar, Unpack, cast
 
@@ -47,6 +48,8 @@ class _Preconfigured(Generic[_Key]):
     policy: RetryPolicy
     resume_streams: bool
     translate: bool
+    process_id: int
+    """The process in which the client was made: connections cannot be shared with another."""
 
     _checked: ClassVar[Any]
     """Wraps a function that returns the key, so that every key is checked."""
@@ -65,6 +68,7 @@ class _Preconfigured(Generic[_Key]):
         self.policy = counted_by(options.get("max_retries", openai.NOT_GIVEN), own.get("policy") or RetryPolicy())
         self.resume_streams = own.get("resume_streams") or False
         self.translate = own.get("translate") is not False
+        self.process_id = os.getpid()
 
     def copy(self, *, api_key: _Key | None = None, **options: Unpack[CopyOptions]) -> Self:
         """Return a client with some options changed, on the same connections; None keeps the value of an option.
