@@ -73,6 +73,8 @@ class PromptFormat(Description):
             texts = [message["content"] for message in messages]
             if layout.trims:
                 texts = [trim(text) for trim, text in zip(layout.trims, texts, strict=True)]
+            if self.never_empty and not all(texts):
+                return None
             prompt = layout.write(texts)
         except (KeyError, TypeError):  # an order of roles without a ready layout, or a message that is not plain
             return None

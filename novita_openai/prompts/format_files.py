@@ -51,7 +51,7 @@ _TOOL_PAIRS: Final = frozenset({
 _UNSEEN: Final = frozenset({("system", END), ("user", "system"), (REASONED, "system")})
 """No published template was seen to close a history with a system message, or to write one after these."""
 
-_FIELDS: Final = ("bos", "system_in", "may_be_empty", "tools", "date", "source")
+_FIELDS: Final = ("bos", "system_in", "tools", "date", "source")
 """The keys that are fields of ``Description`` as they stand."""
 
 
@@ -81,6 +81,7 @@ def format_of(name: str, entry: Entry) -> PromptFormat:
         trim={_pair(key) if " " in key else key: side for key, side in entry.get("trim", {}).items()},
         joins={_pair(key): text for key, text in entry.get("joins", {}).items()},
         forbidden=tuple(entry.get("forbidden", ())),
+        never_empty=tuple(entry.get("never_empty", ())),
         thought=thought,
         stop=tuple(entry["stop"]),
         **{field: entry[field] for field in _FIELDS if field in entry},

@@ -41,14 +41,14 @@ class Codec:
         self.description = description
         self.dialect = DIALECTS[description.tools] if description.tools else None
         self._default = default_system(description.separators)
-        self._may_cut = bool(description.forbidden) or not description.may_be_empty
+        self._may_cut = bool(description.forbidden) or bool(description.never_empty)
         self._call_markers = self.dialect.markers if self.dialect is not None else ()
         self.table = Table(
             description.separators,
             description.trim,
             bos=description.bos,
             forbidden=(*description.forbidden, *self._call_markers),
-            is_countable=description.may_be_empty and not description.date and description.losses is None,
+            is_countable=not description.date and description.losses is None,
         )
 
     def normal(self, turns: Sequence[Turn]) -> list[Turn]:
@@ -93,7 +93,7 @@ class Codec:
         return [(turn.role, turn.text) for turn in turns]
 
     def _refuse_lost(self, turn: Turn) -> None:
-        if not (turn.text or turn.calls or self.description.may_be_empty):
+        if turn.role in self.description.never_empty and not (turn.text or turn.calls):
             raise PromptError("the published template drops empty messages: leave it out", index=turn.index)
         marker = self._cut_marker(turn.text) if turn.role == "assistant" else None
         if marker is not None:
@@ -179,10 +179,11 @@ class Codec:
 
     def _refuse_cut(self, segments: Sequence[Segment], ending: str, text: str) -> None:
         """Raise PromptError for a message that the published template would have dropped, or cut."""
-        if self.description.may_be_empty and self._cut_marker(text) is None:
+        never_empty = self.description.never_empty
+        if not never_empty and self._cut_marker(text) is None:
             return
         for place, (role, content) in enumerate(segments):
-            is_dropped = not (content or self.description.may_be_empty)
+            is_dropped = role in never_empty and not content
             if is_dropped or (role == "assistant" and self._cut_marker(content) is not None):
                 problem = "the published template drops this message, or a part of it"
                 raise PromptError(problem, offset=self._offset(segments, ending, place))

@@ -36,7 +36,7 @@ class Description:
     - ``system_in``: ``"first"`` or ``"last"``: the user message that the system text is moved into, with
       ``joins["system", "user"]`` after it; "" where the format has system messages, or no place for system text.
     - ``forbidden``: texts at which the published template cuts replies.
-    - ``may_be_empty``: False where the published template drops messages without text.
+    - ``never_empty``: the roles whose messages the published template drops, or writes otherwise, if they have no text.
     - ``losses``: what else the published template loses, as ``from_template`` finds it.
     - ``thought``: how reasoning is written.
     - ``tools``: the name of the dialect in which tool calls are written.
@@ -52,7 +52,7 @@ class Description:
     joins: Mapping[tuple[str, str], str] = field(default_factory=dict, hash=False)
     system_in: str = ""
     forbidden: tuple[str, ...] = ()
-    may_be_empty: bool = True
+    never_empty: tuple[str, ...] = ()
     losses: Losses | None = None
     thought: Thought | None = None
     tools: str = ""

@@ -20,32 +20,40 @@ class Thought:
     """How a format writes reasoning: after the assistant's header, between ``open`` and ``close``, before the content.
 
     ``absent`` stands there in messages without reasoning. ``kept`` says which thoughts the published template writes:
-    none (``""``), or only those of replies after the last user message (``"last"``). With ``always`` it writes an empty
-    thought into a last reply without reasoning.
+    none (``""``), only those of replies after the last user message (``"last"``), or all (``"all"``). ``always`` says
+    into which replies without reasoning it writes an empty thought: none (``""``), one after the last user message that
+    ends the history (``"last"``), or each after the last user message (``"each"``).
     """
 
     open: str
     close: str
     absent: str = ""
     kept: str = ""
-    always: bool = False
+    always: str = ""
 
     def write(self, turns: Sequence[Turn], ending: str, *, keep: bool) -> list[Segment]:
         """Return the segments of turns; raise PromptError for a thought that the published template would drop."""
         question = _last_question(turns)
         return [
-            self._write_turn(turns, place, ending, is_kept=keep or bool(self.kept and place > question))
+            self._write_turn(turns, place, ending, is_kept=keep or self._keeps(place, question), question=question)
             for place in range(len(turns))
         ]
 
-    def _write_turn(self, turns: Sequence[Turn], place: int, ending: str, *, is_kept: bool) -> Segment:
+    def _keeps(self, place: int, question: int) -> bool:
+        """Tell whether the published template writes the thought of the message at this place."""
+        return self.kept == "all" or bool(self.kept and place > question)
+
+    def _write_turn(
+        self, turns: Sequence[Turn], place: int, ending: str, *, is_kept: bool, question: int
+    ) -> Segment:
         turn, is_last = turns[place], place == len(turns) - 1
         if turn.reasoning and not is_kept:
             problem = (
                 "the published template drops this reasoning_content: leave it out, or render with keep_reasoning=True"
             )
             raise PromptError(problem, index=turn.index)
-        if turn.role != "assistant" or not (turn.reasoning or (self.always and is_last and is_kept)):
+        has_thought = turn.reasoning or (place > question and (self.always == "each" or (self.always and is_last)))
+        if turn.role != "assistant" or not has_thought:
             return turn.role, turn.text
         thought = turn.reasoning or ""
         if thought != thought.strip("\n") or turn.text.startswith("\n"):
@@ -73,7 +81,7 @@ class Thought:
     def keeps(self, turns: Sequence[Turn]) -> bool:
         """Tell whether the published template writes all thoughts of these turns."""
         question = _last_question(turns)
-        return not any(turn.reasoning and not (self.kept and place > question) for place, turn in enumerate(turns))
+        return not any(turn.reasoning and not self._keeps(place, question) for place, turn in enumerate(turns))
 
     def split(self, text: str) -> tuple[str | None, str]:
         """Return the thought of a reply that starts with one, and the message after it; None for a reply without.
