@@ -320,7 +320,7 @@ def test_a_default_system_text_is_dropped_only_where_it_is_written_before_every_
 
 def test_a_reply_that_must_think_has_to_have_a_place() -> None:
     separators = {("start", "user"): "U: ", ("user", "assistant"): "\nA: ", ("assistant", "end"): "\n."}
-    fmt = PromptFormat(name="own", separators=separators, thought=Thought("<t>", "</t>", kept="last", always=True))
+    fmt = PromptFormat(name="own", separators=separators, thought=Thought("<t>", "</t>", kept="last", always="last"))
     assert "cannot stand" in str(problem(fmt.parse, "U: How?\nA: So.\n."))
     assert problem(fmt.render, ANSWERED, reply=False).index == 1
 
@@ -373,3 +373,33 @@ def test_the_package_resolves_its_names_when_they_are_used() -> None:
 
 def test_histories_are_json() -> None:
     assert json.loads(json.dumps(get_format("chatml").parse(get_format("chatml").render(ASKED)))) == ASKED
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [("glm-4.5", "assistant"), ("seed-oss", "assistant"), ("gpt-oss", "system"), ("minimax-m2", "system")],
+)
+def test_an_empty_message_that_the_template_drops_is_refused(name: str, role: str) -> None:
+    fmt = get_format(name)
+    chat = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]
+    chat = chat[:1] if role == "system" else chat
+    others = [{"role": "system", "content": "@"}, *chat] if role == "system" else chat
+    empty = [message if message["role"] != role else message | {"content": ""} for message in others]
+    with pytest.raises(PromptError, match="drops empty messages"):
+        fmt.render([*empty, {"role": "user", "content": "three"}], date=DATE)
+    written = fmt.render([*others, {"role": "user", "content": "three"}], date=DATE)
+    with pytest.raises(PromptError, match="drops this message"):
+        fmt.parse(written.replace("two" if role == "assistant" else "@", ""))
+
+
+def test_an_empty_thought_stands_where_the_template_writes_one() -> None:
+    chat = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]
+    closed = {name: get_format(name).render(chat, reply=False) for name in ("qwen3", "qwen3.5", "glm-5", "glm-5.1")}
+    two = [*chat, chat[1]]
+    assert closed["qwen3"].count("<think>") == get_format("qwen3").render(two, reply=False).count("<think>") == 1
+    assert closed["qwen3.5"].count("<think>") == 1
+    assert get_format("qwen3.5").render(two, reply=False).count("<think>\n\n</think>\n\n") == 2
+    assert closed["glm-5"].endswith("<|assistant|></think>two")
+    assert closed["glm-5.1"].endswith("<|assistant|><think></think>two")
+    for name, prompt in closed.items():
+        assert get_format(name).parse(prompt) == chat

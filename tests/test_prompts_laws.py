@@ -142,11 +142,12 @@ def completion_of(fmt: PromptFormat, text: str) -> str:
         return blank + text
     if fmt.thought.absent.startswith(opened):
         return blank + fmt.thought.absent[len(opened) :] + text.lstrip("\n")
-    return f"well{fmt.thought.close}{text}".lstrip("\n")
+    rest = fmt.thought.open.removeprefix(opened) if opened else ""  # a blank that the prompt leaves to the model
+    return f"{rest}well{fmt.thought.close}{text}"
 
 
 # Their published templates write an empty thought into the prompt, and something else into the history.
-REWRITTEN = {"gemma-4", "deepseek-v3.2"}
+REWRITTEN = {"gemma-4"}
 
 
 @EACH

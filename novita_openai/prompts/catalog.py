@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from novita_openai.prompts.engine.separators import PromptEnding
 from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.format_files import entries, format_of
 
 if TYPE_CHECKING:
     from novita_openai.prompts.format import PromptFormat
+    from novita_openai.prompts.messages import History
 
 __all__ = ["as_format", "choose_format", "detect", "format_for_model", "format_names", "get_format", "reads"]
 
-_SUFFIX: Final = re.compile(r"(?:-(?:fp8|fp16|bf16|int8|int4|awq|turbo)|/community)$")
-"""The ends of model ids that name a precision or a speed, not another model."""
+_SUFFIX: Final = re.compile(
+    r"(?:-(?:fp8|fp16|bf16|int8|int4|awq|turbo|gptq|gguf|nvfp4|mxfp4|mlx|[48]bit|unsloth|bnb)|/community|:free)$"
+)
+"""The ends of model ids that name a precision, a file format or a speed, not another model."""
+
+_SIZE: Final = r"e?\d+(?:\.\d+)?[bm](?:-a\d+(?:\.\d+)?b)?"
+"""A number of parameters in a model's name, and of those that are active: ``8b``, ``270m``, ``30b-a3b``."""
 
 
 def format_names() -> tuple[str, ...]:
@@ -44,24 +52,50 @@ def choose_format(given: PromptFormat | str | None, model: str) -> PromptFormat:
 
 
 def format_for_model(model: str) -> PromptFormat:
-    """Return the format of a model of the service, by its id.
+    """Return the format of a model, by the service's id or the name that it has elsewhere.
 
     Case, the providers before the model's own name, and suffixes of precision and speed do not matter. Raise
-    PromptError with the near ids for a model that is unknown, or that has several formats under such ids.
+    PromptError with the near names for a model that is unknown, or that has several formats under such names.
     """
     exact = {found for known, found in _ids() if known.lower() == model.lower()}
-    formats = exact or _models().get(_own_name(model), set())
+    formats = exact or _models().get(_own_name(model)) or _named(_own_name(model))
     if len(formats) == 1:
         return get_format(*formats)
     if formats:
         raise PromptError(f"the model {model!r} is ambiguous: {' or '.join(sorted(formats))}; name the format")
-    near = _near(model, (known.lower() for known, _ in _ids()))
+    near = _near(model, [*(known.lower() for known, _ in _ids()), *_own_names()])
     raise PromptError(f"no format is known for the model {model!r}: name the format; {near}")
 
 
 def detect(prompt: str) -> tuple[str, ...]:
-    """Return the names of the formats under which a prompt parses, sorted."""
-    return tuple(name for name in format_names() if reads(get_format(name), prompt))
+    """Return the names of the formats under which a prompt parses, the likeliest first.
+
+    A format that reads a question for the reply at the end is likelier than one that does not. Of the others, that one
+    is the likeliest which writes most of the prompt itself, so that least of it is content of messages; and of several
+    such, the one that most formats are variants of.
+    """
+    histories = {name: history for name in format_names() if (history := _parsed(name, prompt)) is not None}
+    return tuple(sorted(histories, key=lambda name: (*_unexplained(histories[name]), -_variants()[name], name)))
+
+
+def _parsed(name: str, prompt: str) -> History | None:
+    try:
+        return get_format(name).parse(prompt)
+    except PromptError:
+        return None
+
+
+def _unexplained(history: History) -> tuple[bool, int]:
+    """Return whether a prompt asks for no reply, and how many of its characters are content of messages."""
+    calls = (call["function"]["arguments"] for message in history for call in message.get("tool_calls", ()))
+    texts = (message.get(key) or "" for message in history for key in ("content", "reasoning_content"))
+    return history.ending != PromptEnding.REPLY, sum(map(len, (*texts, *calls)))
+
+
+@cache
+def _variants() -> Counter[str]:
+    """Return how many formats are described as like each format."""
+    return Counter(entry["like"] for entry in entries().values() if "like" in entry)
 
 
 def reads(fmt: PromptFormat, prompt: str) -> bool:
@@ -85,6 +119,28 @@ def _models() -> dict[str, set[str]]:
 def _ids() -> Iterator[tuple[str, str]]:
     """Yield the ids of models, each with the name of its format."""
     return ((model, name) for name, entry in entries().items() for model in entry.get("models", ()))
+
+
+@cache
+def _own_names() -> tuple[str, ...]:
+    """Return the usual names of models that are written out, without a size to be filled in."""
+    return tuple(name for entry in entries().values() for name in entry.get("names", ()) if "{" not in name)
+
+
+def _named(own_name: str) -> set[str]:
+    """Return the names of the formats that models of this name use; a name that is written out goes first."""
+    named = [(name, found) for found, entry in entries().items() for name in entry.get("names", ())]
+    written_out = {found for name, found in named if name == own_name}
+    return written_out or {found for name, found in named if _fits(name, own_name)}
+
+
+@cache
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(re.escape(name).replace(re.escape("{size}"), _SIZE))
+
+
+def _fits(name: str, own_name: str) -> bool:
+    return _pattern(name).fullmatch(own_name) is not None
 
 
 def _own_name(model: str) -> str:

@@ -12,6 +12,7 @@ Each table of ``formats/*.toml`` is a format, to be compared with the vendor's t
   ``"previous next"``; false where the format has no such order;
 - ``think``: how reasoning is written, as the fields of ``Thought``;
 - ``models``: the ids of the service's models that use the format;
+- ``names``: the usual names of other models that use it, in lower case; ``{size}`` stands for a number of parameters;
 - ``like``: the format whose values hold for this one too, unless it has its own.
 
 The other keys are fields of ``Description``.
@@ -69,7 +70,7 @@ def _completed(raw: Mapping[str, dict[str, Any]], name: str) -> dict[str, Any]:
     if "like" not in entry:
         return entry
     other = _completed(raw, entry["like"])
-    return {**other, "models": [], **entry, "pairs": other.get("pairs", {}) | entry.get("pairs", {})}
+    return {**other, "models": [], "names": [], **entry, "pairs": other.get("pairs", {}) | entry.get("pairs", {})}
 
 
 def format_of(name: str, entry: Entry) -> PromptFormat:

@@ -43,9 +43,7 @@ class Thought:
         """Tell whether the published template writes the thought of the message at this place."""
         return self.kept == "all" or bool(self.kept and place > question)
 
-    def _write_turn(
-        self, turns: Sequence[Turn], place: int, ending: str, *, is_kept: bool, question: int
-    ) -> Segment:
+    def _write_turn(self, turns: Sequence[Turn], place: int, ending: str, *, is_kept: bool, question: int) -> Segment:
         turn, is_last = turns[place], place == len(turns) - 1
         if turn.reasoning and not is_kept:
             problem = (
