@@ -90,12 +90,16 @@ class Request:
 
 
 class Server:
-    """Listens on a free port of 127.0.0.1 while entered; replies in the order of ``script``, then with ``ANSWERS``."""
+    """Listens on a free port of 127.0.0.1 while entered; replies in the order of ``script``, then with ``ANSWERS``.
+
+    ``lists_apart``: the models list, at which every batch looks first, is answered besides the script.
+    """
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.script: deque[Reply] = deque()
         self.always: Reply | None = None
+        self.lists_apart = False
         self.connections = self.open_connections = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -144,8 +148,14 @@ class Server:
         self.requests.append(Request(method, path, headers, body))
         return await self._reply(writer, path.partition("?")[0])
 
+    def _next(self, path: str) -> Reply:
+        usual = Reply(body=ANSWERS.get(path, {}))
+        if self.lists_apart and path == "/models":
+            return usual
+        return self.script.popleft() if self.script else self.always or usual
+
     async def _reply(self, writer: asyncio.StreamWriter, path: str) -> bool:
-        reply = self.script.popleft() if self.script else self.always or Reply(body=ANSWERS.get(path, {}))
+        reply = self._next(path)
         if reply.fault == "stall":
             await asyncio.sleep(60)
         if reply.fault == "reset":

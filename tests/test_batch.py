@@ -30,6 +30,7 @@ from novita_openai.pacing import MOST_IN_FLIGHT
 
 @pytest.fixture
 def scripted(tmp_path: Path, server: Server) -> Job:
+    server.lists_apart = True
     return Job(tmp_path, server.base_url)
 
 
@@ -47,6 +48,7 @@ def test_answers_come_in_openais_batch_format(scripted: Job, server: Server) -> 
         "custom_id": "a",
         "response": {"status_code": 200, "request_id": "req_1", "body": CHAT},
         "error": None,
+        "spent": {"requests": 1, "tokens": 5, "dollars": None},
     }
     assert (report.total, report.succeeded, report.failed, report.sent, report.tokens) == (1, 1, 0, 1, 5)
     assert read(scripted.errors) == []
@@ -382,7 +384,9 @@ def test_a_pause_that_is_asked_for_holds_all_rows_of_the_model(job: Job, emulato
         clock.ahead = 110
         return "Boil water."
 
-    emulator.script.extend([Fault("RATE_LIMIT_EXCEEDED", retry_after=100), *["Boil water."] * 4, end_the_pause])
+    models = Fault("no_done")  # no fault to a list
+    limit = Fault("RATE_LIMIT_EXCEEDED", retry_after=100)
+    emulator.script.extend([models, limit, *["Boil water."] * 4, end_the_pause])
     job.write([*rows(3), *(row(f"o{number}", model=other) for number in range(5))])
     report = job.run_on(clock, concurrency=1)
     assert (report.succeeded, report.retries) == (8, 1)
@@ -482,8 +486,10 @@ def test_a_limit_in_dollars_needs_prices(scripted: Job, server: Server) -> None:
 
 
 def test_the_cost_is_unknown_without_a_models_list(scripted: Job, server: Server) -> None:
-    server.script.extend([Reply(body=CHAT), error(500)])
-    assert scripted.run(rows(1)).cost is None
+    server.lists_apart = False
+    server.script.extend([error(500), Reply(body=CHAT)])
+    report = scripted.run(rows(1))
+    assert (report.succeeded, report.tokens, report.cost, report.job_cost) == (1, 5, None, None)
 
 
 def test_an_answer_that_is_none_is_retried(scripted: Job, server: Server) -> None:

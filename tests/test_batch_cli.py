@@ -165,13 +165,30 @@ def test_check_estimates_and_sends_nothing(run: Run, job: Job, emulator: Emulato
     result = run(packed, "--check")
     assert result.returncode == 0
     assert f"3 requests to {MODEL}: no errors" in result.stdout
-    assert "at most 16 in answers; cost: $0.0000 at most" in result.stdout
+    assert "at most 16 in answers; cost: about $0.0000023\n" in result.stdout
     assert "1 requests set no max_tokens" in result.stdout
     assert [request.path for request in emulator.requests] == ["/models"]
     job.write(rows(2))
-    assert "max_tokens" not in run(job.requests, "--check").stdout
+    told = run(job.requests, "--check").stdout
+    assert "cost: $0.0000049 at most, about $0.0000018" in told
+    assert "max_tokens" not in told
     assert json.loads(run(packed, "--check", "--json", NOVITA_API_KEY="").stdout)["cost"] is None
     assert "unknown (no prices)" in run(packed, "--check", NOVITA_API_KEY="").stdout
+
+
+def test_check_tells_models_that_do_not_exist_with_near_names(
+    job: Job, emulator: Emulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOVITA_API_KEY", "sk_test")
+    job.write([row("a"), row("b", model=f"{MODEL}s")])
+    with pytest.raises(typer.Exit) as ended:
+        run_batch(requests=str(job.requests), check=True, base_url=job.base_url)
+    assert ended.value.exit_code == 2
+    told = capsys.readouterr()
+    assert f"2 requests to {MODEL}, {MODEL}s\n" in told.out
+    assert "unknown (no prices)" in told.out
+    assert f"model '{MODEL}s' is not in the models list; near names: {MODEL}" in told.err
+    assert {request.path for request in emulator.requests} == {"/models"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -40,6 +40,7 @@ def stalling(emulator: Emulator) -> Callable[[Any], str]:
 
 @pytest.fixture
 def scripted(tmp_path: Path, server: Server) -> Job:
+    server.lists_apart = True
     return Job(tmp_path, server.base_url)
 
 

@@ -26,6 +26,7 @@ from novita_openai.emulator.faults import Fault
 
 @pytest.fixture
 def scripted(tmp_path: Path, server: Server) -> Job:
+    server.lists_apart = True
     return Job(tmp_path, server.base_url)
 
 
@@ -84,7 +85,7 @@ def test_a_run_that_is_refused_changes_no_file(scripted: Job, server: Server) ->
     server.script.append(error(400, "INVALID_REQUEST_BODY"))
     assert scripted.run(rows(1)).failed == 1
     before = scripted.errors.read_bytes()
-    server.always = error(404, "MODEL_NOT_FOUND")
+    server.always, server.lists_apart = error(404, "MODEL_NOT_FOUND"), False
     with pytest.raises(BatchInputError, match=r"max_cost needs prices, and the models list cannot be read: .*404"):
         scripted.run(retry_failed=True, max_cost=1.0)
     assert scripted.errors.read_bytes() == before
@@ -95,17 +96,17 @@ def test_a_run_that_is_refused_changes_no_file(scripted: Job, server: Server) ->
     assert sorted(path.name for path in scripted.folder.iterdir()) == ["requests.jsonl"]
 
 
-def test_a_signal_ends_the_wait_for_prices_after_the_last_row(job: Job, emulator: Emulator) -> None:
+def test_a_signal_ends_the_wait_for_the_models_list(job: Job, emulator: Emulator) -> None:
     def press() -> None:
-        until(lambda: emulator.request_count == 2)
+        until(lambda: emulator.request_count == 1)
         os.kill(os.getpid(), signal.SIGINT)
 
-    emulator.script.extend([Fault("no_done"), Fault("stall")])
+    emulator.script.append(Fault("stall"))
     thread = threading.Thread(target=press)
     thread.start()
     report = job.run(rows(1))
     thread.join()
-    assert (report.succeeded, report.cost) == (1, None)
+    assert (report.interrupted, report.sent, report.unfinished) == (True, 0, 1)
 
 
 def test_an_input_that_shrinks_while_it_is_run_is_told(job: Job, emulator: Emulator) -> None:
@@ -181,7 +182,7 @@ def test_a_byte_order_mark_is_no_part_of_a_prompt(job: Job, tmp_path: Path, emul
     path = tmp_path / "p.txt"
     path.write_text("\ufeffHello\n", encoding="utf-8")
     assert batch.run(path, job.results, client=job.client(), model=MODEL).succeeded == 1
-    assert json.loads(emulator.requests[0].body)["prompt"] == "Hello"
+    assert json.loads(emulator.requests[-1].body)["prompt"] == "Hello"
 
 
 def test_a_closed_standard_input_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

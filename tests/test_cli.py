@@ -102,6 +102,19 @@ def test_models_are_lines_for_programs(run: Run, server: Server) -> None:
     assert json.loads(run("models", "--json").stdout)[0]["context_size"] == 16384
 
 
+def test_models_show_the_prices_of_cached_tokens_and_of_long_prompts(run: Run, server: Server) -> None:
+    def tier(least: int, prompt: int, **others: int) -> dict[str, Any]:
+        prices = {"prompt": prompt, "completion": 3 * prompt, **others}
+        return {"min_tokens": least, "pricing": {name: {"price_per_m": price} for name, price in prices.items()}}
+
+    tiers = [tier(256_000, 20_000), tier(1, 5_000, input_cache_read=500)]
+    tiered = ONE_MODEL | {"input_token_price_per_m": 0, "output_token_price_per_m": 0, "tiered_billing_configs": tiers}
+    free = ONE_MODEL | {"input_token_price_per_m": 0, "output_token_price_per_m": 0}
+    server.always = Reply(200, {"object": "list", "data": [tiered, free]})
+    lines = [line.split("\t")[2:] for line in run("models").stdout.splitlines()]
+    assert lines == [["0.5 (cached 0.05), 2 from 256000", "1.5, 6 from 256000"], ["0", "0"]]
+
+
 def test_models_are_a_table_for_people(server: Server) -> None:
     server.always = Reply(200, {"object": "list", "data": [ONE_MODEL]})
     with terminal() as (reader, writer):

@@ -17,7 +17,6 @@ from novita_openai.batch.backlog import Backlog
 from novita_openai.batch.outcomes import Outcomes, Sink
 from novita_openai.batch.rows import read_answer
 from novita_openai.batch.shutdown import Shutdown
-from novita_openai.batch.spending import CostLimit
 from novita_openai.batch.waking import Alarm, Ticker
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class Engine:
         self.shutdown = Shutdown(self._clock, self._alarm.ring)
         self._sink, self._session = sink, session
         self._outcomes = Outcomes(sink, session, self.shutdown, self._clock)
-        self._cost_limit = CostLimit(session.limits.max_cost, session.prices, self.tally.usage)
+        self._account = self._outcomes.account
         self._backlog = Backlog(rows, session.limits)
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_at_limit = False
@@ -122,7 +121,7 @@ class Engine:
         while self._can_start() and (request := lane.take(now)) is not None:
             if lane.refusal is not None:
                 self._outcomes.refuse(request, lane.refusal)
-            elif self._cost_limit.allows(request):
+            elif self._account.limit.allows(request):
                 self._start(lane, request, now)
             else:
                 lane.put_back(request)
@@ -130,7 +129,7 @@ class Engine:
 
     def _pause_or_stop(self, request: BatchRequest) -> None:
         """Start no more until a request has ended, as ``max_cost`` does not allow the row; stop if that cannot help."""
-        refusal = self._cost_limit.refusal(request)
+        refusal = self._account.limit.refusal(request)
         self._is_at_limit = refusal is None
         if refusal is not None:
             self.shutdown.stop(refusal)
@@ -141,7 +140,7 @@ class Engine:
         self.tally.retries += request.started is not None
         if request.started is None:
             request.started = now
-        self._cost_limit.reserve(request)
+        self._account.started(request)
         self._tasks.add(asyncio.create_task(self._send(sending)))
 
     async def _send(self, sending: Sending) -> None:
@@ -151,7 +150,7 @@ class Engine:
             self.shutdown.fail(error)
         finally:
             self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-            self._cost_limit.release(sending.request)
+            self._account.limit.release(sending.request)
             self._is_at_limit = False
             self._alarm.ring()
 

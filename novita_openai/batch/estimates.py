@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from novita_openai.batch.fitness import misfits
 from novita_openai.batch.options import RunOptions, reader_for
 from novita_openai.batch.session import Session
 from novita_openai.batch.spending import Prices
-from novita_openai.batch.worklist import read_worklist
+from novita_openai.batch.worklist import PendingRows, Worklist, read_worklist
 from novita_openai.client.settings import MissingAPIKeyError
 
 if TYPE_CHECKING:
-    from novita_openai.batch.requests import Source
+    from novita_openai.batch.requests import BatchRequest, Source
 
 __all__ = ["BatchEstimate", "aestimate"]
 
@@ -22,7 +24,10 @@ class BatchEstimate:
     """The estimated tokens and cost of a job of ``total`` rows.
 
     ``prompt_tokens``: about how many are sent. ``answer_tokens``: the most that the answers can have, except those of
-    ``unbounded`` rows, which set no ``max_tokens``. ``cost``: of both, in dollars, None where a price is not known.
+    ``unbounded`` rows, which set no ``max_tokens``. ``cost``: the most dollars that all of it can cost, without the
+    answers of the unbounded rows; ``about_cost``: the same by the estimated ``prompt_tokens``. Both are of one request
+    a row, and None where a price is not known. ``problems``: a line for each model that is not in the models list, or
+    that does not serve what is asked of it.
     """
 
     total: int
@@ -31,19 +36,50 @@ class BatchEstimate:
     answer_tokens: int
     unbounded: int
     cost: float | None
+    about_cost: float | None = None
+    problems: tuple[str, ...] = ()
 
 
 async def aestimate(source: Source, options: RunOptions) -> BatchEstimate:
     """Check and estimate; see :func:`novita_openai.batch.estimate`."""
-    worklist = await read_worklist(source, reader_for(source, options))
+    reader = reader_for(source, options)
+    worklist = await read_worklist(source, reader)
+    prices, rows = await _prices(options), PendingRows(source, reader, worklist)
+    estimate = _estimated(rows, worklist, prices)
+    if rows.error is not None:
+        raise rows.error
+    return estimate
+
+
+def _estimated(rows: Iterable[BatchRequest], worklist: Worklist, prices: Prices) -> BatchEstimate:
+    prompt_tokens = answer_tokens = unbounded = 0
+    most, about = _Sum(), _Sum()
+    for request in rows:
+        prompt_tokens += request.prompt_tokens
+        answer_tokens += request.max_tokens or 0
+        unbounded += request.max_tokens is None
+        most.add(prices.most(request, 0))
+        about.add(prices.about(request))
     return BatchEstimate(
         total=worklist.total,
         models=worklist.models,
-        prompt_tokens=worklist.usage.prompt_tokens,
-        answer_tokens=worklist.usage.answer_tokens,
-        unbounded=worklist.unbounded,
-        cost=worklist.usage.cost(await _prices(options)),
+        prompt_tokens=prompt_tokens,
+        answer_tokens=answer_tokens,
+        unbounded=unbounded,
+        cost=most.value,
+        about_cost=about.value,
+        problems=tuple(str(misfit) for misfit in misfits(worklist.wanted, prices.rows)),
     )
+
+
+@dataclass(slots=True)
+class _Sum:
+    """A sum of which the ``value`` is None once a part of it is not known."""
+
+    value: float | None = 0.0
+
+    def add(self, part: float | None) -> None:
+        self.value = None if self.value is None or part is None else self.value + part
 
 
 async def _prices(options: RunOptions) -> Prices:

@@ -18,11 +18,12 @@ _START: Final = ROW_START.encode()
 
 
 class KnownRow(NamedTuple):
-    """A row of the results: its custom_id, the digest of its request, and its bytes."""
+    """A row of the results: its custom_id, the digest of its request, its bytes, and what they say."""
 
     custom_id: str
     digest: str
     line: bytes
+    fields: dict[str, Any]
 
 
 def errors_path(results: Path) -> Path:
@@ -109,7 +110,7 @@ def _known_row(path: Path, number: int, line: bytes) -> KnownRow:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         message = f"{path}, line {number}: this is not a row of a batch's results; give another file for them"
         raise BatchInputError([message]) from None
-    return KnownRow(custom_id, name.removeprefix(ID_PREFIX), line)
+    return KnownRow(custom_id, name.removeprefix(ID_PREFIX), line, row)
 
 
 def _refuse_another(path: Path) -> None:

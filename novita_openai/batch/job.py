@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from novita_openai.batch.engine import Engine
 from novita_openai.batch.files import StandardOutput
+from novita_openai.batch.fitness import misfits
 from novita_openai.batch.report import BatchProgress, BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.worklist import PendingRows, drop_stale_failures, read_worklist
+from novita_openai.logs import warn
 
 if TYPE_CHECKING:
     from novita_openai.batch.files import ResultFiles
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from novita_openai.batch.worklist import Worklist
 
 __all__ = ["Job"]
+
+MOST_TOLD: Final = 20
+"""Unfit models that are named in the log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +63,15 @@ class Job:
         )
 
     async def _prepare(self, worklist: Worklist) -> None:
-        """Fetch the prices where they are needed from the start; remove the failed rows that are sent again."""
-        if self.session.limits.max_cost is not None or self.options.get("on_progress") is not None:
+        """Look at the models list, if there is anything to send; remove the failed rows that are sent again."""
+        if worklist.wanted or worklist.unpriced:
             await self.interrupts.wait_for(self.session.fetch_prices())
         if self.interrupts.came:
             return
         self.session.require_prices(worklist.models)
+        self.session.spent_before = worklist.spent_by(self.session.prices)
+        for misfit in misfits(worklist.wanted, self.session.prices.rows)[:MOST_TOLD]:
+            warn("batch.unfit_model", model=misfit.model, problem=misfit.problem, near=list(misfit.near) or None)
         if self.files is not None:
             drop_stale_failures(self.files, worklist, retry_failed=self.options.get("retry_failed", False))
 
@@ -79,13 +87,11 @@ class Execution:
 
     async def run(self) -> BatchReport:
         """Send the rows; return the report, or raise what ended the run too early."""
-        interrupts, session = self._job.interrupts, self._job.session
+        interrupts = self._job.interrupts
         interrupts.on_signal = self._engine.shutdown.interrupt
         if interrupts.came:
             self._engine.shutdown.interrupt()
         await self._engine.run()
-        if session.prices.is_empty and self._engine.tally.succeeded and not interrupts.came:
-            await interrupts.wait_for(session.fetch_prices())
         self._tick()
         report = self._report()
         if not report.unfinished:
@@ -124,13 +130,15 @@ class Execution:
 
     def _report(self) -> BatchReport:
         """Return a report on the whole job, earlier runs included."""
-        worklist, this_run = self._worklist, self._engine.tally.report(self._job.session.prices)
+        before = self._job.session.spent_before.dollars
+        worklist, this_run = self._worklist, self._engine.tally.report()
         return replace(
             this_run,
             total=worklist.total,
             succeeded=worklist.answered + this_run.succeeded,
             failed=worklist.failed + this_run.failed,
             resumed=worklist.answered + worklist.failed,
+            job_cost=None if before is None or this_run.cost is None else before + this_run.cost,
             elapsed=time.monotonic() - self._job.started,
             interrupted=self._engine.shutdown.interrupted,
         )

@@ -24,8 +24,11 @@ class SessionOptions(TypedDict, total=False):
     ``client``: an ``AsyncOpenAI`` of this package; None: one from the environment, with ``RetryPolicy.batch()``.
     ``concurrency``: the most requests in flight; None: found by trying. ``rpm``, ``tpm``: the most requests and tokens
     a minute for each model. ``max_errors``: the batch stops when more rows than this have failed for good.
-    ``max_cost``: the batch stops before this run costs more dollars; each request in flight is counted with its
-    ``max_tokens``, or with 4,096 where it sets none. ``model``: for rows that name none, and for prompts.
+    ``max_cost``: the batch stops before the job costs more dollars, over all its starts: what ``spent`` in the files of
+    results says is counted in, but not what a kill has lost. Each request in flight is counted with the most that it
+    can cost, and so is one of which the answer was lost on the way. Where a row sets no ``max_tokens``, an answer
+    counts as 4,096 tokens, and one that is longer can go above the limit. ``model``: for rows that name none, and for
+    prompts.
     """
 
     client: AsyncNovitaOpenAI | None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from novita_openai.backoff import unless_skipped
 from novita_openai.batch.report import Tally
 from novita_openai.batch.rows import answer_row, error_row, unsent_row
-from novita_openai.batch.spending import reported_tokens
+from novita_openai.batch.spending import Account
 from novita_openai.batch.verdicts import Again, RowHistory, Stop, Wait, decide
 from novita_openai.errors import failure_of
 
@@ -48,6 +48,7 @@ class Outcomes:
 
     def __init__(self, sink: Sink, session: Session, shutdown: Shutdown, clock: Callable[[], float]) -> None:
         self.tally = Tally()
+        self.account = Account(session.limits.max_cost, session.prices, self.tally.usage, session.spent_before)
         self._sink, self._session, self._shutdown, self._clock = sink, session, shutdown, clock
         self._last_answer = clock()
 
@@ -55,9 +56,7 @@ class Outcomes:
         """Write an answer."""
         request = sending.request
         self._last_answer = self._clock()
-        prompt_tokens, answer_tokens = reported_tokens(answer.usage)
-        self.tally.usage.add(request.model, prompt_tokens, answer_tokens)
-        sending.answered(prompt_tokens + answer_tokens)
+        sending.answered(self.account.answered(request, answer.usage))
         self._keep(answer_row(request, answer), succeeded=True)
 
     def failed(self, sending: Sending, error: Exception) -> None:
@@ -65,6 +64,7 @@ class Outcomes:
         request, now, policy = sending.request, self._clock(), self._session.policy
         failure = failure_of(error, policy.rules)
         self.tally.errors[failure.reason] += 1
+        self.account.failed(request, failure)
         history = RowHistory(request.attempts, request.refusals, now - (request.started or now))
         verdict = decide(failure, policy, history, random=random())  # noqa: S311 - jitter
         self._carry_out(verdict, sending, failure, now)

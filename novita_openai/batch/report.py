@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import openai
 
-from novita_openai.batch.spending import Prices, Usage
+from novita_openai.batch.spending import Usage
 
 __all__ = ["BatchProgress", "BatchReport", "BatchStopped", "Tally"]
 
@@ -20,7 +20,8 @@ class BatchReport:
     Of the whole job, earlier runs included: ``total`` rows, of which ``succeeded`` have an answer and ``failed`` have
     failed for good; ``resumed`` of these were done when this run began. Of this run: ``sent`` requests, of which
     ``retries`` were not the first of their row; ``tokens`` and ``cost`` of its answers, in dollars by the prices of the
-    models list, None where a price is not known; ``elapsed`` seconds. ``interrupted``: a signal ended it early.
+    models list, None where a price is not known; ``elapsed`` seconds. ``job_cost``: dollars of this run and of all rows
+    that earlier runs have written, None where one is not known. ``interrupted``: a signal ended it early.
     """
 
     total: int
@@ -31,6 +32,7 @@ class BatchReport:
     retries: int = 0
     tokens: int = 0
     cost: float | None = None
+    job_cost: float | None = None
     elapsed: float = 0.0
     interrupted: bool = False
 
@@ -70,7 +72,7 @@ class Tally:
     errors: Counter[str] = field(default_factory=Counter)
     usage: Usage = field(default_factory=Usage)
 
-    def report(self, prices: Prices) -> BatchReport:
+    def report(self) -> BatchReport:
         """Return a report on this run alone, as if its rows were those that have ended."""
         return BatchReport(
             total=self.succeeded + self.failed,
@@ -79,5 +81,5 @@ class Tally:
             sent=self.sent,
             retries=self.retries,
             tokens=self.usage.tokens,
-            cost=self.usage.cost(prices),
+            cost=self.usage.cost,
         )

@@ -15,12 +15,14 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self, cast
 
 from novita_openai.batch.jsonl import decode, numbered_lines
+from novita_openai.batch.sizes import about_prompt_tokens, most_answer_tokens
+from novita_openai.batch.usage import Spent
 
 __all__ = ["BatchInputError", "BatchRequest", "Reader", "Source"]
 
@@ -48,7 +50,7 @@ class BatchRequest:
 
     ``path``: below the base URL. ``content``: the body in bytes, as the row has it. ``digest``: of path and content.
     ``attempts``: how many it has used up. ``refusals``: how often it came too fast. ``started``: when it was first
-    sent, in the event loop's time; None before.
+    sent, in the event loop's time; None before. ``spent``: what was spent for it, in earlier runs too.
     """
 
     custom_id: str
@@ -60,17 +62,17 @@ class BatchRequest:
     attempts: int = 0
     refusals: int = 0
     started: float | None = None
+    spent: Spent = field(default_factory=Spent)
 
     @property
     def prompt_tokens(self) -> int:
-        """Return about how many tokens the request has: one for four bytes."""
-        return len(self.content) // 4
+        """Return about how many tokens the request has."""
+        return about_prompt_tokens(self.body, self.content)
 
     @property
     def max_tokens(self) -> int | None:
-        """Return the most tokens that the answer may have, None where the request sets no limit."""
-        limits = (self.body.get("max_tokens"), self.body.get("max_completion_tokens"))
-        return min((limit for limit in limits if isinstance(limit, int)), default=None)
+        """Return the most tokens that all choices of the answer may have, None where the request sets no limit."""
+        return most_answer_tokens(self.body) if self.path in (CHAT, COMPLETIONS) else 0
 
 
 class Reader:

@@ -90,7 +90,7 @@ def _details(failure: Failure, key: str, attempts: int) -> bytes:
 
 def _row(request: BatchRequest, response: bytes, error: bytes) -> bytes:
     head = f'{ROW_START}{request.digest}", "custom_id": {json.dumps(request.custom_id)}, "response": '
-    return b"".join((head.encode(), response, b', "error": ', error, b"}"))
+    return b"".join((head.encode(), response, b', "error": ', error, b', "spent": ', request.spent.json(), b"}"))
 
 
 def _response(response: Any, body: bytes) -> bytes:

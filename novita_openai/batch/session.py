@@ -13,6 +13,7 @@ from novita_openai.batch.options import RunLimits
 from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.spending import Prices
 from novita_openai.batch.transport import Transport
+from novita_openai.batch.usage import Spent
 from novita_openai.client import AsyncNovitaOpenAI
 from novita_openai.logs import warn
 from novita_openai.retry import RetryPolicy
@@ -29,7 +30,10 @@ PRICES_TIMEOUT: Final = 10.0
 
 
 class Session:
-    """The transport, the policy, the limits and the prices of one run; use it in ``async with``."""
+    """The transport, the policy, the limits and the prices of one run; use it in ``async with``.
+
+    ``spent_before``: what earlier runs of the job have spent. ``no_prices``: why the models list could not be read.
+    """
 
     def __init__(self, options: SessionOptions) -> None:
         client, limits = options.get("client"), RunLimits.of(options)
@@ -43,8 +47,8 @@ class Session:
             warn("batch.slow_transport", hint="pip install 'novita-openai[fast]'")
             if limits.concurrency is None:
                 limits = replace(limits, connections=min(limits.connections, MOST_WITHOUT_AIOHTTP))
-        self.limits, self.prices = limits, Prices()
-        self._no_prices = ""
+        self.limits, self.prices, self.spent_before = limits, Prices(), Spent()
+        self.no_prices = ""
 
     async def __aenter__(self) -> Self:
         await self.transport.prepare()
@@ -66,11 +70,11 @@ class Session:
             async with asyncio.timeout(None if is_needed else PRICES_TIMEOUT):
                 self.prices = Prices(await models())
         except (openai.OpenAIError, TimeoutError) as error:
-            self._no_prices = f"cannot be read: {error}"
+            self.no_prices = f"cannot be read: {error}"
 
     def require_prices(self, models: Iterable[str]) -> None:
         """Refuse ``max_cost`` where one of the models has no known price."""
-        unknown = [model for model in models if self.prices.cost(model, 0, 0) is None]
+        unknown = [model for model in models if not self.prices.knows(model)]
         if self.limits.max_cost is not None and unknown:
-            why = self._no_prices or f"has none for {', '.join(unknown)}"
+            why = self.no_prices or f"has none for {', '.join(unknown)}"
             raise BatchInputError([f"max_cost needs prices, and the models list {why}"])

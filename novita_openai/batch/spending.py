@@ -7,86 +7,102 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from novita_openai.prices import prices_of
+from novita_openai.batch.sizes import about_prompt_tokens, most_prompt_tokens, prompts_in
+from novita_openai.batch.usage import Spent, reported_tokens, usage_in
+from novita_openai.prices import Pricing, Tokens, dollars, pricing_of
 
 if TYPE_CHECKING:
     from novita_openai.batch.requests import BatchRequest
+    from novita_openai.errors import Failure
 
-__all__ = ["ASSUMED_ANSWER", "CostLimit", "Prices", "Usage", "reported_tokens"]
+__all__ = ["ASSUMED_ANSWER", "Account", "CostLimit", "Prices", "Usage"]
 
-MILLION: Final = 1_000_000
 ASSUMED_ANSWER: Final = 4_096
 """The longest answer, in tokens, that ``max_cost`` allows for where a row sets no ``max_tokens``."""
 
 
 class Prices:
-    """The prices of each model's tokens, from the rows of the models list."""
+    """The models of the models list, and the prices of their tokens. ``rows``: the rows of the list, by id."""
 
     def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._prices = {row["id"]: prices for row in rows if (prices := _prices_in(row)) is not None}
+        self.rows: dict[str, Mapping[str, Any]] = {str(row.get("id")): row for row in rows}
+        found = {model: pricing_of(row) for model, row in self.rows.items()}
+        self._pricing: dict[str, Pricing] = {model: pricing for model, pricing in found.items() if pricing is not None}
 
     @property
     def is_empty(self) -> bool:
         """Tell whether no price is known."""
-        return not self._prices
+        return not self._pricing
 
-    def cost(self, model: str, prompt_tokens: int, answer_tokens: int) -> float | None:
-        """Return dollars, None where the model's price is not known."""
-        if model not in self._prices:
-            return None
-        price_in, price_out = self._prices[model]
-        return (prompt_tokens * price_in + answer_tokens * price_out) / MILLION
+    def knows(self, model: str) -> bool:
+        """Tell whether the price of a model is known."""
+        return model in self._pricing
 
+    def cost(self, model: str, tokens: Tokens, prompts: int = 1) -> float | None:
+        """Return the dollars of a request with so many prompts; None where the model's price is not known."""
+        pricing = self._pricing.get(model)
+        return None if pricing is None else pricing.cost(tokens, prompts)
 
-def _prices_in(row: Mapping[str, Any]) -> tuple[float, float] | None:
-    price_in, price_out = prices_of(row)
-    return None if price_in is None or price_out is None else (price_in, price_out)
+    def about(self, request: BatchRequest) -> float | None:
+        """Return about the dollars of a row, if its answer is as long as it may be; one without a bound counts 0."""
+        tokens = Tokens(about_prompt_tokens(request.body, request.content), request.max_tokens or 0)
+        return self.cost(request.model, tokens, prompts_in(request.body))
+
+    def most(self, request: BatchRequest, unbounded: int) -> float | None:
+        """Return the most dollars of a row; an answer that nothing limits counts as ``unbounded`` tokens."""
+        pricing, answer = self._pricing.get(request.model), request.max_tokens
+        tokens = Tokens(self._most_prompt(request), unbounded if answer is None else answer)
+        return None if pricing is None else pricing.most(tokens)
+
+    def _most_prompt(self, request: BatchRequest) -> int:
+        """Return the most tokens of a row's prompts: none of them is longer than the model's context."""
+        row = self.rows.get(request.model, {})
+        most, context = most_prompt_tokens(request.body, request.content), row.get("context_size")
+        if not isinstance(context, int) or context <= 0:
+            return most
+        return min(most, context * prompts_in(request.body))
 
 
 @dataclass(slots=True)
 class Usage:
-    """Counts tokens, those of prompts and those of answers: of all models, and of each, as they differ in price."""
+    """Counts the tokens of prompts and of answers, and what each model has come to."""
 
     prompt_tokens: int = 0
     answer_tokens: int = 0
-    by_model: dict[str, tuple[int, int]] = field(default_factory=dict)
+    by_model: dict[str, Spent] = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:
         """Return all tokens."""
         return self.prompt_tokens + self.answer_tokens
 
-    def add(self, model: str, prompt_tokens: int, answer_tokens: int) -> None:
-        """Count the tokens of a row."""
-        before = self.by_model.get(model, (0, 0))
-        self.by_model[model] = before[0] + prompt_tokens, before[1] + answer_tokens
-        self.prompt_tokens += prompt_tokens
-        self.answer_tokens += answer_tokens
-
-    def cost(self, prices: Prices) -> float | None:
-        """Return dollars, None where one of the models has no known price."""
-        costs = [prices.cost(model, *tokens) for model, tokens in self.by_model.items()]
+    @property
+    def cost(self) -> float | None:
+        """Return dollars, None where the cost of an answer is not known."""
+        costs = [spent.dollars for spent in self.by_model.values()]
         return None if None in costs else sum((cost for cost in costs if cost is not None), 0.0)
 
+    def sent(self, model: str) -> None:
+        """Count a request."""
+        self.by_model.setdefault(model, Spent()).requests += 1
 
-def reported_tokens(usage: object) -> tuple[int, int]:
-    """Return the tokens of the prompt and of the answer by the ``usage`` of an answer, 0 where it does not tell."""
-    return _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-
-
-def _count(usage: object, name: str) -> int:
-    value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) else 0
+    def add(self, model: str, tokens: Tokens, cost: float | None) -> None:
+        """Count an answer."""
+        self.by_model.setdefault(model, Spent()).add(tokens.total, cost)
+        self.prompt_tokens += tokens.prompt
+        self.answer_tokens += tokens.answer
 
 
 class CostLimit:
-    """Keeps a run below ``max_cost`` dollars; None: no limit.
+    """Keeps a job below ``max_cost`` dollars; None: no limit.
 
-    What counts is the cost of the answers so far (``usage``), and the most that each request in flight can cost.
+    What counts is what is ``spent`` already, the cost of the answers, and the most that each request can cost which is
+    in flight, or of which the answer was lost on the way: the service may have charged it.
     """
 
-    def __init__(self, max_cost: float | None, prices: Prices, usage: Usage) -> None:
-        self._max_cost, self._prices, self._usage = max_cost, prices, usage
+    def __init__(self, max_cost: float | None, prices: Prices, spent: float = 0.0) -> None:
+        self._max_cost, self._prices = max_cost, prices
+        self._spent, self._lost = spent, 0.0
         self._in_flight = 0
         self._reserved = 0.0
 
@@ -100,9 +116,16 @@ class CostLimit:
         self._in_flight -= 1
         self._reserved = self._reserved - self._most_for(request) if self._in_flight else 0.0
 
+    def charge(self, request: BatchRequest, cost: float | None) -> None:
+        """Count what a request has cost; None where only the most is known that it can have cost."""
+        self._spent += cost or 0.0
+        self._lost += self._most_for(request) if cost is None else 0.0
+
     def allows(self, request: BatchRequest) -> bool:
         """Tell whether a row can be paid for besides the requests in flight."""
-        return self._max_cost is None or self._spent + self._reserved + self._most_for(request) <= self._max_cost
+        if self._max_cost is None:
+            return True
+        return self._spent + self._lost + self._reserved + self._most_for(request) <= self._max_cost
 
     def refusal(self, request: BatchRequest) -> str | None:
         """Return why a row that is not allowed now never will be; None where it may be once one in flight has ended."""
@@ -110,20 +133,51 @@ class CostLimit:
             return f"max_cost needs prices, and the models list has none for {request.model}"
         if self._in_flight:
             return None
-        spent = f"the answers have cost ${self._spent:.4f}"
+        lost = f", and lost ones may have cost {dollars(self._lost)}" if self._lost else ""
+        spent = f"the answers have cost {dollars(self._spent)}{lost}"
         return f"max_cost is ${self._max_cost:g}: {spent}, and the next one could go above it"
 
-    @property
-    def _spent(self) -> float:
-        return _or_infinite(self._usage.cost(self._prices))
-
     def _most_for(self, request: BatchRequest) -> float:
-        """Return about the most dollars that a row can cost: infinite without a price, 0 where nothing is limited."""
+        """Return the most dollars that a row can cost: infinite without a price, 0 where nothing is limited."""
         if self._max_cost is None:
             return 0.0
-        tokens = ASSUMED_ANSWER if request.max_tokens is None else request.max_tokens
-        return _or_infinite(self._prices.cost(request.model, request.prompt_tokens, tokens))
+        most = self._prices.most(request, ASSUMED_ANSWER)
+        return math.inf if most is None else most
 
 
-def _or_infinite(cost: float | None) -> float:
-    return math.inf if cost is None else cost
+class Account:
+    """Counts what is spent for each row, for each model and in all, and what ``limit`` leaves.
+
+    ``before``: what earlier runs of the job have spent.
+    """
+
+    def __init__(self, max_cost: float | None, prices: Prices, usage: Usage, before: Spent) -> None:
+        self.limit = CostLimit(max_cost, prices, before.dollars or 0.0)
+        self._prices, self._usage = prices, usage
+
+    def started(self, request: BatchRequest) -> None:
+        """Count a request that is sent."""
+        request.spent.requests += 1
+        self._usage.sent(request.model)
+        self.limit.reserve(request)
+
+    def answered(self, request: BatchRequest, usage: object) -> int:
+        """Count an answer by its ``usage``; return its tokens, 0 where it does not tell them."""
+        tokens = reported_tokens(usage)
+        cost = None if tokens is None else self._prices.cost(request.model, tokens, prompts_in(request.body))
+        known = tokens or Tokens(0, 0)
+        request.spent.add(known.total, cost)
+        self._usage.add(request.model, known, cost)
+        self.limit.charge(request, cost)
+        return known.total
+
+    def failed(self, request: BatchRequest, failure: Failure) -> None:
+        """Count what a failure has cost: an answer that holds no choice is charged, and one that was lost may be.
+
+        Error statuses are not charged: https://novita.ai/docs/guides/llm-billing.
+        """
+        usage = usage_in(failure.error)
+        if reported_tokens(usage) is not None:
+            self.answered(request, usage)
+        elif failure.is_ambiguous and failure.status is None:
+            self.limit.charge(request, None)

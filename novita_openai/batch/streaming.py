@@ -72,8 +72,7 @@ class stream:  # noqa: N801 - used like a function
     async def _results(self) -> AsyncGenerator[dict[str, Any], None]:
         buffer = Buffer()
         async with Session(self._options) as session:
-            if session.limits.max_cost is not None:
-                await session.fetch_prices()
+            await session.fetch_prices()
             engine = Engine(self._rows(), buffer, session)
             running = asyncio.ensure_future(engine.run())
             running.add_done_callback(lambda _: buffer.came.set())
@@ -89,7 +88,7 @@ class stream:  # noqa: N801 - used like a function
             finally:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
-            self._raise_for(engine.shutdown.stopped, engine.tally.report(session.prices))
+            self._raise_for(engine.shutdown.stopped, engine.tally.report())
 
     def _raise_for(self, stopped: str | None, report: BatchReport) -> None:
         """Raise the error for a stream that has ended too early."""

@@ -8,13 +8,17 @@ in 2 million.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from novita_openai.batch.files import KnownRow, ResultFiles, known_rows
 from novita_openai.batch.requests import BatchInputError, BatchRequest, Reader, Source
-from novita_openai.batch.spending import Usage
+from novita_openai.batch.usage import Spent, reported_tokens
+from novita_openai.prices import Tokens
+
+if TYPE_CHECKING:
+    from novita_openai.batch.spending import Prices
 
 __all__ = ["PendingRows", "Worklist", "drop_stale_failures", "read_worklist"]
 
@@ -35,23 +39,25 @@ _STATES: Final = (PENDING, ANSWERED, FAILED)
 class Worklist:
     """The input's rows: the state of each, and how many there are, are answered, and have failed.
 
-    ``usage``: about the tokens of the pending rows, counting for each answer the most that it can have; the answers of
-    ``unbounded`` rows, which set no ``max_tokens``, are not in it. ``errors``: a line for each reason for which the
-    batch cannot be run.
+    ``wanted``: the models of the pending rows, each with the paths of their requests. ``spent``: what the rows of the
+    results say that earlier runs have spent; ``unpriced``: the tokens of those that do not say what they have cost, by
+    model, and how many such rows there are. ``errors``: a line for each reason for which the batch cannot be run.
     """
 
     states: dict[int, int] = field(default_factory=dict)
     total: int = 0
     answered: int = 0
     failed: int = 0
-    usage: Usage = field(default_factory=Usage)
-    unbounded: int = 0
+    wanted: dict[tuple[str, str], None] = field(default_factory=dict)
+    spent: Spent = field(default_factory=Spent)
+    unpriced: dict[str, tuple[Tokens, int]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    _earlier: dict[int, Spent] = field(default_factory=dict)
 
     @property
     def models(self) -> tuple[str, ...]:
         """Return the models of the pending rows."""
-        return tuple(self.usage.by_model)
+        return tuple(dict.fromkeys(model for model, _ in self.wanted))
 
     def is_pending(self, request: BatchRequest) -> bool:
         """Tell whether a row is to be sent; raise ``ValueError`` where it was not in the input before."""
@@ -67,6 +73,32 @@ class Worklist:
             self.errors.append(f"the results hold custom_id {row.custom_id!r} twice")
         digest = int(row.digest[:HEX_DIGITS], 16) + len(_STATES)
         self.states.setdefault(number, -digest if failed else digest)
+        spent = Spent.read(row.fields.get("spent"))
+        self._count_spent(row, spent)
+        if failed and spent is not None:
+            self._earlier[number] = spent
+
+    def _count_spent(self, row: KnownRow, spent: Spent | None) -> None:
+        """Count what a row of the results has cost; where it does not say that, the tokens that its answer reports."""
+        if spent is not None and spent.dollars is not None:
+            self.spent.include(spent)
+            return
+        model, tokens = _reported(row.fields)
+        if tokens is not None:
+            before, count = self.unpriced.get(model, (Tokens(0, 0), 0))
+            self.unpriced[model] = before.plus(tokens), count + 1
+
+    def spent_by(self, prices: Prices) -> Spent:
+        """Return what earlier runs have spent; the dollars are None where one of the prices is not known."""
+        total = replace(self.spent)
+        for model, (tokens, count) in self.unpriced.items():
+            total.requests += count
+            total.add(tokens.total, prices.cost(model, tokens, count))
+        return total
+
+    def earlier(self, request: BatchRequest) -> Spent:
+        """Return what was spent for a row that had failed and is sent again; each row is asked for once."""
+        return self._earlier.pop(_number(request.custom_id), None) or Spent()
 
     def add(self, request: BatchRequest, *, retry_failed: bool) -> None:
         """Take a row of the input; raise ``ValueError`` where its custom_id stands for another one."""
@@ -89,9 +121,15 @@ class Worklist:
 
     def _add_pending(self, number: int, request: BatchRequest) -> None:
         self.states[number] = PENDING
-        most = request.max_tokens
-        self.usage.add(request.model, request.prompt_tokens, most or 0)
-        self.unbounded += most is None
+        self.wanted[request.model, request.path] = None
+
+
+def _reported(row: Mapping[str, Any]) -> tuple[str, Tokens | None]:
+    """Return the model and the tokens that the answer in a row of the results names."""
+    response = row.get("response")
+    body = response.get("body") if isinstance(response, dict) else None
+    fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    return str(fields.get("model")), reported_tokens(fields.get("usage"))
 
 
 def _number(custom_id: str) -> int:
@@ -173,6 +211,7 @@ class PendingRows:
                 )
                 return
             if is_pending:
+                request.spent = self._worklist.earlier(request)
                 yield request
 
     def custom_ids(self) -> Iterator[str]:

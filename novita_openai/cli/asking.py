@@ -15,7 +15,7 @@ from novita_openai.cli.failures import reported
 from novita_openai.cli.options import AnswerOptions, JSONOption, PromptArgument, ServiceOptions, grouped
 from novita_openai.cli.serving import local_model
 from novita_openai.cli.terminal import print_table, read_text, show
-from novita_openai.prices import prices_of
+from novita_openai.prices import Rates, pricing_of
 
 if TYPE_CHECKING:
     from novita_openai.client import NovitaOpenAI
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 @reported()
 @grouped
 def models(*, service: ServiceOptions, as_json: JSONOption = False) -> None:
-    """List the models: id, context size in tokens, and dollars for a million tokens in and out."""
+    """List the models: id, context size in tokens, and dollars for a million tokens in and out.
+
+    Where tokens from the cache have a price of their own, it is shown too; and where prices depend on the length of the
+    prompt, each with the tokens from which on it holds.
+    """
     with _client(service) as client:
         rows = [model.model_dump() for model in client.models.list()]
     if as_json:
@@ -88,5 +92,17 @@ def _show(answer: Any, text_of: Callable[[Any], str | None]) -> None:
 
 
 def _described(row: dict[str, Any]) -> tuple[str, ...]:
-    dollars = ("" if price is None else f"{price:g}" for price in prices_of(row))
-    return (str(row.get("id")), str(row.get("context_size") or ""), *dollars)
+    pricing = pricing_of(row)
+    bands = () if pricing is None else pricing.bands
+    prompt = ", ".join(_price(rates.prompt, least) + _cached(rates) for least, rates in bands)
+    answer = ", ".join(_price(rates.answer, least) for least, rates in bands)
+    return (str(row.get("id")), str(row.get("context_size") or ""), prompt, answer)
+
+
+def _price(price: float, least: int) -> str:
+    """Return a price, and from how many tokens of a prompt on it holds."""
+    return f"{price:g} from {least}" if least > 1 else f"{price:g}"
+
+
+def _cached(rates: Rates) -> str:
+    return "" if rates.cache_read == rates.prompt else f" (cached {rates.cache_read:g})"

@@ -14,6 +14,7 @@ from novita_openai.cli.failures import BAD_INPUT, FAILED, INTERRUPTED, STOPPED, 
 from novita_openai.cli.options import BaseURLOption, JSONOption, MaxTokensOption, grouped
 from novita_openai.cli.progress import progress_display
 from novita_openai.cli.terminal import show, tell
+from novita_openai.prices import dollars
 
 if TYPE_CHECKING:
     from novita_openai.batch import BatchEstimate, BatchReport, RunOptions
@@ -57,7 +58,8 @@ class JobOptions:
     ] = False
     max_errors: Annotated[int | None, typer.Option(min=0, help="Stop when more rows than this have failed.")] = None
     max_cost: Annotated[
-        float | None, typer.Option(min=0, help="Stop before this run costs more than so many dollars.")
+        float | None,
+        typer.Option(min=0, help="Stop before all starts of the job cost more than so many dollars."),
     ] = None
     ordered: Annotated[
         bool, typer.Option("--ordered", help="When the job is complete, sort the results as the input is.")
@@ -142,7 +144,7 @@ def _summary(report: BatchReport, output: str) -> str:
         *([f"{report.resumed} were done before"] if report.resumed else []),
         f"{report.sent} requests sent, {report.retries} of them retries",
         f"{report.tokens} tokens",
-        *([] if report.cost is None else [f"${report.cost:.4f}"]),
+        *([] if report.cost is None else [dollars(report.cost)]),
         f"{report.elapsed:.1f} s",
     ]
     if report.interrupted:
@@ -159,11 +161,23 @@ def _estimate(requests: str, options: RunOptions, *, as_json: bool) -> None:
         show(json.dumps(asdict(estimate)))
     else:
         show("\n".join(_described(estimate)))
+    if estimate.problems:
+        tell("\n".join(estimate.problems))
+        raise typer.Exit(BAD_INPUT)
 
 
 def _described(estimate: BatchEstimate) -> Iterator[str]:
-    cost = "unknown (no prices)" if estimate.cost is None else f"${estimate.cost:.4f} at most"
-    yield f"{estimate.total} requests to {', '.join(estimate.models)}: no errors"
+    errors = "" if estimate.problems else ": no errors"
+    cost = _cost(estimate)
+    yield f"{estimate.total} requests to {', '.join(estimate.models)}{errors}"
     yield f"about {estimate.prompt_tokens} tokens to send, at most {estimate.answer_tokens} in answers; cost: {cost}"
     if estimate.unbounded:
         yield f"{estimate.unbounded} requests set no max_tokens: their answers are not in these figures"
+
+
+def _cost(estimate: BatchEstimate) -> str:
+    """Return the cost as text; "at most" where no answer can be longer than what is counted."""
+    if estimate.cost is None or estimate.about_cost is None:
+        return "unknown (no prices)"
+    about = dollars(estimate.about_cost)
+    return f"about {about}" if estimate.unbounded else f"{dollars(estimate.cost)} at most, about {about}"

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from novita_openai.cli.terminal import tell
+from novita_openai.prices import dollars
 
 if TYPE_CHECKING:
     from novita_openai.batch import BatchProgress
@@ -90,6 +91,6 @@ def _details(progress: BatchProgress) -> str:
         in_flight = f"finishing {in_flight}; interrupt again to stop at once"
     parts = [in_flight, f"{progress.tokens} tokens"]
     if progress.cost is not None:
-        parts.append(f"${progress.cost:.4f}")
+        parts.append(dollars(progress.cost))
     parts += [f"{count} x {reason}" for reason, count in progress.errors.items()]
     return ", ".join(parts)

@@ -10,7 +10,7 @@ that tests with it can find the clients' mistakes.
 
 from novita_openai.emulator.answers import Answer
 from novita_openai.emulator.faults import FAULTS, Fault, FaultKind
-from novita_openai.emulator.models import MODELS, Model
+from novita_openai.emulator.models import MODELS, Model, Tier
 from novita_openai.emulator.server import Emulator, Request
 
-__all__ = ["FAULTS", "MODELS", "Answer", "Emulator", "Fault", "FaultKind", "Model", "Request"]
+__all__ = ["FAULTS", "MODELS", "Answer", "Emulator", "Fault", "FaultKind", "Model", "Request", "Tier"]

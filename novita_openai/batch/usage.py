@@ -1,0 +1,89 @@
+"""What the requests for a row have spent, as far as the answers tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self, cast
+
+from novita_openai.batch.sizes import whole_number
+from novita_openai.prices import Tokens
+
+__all__ = ["Spent", "reported_tokens", "usage_in"]
+
+OK: Final = 200
+DIGITS: Final = 12
+"""Digits behind the point of a sum of dollars: enough for a tenth of the cheapest token."""
+
+
+@dataclass(slots=True)
+class Spent:
+    """How many ``requests`` were sent for something, and the ``tokens`` and ``dollars`` of all that came back.
+
+    ``dollars``: None where a price is not known.
+    """
+
+    requests: int = 0
+    tokens: int = 0
+    dollars: float | None = 0.0
+
+    def add(self, tokens: int, dollars: float | None) -> None:
+        """Count what an answer has cost."""
+        self.tokens += tokens
+        self.dollars = None if self.dollars is None or dollars is None else self.dollars + dollars
+
+    def include(self, other: Spent) -> None:
+        """Count what was spent elsewhere."""
+        self.requests += other.requests
+        self.add(other.tokens, other.dollars)
+
+    def json(self) -> bytes:
+        """Return it as it stands in a row of the results."""
+        dollars = None if self.dollars is None else round(self.dollars, DIGITS)
+        return json.dumps({"requests": self.requests, "tokens": self.tokens, "dollars": dollars}).encode()
+
+    @classmethod
+    def read(cls, value: object) -> Self | None:
+        """Return what a row of the results says that was spent; None where it says nothing, as rows of 0.1.0."""
+        if not isinstance(value, dict):
+            return None
+        fields = cast("dict[str, Any]", value)
+        amount = fields.get("dollars")
+        dollars = float(amount) if isinstance(amount, (int, float)) else None
+        return cls(_count(fields, "requests"), _count(fields, "tokens"), dollars)
+
+
+def reported_tokens(usage: object) -> Tokens | None:
+    """Return the tokens that the ``usage`` of an answer reports; None where it reports none.
+
+    The service names those out of and into its cache ``cached_tokens`` and ``cache_creation_Prompt_tokens``.
+    """
+    fields = _lower(usage)
+    if not {"prompt_tokens", "completion_tokens"} & fields.keys():
+        return None
+    details = _lower(fields.get("prompt_tokens_details"))
+    cached = max(_count(details, name) for name in ("cached_tokens", "cache_read_prompt_tokens"))
+    written = _count(details, "cache_creation_prompt_tokens")
+    return Tokens(_count(fields, "prompt_tokens"), _count(fields, "completion_tokens"), cached, written)
+
+
+def usage_in(error: BaseException) -> object:
+    """Return the ``usage`` of an answer that was charged, but holds nothing that was asked for; None without one."""
+    response = getattr(error, "response", None)
+    if response is None or response.status_code != OK:
+        return None
+    try:
+        body: object = response.json()
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", body).get("usage") if isinstance(body, dict) else None
+
+
+def _lower(value: object) -> dict[str, Any]:
+    """Return a JSON object with its names in lower case, an empty one for anything else."""
+    return {str(name).lower(): each for name, each in value.items()} if isinstance(value, dict) else {}
+
+
+def _count(fields: Mapping[str, Any], name: str) -> int:
+    return whole_number(fields.get(name)) or 0
