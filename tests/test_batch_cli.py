@@ -120,7 +120,7 @@ def test_a_stopped_batch_says_how_to_go_on(run: Run, job: Job) -> None:
     job.write(rows(50))
     result = run(job.requests, "-o", job.results, "--json", NOVITA_API_KEY="sk_wrong")
     assert result.returncode == 3
-    assert "401 INVALID_API_KEY: The API key is invalid." in result.stderr
+    assert "401 FAILED_TO_AUTH: The API key is invalid." in result.stderr
     assert "50 of 50 rows are unfinished: start the same again to go on" in result.stderr
     assert "sk_wrong" not in result.stderr
     assert json.loads(result.stdout)["succeeded"] == 0
