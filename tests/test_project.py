@@ -47,8 +47,8 @@ HOUSE: Rows = {
         " attempts clients"
     ),
     "batch": modules(
-        "jsonl sizes usage requests rows files spending worklist fitness report options transport session verdicts"
-        " lanes backlog waking shutdown outcomes engine interrupts job estimates streaming runs"
+        "locks jsonl sizes usage requests rows files spending unnamed worklist tidying fitness report options transport"
+        " session verdicts lanes backlog waking shutdown outcomes engine interrupts job estimates streaming runs"
     ),
     "emulator": modules(
         "replies faults models settings requests limits samples answers accounts clock wire storage batches hosted"

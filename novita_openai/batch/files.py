@@ -1,18 +1,34 @@
-"""Where a batch's results go: answers into one file and failed rows into another, or both to standard output."""
+"""Where a batch's results go: answers into one file and failed rows into another, or both to what keeps nothing.
+
+Standard output, pipes and devices keep nothing: no later run can go on from them.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
-from novita_openai.batch.jsonl import Journal, write_whole
+from novita_openai.batch.jsonl import DisplacedError, Journal, numbered_lines, write_whole
 from novita_openai.batch.requests import BatchInputError, Source
 from novita_openai.batch.rows import ID_PREFIX, ROW_START
 
-__all__ = ["KnownRow", "ResultFiles", "StandardOutput", "errors_path"]
+__all__ = [
+    "KnownRow",
+    "Outlet",
+    "ResultFiles",
+    "errors_path",
+    "is_kept",
+    "known_rows",
+    "opened_outlet",
+    "read_rows",
+    "set_aside",
+]
 
 _START: Final = ROW_START.encode()
 
@@ -26,9 +42,32 @@ class KnownRow(NamedTuple):
     fields: dict[str, Any]
 
 
+def beside(results: Path, what: str) -> Path:
+    """Return the file for ``what`` beside another, as ``results.errors.jsonl`` beside ``results.jsonl``."""
+    return results.parent / f"{results.stem}.{what}{results.suffix}"
+
+
 def errors_path(results: Path) -> Path:
-    """Return where rows that failed for good go: ``results.errors.jsonl`` beside ``results.jsonl``."""
-    return results.parent / f"{results.stem}.errors{results.suffix}"
+    """Return where rows that failed for good go."""
+    return beside(results, "errors")
+
+
+def is_kept(results: str | Path) -> bool:
+    """Tell whether results are kept in files, so that a later run can go on from them."""
+    path = Path(results)
+    if str(results) == "-" or _is_standard_output(path):
+        return False
+    return path.is_file() or path.is_dir() or not path.exists()
+
+
+def _is_standard_output(path: Path) -> bool:
+    """Tell whether a path is another name of standard output, such as ``/dev/stdout``."""
+    if path.parent not in _STREAMS or not path.exists() or sys.stdout is None:
+        return False
+    return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+
+
+_STREAMS: Final = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 
 
 class ResultFiles:
@@ -42,7 +81,7 @@ class ResultFiles:
     def __init__(self, path: Path, source: Source) -> None:
         if path.suffix == ".gz":
             raise BatchInputError([f"{path}: results are not compressed; give a name without .gz"])
-        both = (path, errors_path(path))
+        both = (path, beside(path, "errors"))
         if any(source.is_file(each) for each in both):
             raise BatchInputError([f"{path}: the results would overwrite the input {source}"])
         for each in both:
@@ -70,9 +109,24 @@ class ResultFiles:
         return False
 
     def sync(self) -> None:
-        """Wait until all rows are on the disk."""
-        self.answers.sync()
-        self.errors.sync()
+        """Wait until all rows are on the disk; raise :class:`DisplacedError` where a file is not in its place."""
+        for journal in (self.answers, self.errors):
+            journal.check()
+            journal.sync()
+
+    def is_displaced(self) -> bool:
+        """Tell whether one of the files was moved, removed, replaced or cut since it was opened."""
+        try:
+            self.answers.check()
+            self.errors.check()
+        except DisplacedError:
+            return True
+        return False
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many answers and failed rows are in the places of the files now."""
+        found = (sum(1 for _ in known_rows(each)) if each.path.is_file() else 0 for each in (self.answers, self.errors))
+        return next(found), next(found)
 
     def close(self) -> None:
         """Close both files and release their locks."""
@@ -84,8 +138,8 @@ class ResultFiles:
     def discard_new(self) -> None:
         """Remove the files that were created here and are still empty."""
         for path in self._new:
-            if path.stat().st_size == 0:
-                path.unlink()
+            if path.exists() and path.stat().st_size == 0:
+                path.resolve().unlink()
 
     def order(self, custom_ids: Callable[[], Iterator[str]]) -> None:
         """Bring the rows of both files into the order of the input."""
@@ -96,30 +150,54 @@ class ResultFiles:
 
 
 def known_rows(journal: Journal) -> Iterator[KnownRow]:
-    """Yield the rows of a file of results; raise :class:`BatchInputError` where it holds anything else."""
-    for number, line in journal.rows():
-        yield _known_row(journal.path, number, line)
+    """Yield the rows of a file of results, without lines that are none."""
+    return (row for _, _, row in read_rows(journal.path) if row is not None)
 
 
-def _known_row(path: Path, number: int, line: bytes) -> KnownRow:
+def read_rows(path: Path) -> Iterator[tuple[int, bytes, KnownRow | None]]:
+    """Yield number and text of each line of a file of results, and the row that it is, None where it is none."""
+    with path.open("rb") as file:
+        for number, line in numbered_lines(file):
+            yield number, line, _known_row(line)
+
+
+def _known_row(line: bytes) -> KnownRow | None:
     try:
         row: Any = json.loads(line)
         custom_id, name = row["custom_id"], row["id"]
-        if not (isinstance(custom_id, str) and name.startswith(ID_PREFIX)):
-            raise ValueError(name)  # noqa: TRY301 - caught with the others
+        digest = name.removeprefix(ID_PREFIX)
+        is_known = isinstance(custom_id, str) and digest != name and int(digest, 16) >= 0
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        message = f"{path}, line {number}: this is not a row of a batch's results; give another file for them"
-        raise BatchInputError([message]) from None
-    return KnownRow(custom_id, name.removeprefix(ID_PREFIX), line, row)
+        return None
+    return KnownRow(custom_id, digest, line, row) if is_known else None
 
 
 def _refuse_another(path: Path) -> None:
-    """Refuse a file that does not begin with a row of results, whole or cut off, before anything in it is changed."""
-    if path.is_file():
-        with path.open("rb") as file:
-            line = file.readline()
-        if line[: len(_START)] != _START[: len(line)]:
-            _known_row(path, 1, line)
+    """Refuse a file without a row of results, whole or cut off, before anything in it is changed."""
+    lines = read_rows(path) if path.is_file() else iter(())
+    first = next(lines, None)
+    if first is None or first[2] is not None or _is_cut_off(path):
+        return
+    if all(row is None for _, _, row in lines):
+        told = f"{path}, line {first[0]}: this is not a row of a batch's results; give another file for them"
+        raise BatchInputError([told])
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Tell whether a file holds nothing but the beginning of a row, as a run leaves it that was killed at its start."""
+    with path.open("rb") as file:
+        line = file.readline()
+        return not line.endswith(b"\n") and line[: len(_START)] == _START[: len(line)]
+
+
+def set_aside(path: Path, lines: Iterable[bytes]) -> Path:
+    """Write lines that are no rows of results into a file of their own beside these; return its path."""
+    aside = beside(path, "damaged")
+    with aside.open("ab") as file:
+        file.writelines(line + b"\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())
+    return aside
 
 
 def _places(path: Path) -> dict[str, int]:
@@ -143,17 +221,42 @@ def _ordered(path: Path, places: dict[str, int], custom_ids: Iterator[str]) -> I
             yield file.readline().rstrip(b"\n")
 
 
-class StandardOutput:
-    """Standard output: answers and failed rows one after the other. A later run cannot go on from them."""
+class Outlet:
+    """What keeps nothing: answers and failed rows go there one after the other. No later run can go on from them."""
 
-    def write(self, row: bytes, *, succeeded: bool) -> None:  # noqa: ARG002 - rows of both kinds are printed
-        """Print a row."""
+    def __init__(self, file: int, name: str) -> None:
+        self._file, self._name = file, name
+
+    def write(self, row: bytes, *, succeeded: bool) -> None:  # noqa: ARG002 - rows of both kinds are written
+        """Write a row; wait until a reader has made room for it."""
         try:
-            write_whole(sys.stdout.fileno(), row + b"\n")
+            write_whole(self._file, row + b"\n")
         except OSError as error:
-            error.filename = "standard output"
+            error.filename = self._name
             raise
 
     def is_full(self) -> bool:
         """Tell that there is always room: :meth:`write` waits until a reader has made some."""
         return False
+
+
+@contextmanager
+def opened_outlet(results: str | Path) -> Iterator[Outlet]:
+    """Open standard output (``-``), a pipe or a device; raise ``OSError`` where nobody reads it."""
+    path = Path(results)
+    if str(results) == "-" or _is_standard_output(path):
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed", "standard output")
+        yield Outlet(sys.stdout.fileno(), "standard output")
+        return
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.ENXIO, "nobody reads this pipe: start its reader first", str(path)) from None
+        raise
+    try:
+        os.set_blocking(file, True)
+        yield Outlet(file, str(path))
+    finally:
+        os.close(file)

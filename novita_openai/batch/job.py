@@ -7,17 +7,18 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from novita_openai.batch.engine import Engine
-from novita_openai.batch.files import StandardOutput
 from novita_openai.batch.fitness import misfits
 from novita_openai.batch.report import BatchProgress, BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError
-from novita_openai.batch.worklist import PendingRows, drop_stale_failures, read_worklist
+from novita_openai.batch.tidying import tidy
+from novita_openai.batch.worklist import PendingRows, read_worklist
 from novita_openai.logs import warn
 
 if TYPE_CHECKING:
     from novita_openai.batch.files import ResultFiles
     from novita_openai.batch.interrupts import Interrupts
     from novita_openai.batch.options import RunOptions
+    from novita_openai.batch.outcomes import Sink
     from novita_openai.batch.requests import Reader, Source
     from novita_openai.batch.session import Session
     from novita_openai.batch.worklist import Worklist
@@ -32,7 +33,8 @@ MOST_TOLD: Final = 20
 class Job:
     """What one run over files reads, writes and sends with.
 
-    ``files``: None where the results are printed. ``started``: when the run began, by ``time.monotonic``.
+    ``sink``: where results go; ``files``: the same, None where that keeps nothing. ``started``: when the run began, by
+    ``time.monotonic``.
     """
 
     source: Source
@@ -40,6 +42,7 @@ class Job:
     options: RunOptions
     session: Session
     files: ResultFiles | None
+    sink: Sink
     interrupts: Interrupts
     started: float
 
@@ -73,7 +76,7 @@ class Job:
         for misfit in misfits(worklist.wanted, self.session.prices.rows)[:MOST_TOLD]:
             warn("batch.unfit_model", model=misfit.model, problem=misfit.problem, near=list(misfit.near) or None)
         if self.files is not None:
-            drop_stale_failures(self.files, worklist, retry_failed=self.options.get("retry_failed", False))
+            tidy(self.files, worklist, retry_failed=self.options.get("retry_failed", False))
 
 
 class Execution:
@@ -82,8 +85,7 @@ class Execution:
     def __init__(self, job: Job, worklist: Worklist) -> None:
         self._job, self._worklist = job, worklist
         self._rows = PendingRows(job.source, job.reader, worklist)
-        sink = StandardOutput() if job.files is None else job.files
-        self._engine = Engine(iter(self._rows), sink, job.session, on_tick=self._tick)
+        self._engine = Engine(iter(self._rows), job.sink, job.session, on_tick=self._tick)
 
     async def run(self) -> BatchReport:
         """Send the rows; return the report, or raise what ended the run too early."""
@@ -93,11 +95,20 @@ class Execution:
             self._engine.shutdown.interrupt()
         await self._engine.run()
         self._tick()
-        report = self._report()
-        if not report.unfinished:
+        report = self._in_place(self._report())
+        if not report.unfinished and self._engine.shutdown.stopped is None:
             self._order()
         self._raise_for(report)
         return report
+
+    def _in_place(self, report: BatchReport) -> BatchReport:
+        """Return a report on the rows that are in their places, where a file of results is not there any more."""
+        files = self._job.files
+        if files is None or not files.is_displaced():
+            return report
+        self._sync(files)  # which stops the run, where nothing has done so
+        succeeded, failed = files.counts()
+        return replace(report, succeeded=min(succeeded, report.succeeded), failed=min(failed, report.failed))
 
     def _order(self) -> None:
         if self._job.files is not None and self._job.options.get("ordered"):

@@ -7,21 +7,23 @@ is opened again. Only ``\n`` ends a line: answers may hold other line separators
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
+import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn, Self
 
-__all__ = ["Journal", "LockedError", "decode", "numbered_lines", "write_whole"]
+from novita_openai.batch.locks import LockedError, LockFile, locked
+
+__all__ = ["DisplacedError", "Journal", "LockedError", "copy_lines", "decode", "numbered_lines", "write_whole"]
 
 BLOCK: Final = 65_536
-
-
-class LockedError(OSError):
-    """Another process is writing the file."""
+MEGABYTE: Final = 1_000_000
+LONGEST_PREFIX: Final = 50
+"""Characters of a file's name in that of the file which replaces it: a name may have 255 bytes."""
 
 
 def decode(text: str) -> Any:
@@ -39,25 +41,46 @@ def _refuse_constant(name: str) -> NoReturn:
 _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
-def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that hold anything, stripped, with their numbers from 1."""
-    for number, line in enumerate(file, start=1):
-        if stripped := line.strip():
+def numbered_lines(file: BinaryIO, longest: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that hold anything, stripped, with their numbers from 1.
+
+    Raises ``ValueError`` where more than ``longest`` bytes come without such a line, as from a device that never ends,
+    or from a small file that unpacks to a large one.
+    """
+    number, empty = 0, 0
+    while line := file.readline(-1 if longest is None else longest + 1):
+        number += 1
+        stripped = line.strip()
+        empty = 0 if stripped else empty + len(line)
+        if longest is not None and max(len(line), empty) > longest:
+            raise ValueError(f"line {number}: more than {longest // MEGABYTE} MB without a row; a row is a line")
+        if stripped:
             yield number, stripped
+
+
+def copy_lines(source: BinaryIO, target: BinaryIO, longest: int) -> None:
+    """Copy what can be read only once; raise ``ValueError`` as :func:`numbered_lines` does."""
+    length = 0
+    while block := source.read(BLOCK):
+        target.write(block)
+        end = block.rfind(b"\n") + 1
+        length = len(block) - end + (0 if end else length)
+        if length > longest:
+            raise ValueError(f"more than {longest // MEGABYTE} MB without the end of a line; a row is a line")
 
 
 class Journal:
     """A file that rows are appended to, locked against a second writer while it is open.
 
-    A last line without a line break gets one where it is a whole row; where it is not, it is removed. Raises
-    :class:`LockedError` where another process writes the file, ``OSError`` where it cannot be written.
+    Where ``path`` is a symbolic link, it stays one. A last line without a line break gets one where it is a whole row;
+    where it is not, it is removed. Raises :class:`LockedError` where another process writes the file,
+    :class:`DisplacedError` where it is not in its place any more, any other ``OSError`` where it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = _open_locked(path)
-        self._is_regular = path.is_file()
-        self.length = _mend(self._file) if self._is_regular else 0
+        self._file, self._lock = _open_locked(path)
+        self.length = _mend(self._file)
         self._is_synced = True
 
     def __enter__(self) -> Self:
@@ -69,33 +92,48 @@ class Journal:
     def append(self, row: bytes) -> None:
         """Write a row and its line break in one piece. On an error, which names the file, no part of the row stays."""
         line = row + b"\n"
+        self.check()
         try:
             write_whole(self._file, line)
         except OSError as error:
-            if self._is_regular:
-                os.ftruncate(self._file, self.length)
+            os.ftruncate(self._file, self.length)
             error.filename = str(self.path)
             raise
         self.length += len(line)
         self._is_synced = False
 
+    def check(self) -> None:
+        """Raise :class:`DisplacedError` where the file was moved, removed, replaced or cut since it was opened."""
+        try:
+            there, own = self.path.stat(), os.fstat(self._file)
+        except (FileNotFoundError, NotADirectoryError):
+            raise DisplacedError(self.path, "moved or removed") from None
+        if not os.path.samestat(there, own):
+            raise DisplacedError(self.path, "replaced by another file")
+        if own.st_size < self.length:
+            raise DisplacedError(self.path, "cut")
+
     def sync(self) -> None:
         """Wait until what was appended is on the disk, so that it outlives a power cut too."""
-        if not self._is_synced and self._is_regular:
+        if not self._is_synced:
             self._is_synced = True
             with _named(self.path):
                 os.fdatasync(self._file)
 
     def rows(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the number (from 1) and the text of each line; nothing where the file is a device."""
-        if self._is_regular:
-            with self.path.open("rb") as file:
-                yield from numbered_lines(file)
+        """Yield the number (from 1) and the text of each line."""
+        with self.path.open("rb") as file:
+            yield from numbered_lines(file)
 
     def replace(self, rows: Iterable[bytes]) -> None:
         """Replace all rows at once: a reader sees the old file or the new one, never a part."""
-        _replace_rows(self.path, rows)
-        previous, self._file = self._file, _open_locked(self.path)
+        self.check()
+        _replace_rows(self.path.resolve(), rows)
+        previous = self._file
+        if self._lock is None:
+            self._file, self._lock = _open_locked(self.path)
+        else:
+            self._file = _opened(self.path)
         os.close(previous)
         self.length = os.fstat(self._file).st_size
 
@@ -105,6 +143,15 @@ class Journal:
             self.sync()
         finally:
             os.close(self._file)
+            if self._lock is not None:
+                self._lock.release()
+
+
+class DisplacedError(OSError):
+    """A file is not in its place any more, or not whole, so that what is written to it would be lost."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(errno.ESTALE, f"it was {what} while the job ran", str(path))
 
 
 def write_whole(file: int, line: bytes) -> None:
@@ -126,34 +173,45 @@ def _named(path: Path) -> Iterator[None]:
 
 def _replace_rows(path: Path, rows: Iterable[bytes]) -> None:
     """Write rows to a new file beside ``path`` and rename it to that; on an error the old file stays as it was."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with _named(path), beside.open("wb") as file:
-            file.writelines(row + b"\n" for row in rows)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.chmod(path.stat().st_mode & 0o7777)
-        beside.rename(path)
-    finally:
-        with suppress(FileNotFoundError):
-            beside.unlink()
+    with _named(path):
+        number, name = tempfile.mkstemp(prefix=f".{path.name[:LONGEST_PREFIX]}.", suffix=".new", dir=path.parent)
+        beside = Path(name)
+        try:
+            with os.fdopen(number, "wb") as file:
+                _give_same_rights(number, path.stat())
+                file.writelines(row + b"\n" for row in rows)
+                file.flush()
+                os.fsync(number)
+            beside.rename(path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
-def _open_locked(path: Path) -> int:
+def _give_same_rights(file: int, of: os.stat_result) -> None:
+    """Give a file the owner and the mode of another, before it holds anything."""
+    with suppress(PermissionError):  # only root may give files away; the mode goes on to hold
+        os.fchown(file, of.st_uid, of.st_gid)
+    os.fchmod(file, stat.S_IMODE(of.st_mode))
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+def _open_locked(path: Path) -> tuple[int, LockFile | None]:
     """Open a file for appending and lock it; do so again where it was replaced between the two steps."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file, lock = _opened(path), None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = locked(file, path.resolve())
             if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
-                return file
-        except BlockingIOError:
-            os.close(file)
-            raise LockedError(errno.EWOULDBLOCK, "another process is writing this file", str(path)) from None
+                return file, lock
         except BaseException:
             os.close(file)
             raise
         os.close(file)
+        if lock is not None:
+            lock.release()
 
 
 def _mend(file: int) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import gzip
 import json
-import shutil
 import sys
 import tempfile
 import zlib
@@ -20,7 +19,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self, cast
 
-from novita_openai.batch.jsonl import decode, numbered_lines
+from novita_openai.batch.jsonl import copy_lines, decode, numbered_lines
 from novita_openai.batch.sizes import about_prompt_tokens, most_answer_tokens
 from novita_openai.batch.usage import Spent
 
@@ -32,6 +31,8 @@ URLS: Final = {f"/v1{path}": path for path in (CHAT, COMPLETIONS)}
 """The addresses that rows of OpenAI's Batch format name, and the path of each below the base URL."""
 
 SHOWN_ERRORS: Final = 100
+LONGEST_ROW: Final = 64_000_000
+"""Bytes of a row, above which it is not read."""
 
 
 class BatchInputError(ValueError):
@@ -172,10 +173,10 @@ class Source:
         if self.is_stdin:
             if stdin is None and sys.stdin is None:
                 raise OSError(errno.EBADF, "it is closed", "standard input")
-            self._spool = _spooled(stdin or sys.stdin.buffer)
+            self._spool = _spooled(stdin or sys.stdin.buffer, str(self))
         elif not self.path.is_file():
             with self.path.open("rb") as file:
-                self._spool = _spooled(file)
+                self._spool = _spooled(file, str(self))
 
     def __str__(self) -> str:
         return "standard input" if self.is_stdin else str(self.path)
@@ -199,8 +200,8 @@ class Source:
         """Yield numbered lines; raise :class:`BatchInputError` where a ``.gz`` file is not gzip, or is damaged."""
         with self._opened() as file:
             try:
-                yield from numbered_lines(file)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                yield from numbered_lines(file, LONGEST_ROW)
+            except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
                 raise BatchInputError([f"{self}: {error}"]) from error
 
     @contextmanager
@@ -241,7 +242,11 @@ def prompt_body(format_name: str | None, options: Mapping[str, Any]) -> Callable
     return body
 
 
-def _spooled(file: BinaryIO) -> BinaryIO:
+def _spooled(file: BinaryIO, name: str) -> BinaryIO:
     spool = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - closed by its source
-    shutil.copyfileobj(file, spool)
+    try:
+        copy_lines(file, spool, LONGEST_ROW)
+    except ValueError as error:
+        spool.close()
+        raise BatchInputError([f"{name}: {error}"]) from None
     return spool

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Unpack
 
 from novita_openai.batch.estimates import BatchEstimate, aestimate
-from novita_openai.batch.files import ResultFiles
+from novita_openai.batch.files import ResultFiles, is_kept, opened_outlet
 from novita_openai.batch.interrupts import Interrupts
 from novita_openai.batch.job import Job
 from novita_openai.batch.options import RunOptions, reader_for
@@ -25,8 +25,8 @@ def run(requests: str | Path, results: str | Path, **options: Unpack[RunOptions]
 
     ``requests``: a file of JSON lines (``.gz`` is gzip), or of prompts, one a line (``.txt``); ``-`` is standard input.
     ``results``: the file for the answers, such as ``NAME.jsonl``; rows that failed for good go into
-    ``NAME.errors.jsonl`` beside it. With ``-`` both are printed, and no later run can go on from them. Options:
-    :class:`RunOptions`.
+    ``NAME.errors.jsonl`` beside it. With ``-`` both are printed, a pipe or a device gets both, and no later run can go
+    on from them. Options: :class:`RunOptions`.
 
     Raises :class:`BatchInputError` (a ``ValueError``) before anything is sent, :class:`BatchStopped` where sending more
     cannot help, ``OSError`` where files cannot be used. SIGINT or SIGTERM end it early; the report says so.
@@ -52,13 +52,14 @@ async def _run(source: Source, results: str | Path, options: RunOptions) -> Batc
     async with AsyncExitStack() as stack:
         stack.enter_context(interrupts.watched())
         session = await stack.enter_async_context(Session(options))
-        files = None if str(results) == "-" else stack.enter_context(ResultFiles(Path(results), source))
+        files = stack.enter_context(ResultFiles(Path(results), source)) if is_kept(results) else None
         job = Job(
             source=source,
             reader=reader,
             options=options,
             session=session,
             files=files,
+            sink=files or stack.enter_context(opened_outlet(results)),
             interrupts=interrupts,
             started=started,
         )

@@ -10,22 +10,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from novita_openai.batch.files import KnownRow, ResultFiles, known_rows
+from novita_openai.batch.files import KnownRow, ResultFiles, read_rows
 from novita_openai.batch.requests import BatchInputError, BatchRequest, Reader, Source
+from novita_openai.batch.unnamed import UnnamedResult, UnnamedResults, place_of
 from novita_openai.batch.usage import Spent, reported_tokens
 from novita_openai.prices import Tokens
 
 if TYPE_CHECKING:
     from novita_openai.batch.spending import Prices
 
-__all__ = ["PendingRows", "Worklist", "drop_stale_failures", "read_worklist"]
+__all__ = ["PendingRows", "Worklist", "read_worklist"]
 
 BITS: Final = (1 << 60) - 1
 HEX_DIGITS: Final = 15
 LINES_A_TURN: Final = 500
 """Lines read before the event loop may turn."""
+MOST_ERRORS: Final = 10_000
+"""Errors of an input after which it is read no further: it is something else."""
 
 # The states of a row of the input. While only its result has been read, not the row itself, its state is the digest in
 # the result: positive if the row was answered, negative if it failed. 3 is added to it, so that it is not one of these.
@@ -42,6 +46,8 @@ class Worklist:
     ``wanted``: the models of the pending rows, each with the paths of their requests. ``spent``: what the rows of the
     results say that earlier runs have spent; ``unpriced``: the tokens of those that do not say what they have cost, by
     model, and how many such rows there are. ``errors``: a line for each reason for which the batch cannot be run.
+    ``unnamed``: the results of rows without a custom_id. ``damaged``: the numbers of lines that are no rows, by the
+    file of results. ``left``: how many results are of rows that the input does not hold any more.
     """
 
     states: dict[int, int] = field(default_factory=dict)
@@ -52,6 +58,9 @@ class Worklist:
     spent: Spent = field(default_factory=Spent)
     unpriced: dict[str, tuple[Tokens, int]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    unnamed: UnnamedResults = field(default_factory=UnnamedResults)
+    damaged: dict[Path, list[int]] = field(default_factory=dict)
+    left: int = 0
     _earlier: dict[int, Spent] = field(default_factory=dict)
 
     @property
@@ -68,15 +77,25 @@ class Worklist:
 
     def add_known(self, row: KnownRow, *, failed: bool) -> None:
         """Take a row of the results; where a row has both, its answer counts and its failure does not."""
+        spent, place = Spent.read(row.fields.get("spent")), place_of(row.custom_id)
+        self._count_spent(row, spent)
+        digest = int(row.digest[:HEX_DIGITS], 16)
+        if place is not None:
+            self._add_unnamed(digest, UnnamedResult(place, failed, spent))
+            return
         number = _number(row.custom_id)
         if not failed and number in self.states:
             self.errors.append(f"the results hold custom_id {row.custom_id!r} twice")
-        digest = int(row.digest[:HEX_DIGITS], 16) + len(_STATES)
+        digest += len(_STATES)
         self.states.setdefault(number, -digest if failed else digest)
-        spent = Spent.read(row.fields.get("spent"))
-        self._count_spent(row, spent)
         if failed and spent is not None:
             self._earlier[number] = spent
+
+    def _add_unnamed(self, digest: int, result: UnnamedResult) -> None:
+        try:
+            self.unnamed.add(digest, result)
+        except ValueError as error:
+            self.errors.append(str(error))
 
     def _count_spent(self, row: KnownRow, spent: Spent | None) -> None:
         """Count what a row of the results has cost; where it does not say that, the tokens that its answer reports."""
@@ -107,6 +126,9 @@ class Worklist:
         if known in _STATES:
             raise ValueError(f"custom_id {request.custom_id!r} was given before")
         self.total += 1
+        place = place_of(request.custom_id)
+        if known is None and place is not None:
+            known = self._taken(number, request, place)
         if known is None or (known < 0 and retry_failed):
             self._add_pending(number, request)
             return
@@ -118,6 +140,36 @@ class Worklist:
         self.states[number] = FAILED if known < 0 else ANSWERED
         self.failed += known < 0
         self.answered += known > 0
+
+    def _taken(self, number: int, request: BatchRequest, line: int) -> int | None:
+        """Return the state that the result of an unnamed row gives it, None without one."""
+        digest = int(request.digest[:HEX_DIGITS], 16)
+        result = self.unnamed.take(digest, line)
+        if result is None:
+            return None
+        if result.failed and result.spent is not None:
+            self._earlier[number] = result.spent
+        return -(digest + len(_STATES)) if result.failed else digest + len(_STATES)
+
+    def finish(self) -> None:
+        """Settle, once all is read, what the results hold besides the rows of the input."""
+        unnamed = self.unnamed.leave_others()
+        self.left = unnamed + sum(state not in _STATES for state in self.states.values())
+        if self.unnamed.count and not (self.answered or self.failed or self.unnamed.taken):
+            self.errors.append(
+                f"the results hold {self.unnamed.count} rows without a custom_id, and none of them is of this input: "
+                "give another file for its results"
+            )
+
+    def has_left(self, custom_id: str) -> bool:
+        """Tell whether a row of the results, under the name of the present input, is not in that any more."""
+        place = place_of(custom_id)
+        return self.states.get(_number(custom_id)) not in _STATES if place is None else place < 0
+
+    def is_stale(self, custom_id: str, *, retry_failed: bool) -> bool:
+        """Tell whether a failed row is answered, or to be sent again."""
+        state = self.states.get(_number(custom_id))
+        return state == ANSWERED or (retry_failed and state == PENDING)
 
     def _add_pending(self, number: int, request: BatchRequest) -> None:
         self.states[number] = PENDING
@@ -157,10 +209,13 @@ async def read_worklist(
             worklist.add(reader.line(number, line), retry_failed=retry_failed)
         except ValueError as error:
             worklist.errors.append(f"{source}, line {number}: {error}")
+            if len(worklist.errors) >= MOST_ERRORS:
+                break
         if count % LINES_A_TURN == 0:
             await asyncio.sleep(0)
             if is_stopped():
                 return worklist
+    worklist.finish()
     if not count:
         worklist.errors.append(f"{source} holds no requests")
     if worklist.errors:
@@ -170,24 +225,13 @@ async def read_worklist(
 
 async def _add_results(worklist: Worklist, files: ResultFiles) -> None:
     for journal, failed in ((files.answers, False), (files.errors, True)):
-        for count, known in enumerate(known_rows(journal)):
-            worklist.add_known(known, failed=failed)
-            if count % LINES_A_TURN == 0:
+        for number, _, row in read_rows(journal.path):
+            if row is None:
+                worklist.damaged.setdefault(journal.path, []).append(number)
+            else:
+                worklist.add_known(row, failed=failed)
+            if number % LINES_A_TURN == 0:
                 await asyncio.sleep(0)
-
-
-def drop_stale_failures(files: ResultFiles, worklist: Worklist, *, retry_failed: bool) -> None:
-    """Remove the failed rows that are answered, written twice, or to be sent again."""
-    last: dict[int, int] = {}
-    count = 0
-    for count, row in enumerate(known_rows(files.errors), start=1):
-        number = _number(row.custom_id)
-        state = worklist.states.get(number)
-        if state != ANSWERED and not (retry_failed and state == PENDING):
-            last[number] = count
-    if len(last) < count:
-        counted = enumerate(known_rows(files.errors), start=1)
-        files.errors.replace(row.line for place, row in counted if last.get(_number(row.custom_id)) == place)
 
 
 class PendingRows:

@@ -118,9 +118,11 @@ def run_batch(
 def _run(requests: str, output: str, options: RunOptions, *, quiet: bool, as_json: bool) -> int:
     """Run, show what the job came to, and return the exit code."""
     from novita_openai import batch
+    from novita_openai.batch.files import is_kept
 
-    if output == STANDARD_OUTPUT and not quiet:
-        tell("results go to standard output: if this run is stopped, it cannot be gone on with")
+    if not (is_kept(output) or quiet):
+        place = "standard output" if output == STANDARD_OUTPUT else f"{output}, which keeps nothing"
+        tell(f"results go to {place}: if this run is stopped, it cannot be gone on with")
     try:
         with progress_display(quiet=quiet) as options["on_progress"]:
             report = batch.run(requests, output, **options)
@@ -136,9 +138,9 @@ def _run(requests: str, output: str, options: RunOptions, *, quiet: bool, as_jso
 
 
 def _summary(report: BatchReport, output: str) -> str:
-    from novita_openai.batch.files import errors_path
+    from novita_openai.batch.files import errors_path, is_kept
 
-    failures = f" ({errors_path(Path(output))})" if report.failed and output != STANDARD_OUTPUT else ""
+    failures = f" ({errors_path(Path(output))})" if report.failed and is_kept(output) else ""
     parts = [
         f"{report.succeeded} of {report.total} rows succeeded, {report.failed} failed{failures}",
         *([f"{report.resumed} were done before"] if report.resumed else []),
@@ -148,7 +150,7 @@ def _summary(report: BatchReport, output: str) -> str:
         f"{report.elapsed:.1f} s",
     ]
     if report.interrupted:
-        again = "" if output == STANDARD_OUTPUT else ": start the same again to go on"
+        again = ": start the same again to go on" if is_kept(output) else ""
         parts.append(f"interrupted with {report.unfinished} rows to do{again}")
     return "; ".join(parts)
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import warnings
 from collections.abc import MutableMapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
 
+STDERR: Final = 2
+"""The number of the file that is standard error."""
+
 
 def prepare() -> None:
     """Send logs and warnings to stderr, and let both streams print what the terminal cannot show."""
+    _open_stderr()
     structlog.configure(
         processors=[
             _drop_the_end,
@@ -28,6 +33,14 @@ def prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an answer may hold what the terminal cannot show
+
+
+def _open_stderr() -> None:
+    """Have what goes to standard error vanish where that is closed; else a file that takes its number would get it."""
+    if sys.stderr is None:
+        while (file := os.open(os.devnull, os.O_RDWR)) < STDERR:
+            pass  # standard input or output, which is closed too
+        sys.stderr = os.fdopen(file, "w")
 
 
 def _drop_the_end(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

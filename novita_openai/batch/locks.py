@@ -1,0 +1,91 @@
+"""One writer for a file: by the system's lock, and by a lock file where the filesystem has no locks.
+
+The system's lock ends with its process, whatever ends that. A lock file names its machine and process, and may stay
+behind when these are killed: then the next process on that machine takes it over. On another machine nobody can tell,
+and a person has to remove it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+__all__ = ["LockFile", "LockedError", "locked"]
+
+NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
+"""How filesystems say that they have no locks, as some over a network do."""
+
+
+class LockedError(OSError):
+    """Another process is writing the file."""
+
+
+def locked(file: int, path: Path) -> LockFile | None:
+    """Lock an open file against other writers; return the lock file that it took, None where the system's lock does.
+
+    Raises :class:`LockedError` where another process has the lock.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LockedError(errno.EWOULDBLOCK, "another process is writing this file", str(path)) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return LockFile(path)
+    return None
+
+
+class LockFile:
+    """A file beside another that says which process writes that one; raises :class:`LockedError` where one does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.with_name(f".{path.name}.lock")
+        self._words = f"{socket.gethostname()} {os.getpid()}"
+        if self._is_created():
+            return
+        self._take_over()
+        if not self._is_created():
+            told = f"another process is writing this file, or was killed: if none runs, remove {self.path}"
+            raise LockedError(errno.EWOULDBLOCK, told, str(path))
+
+    def release(self) -> None:
+        """Remove the file."""
+        self.path.unlink(missing_ok=True)
+
+    def _is_created(self) -> bool:
+        """Create the file; tell whether there was none."""
+        try:
+            file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+        except FileExistsError:
+            return False
+        os.write(file, self._words.encode())
+        os.close(file)
+        return True
+
+    def _take_over(self) -> None:
+        """Remove the file where the process has ended that it names."""
+        aside = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        with suppress(FileNotFoundError):  # whoever had it has just removed it
+            if _has_ended(self.path.read_text(errors="replace")):
+                self.path.rename(aside)
+                if _has_ended(aside.read_text(errors="replace")):
+                    aside.unlink()
+                else:  # another process took it over in between: it gets its file back
+                    aside.rename(self.path)
+
+
+def _has_ended(words: str) -> bool:
+    host, _, number = words.partition(" ")
+    if host != socket.gethostname() or not number.isdecimal():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except OSError as error:  # of another user's process it is another one
+        return error.errno == errno.ESRCH
+    return False
