@@ -197,7 +197,7 @@ class Failure:
             return ""
         if self.url.startswith(ORIGIN):
             return f"The service has no {self.url.removeprefix(ORIGIN)}." if is_no_route else ""
-        return f"The request went to {self.url}; is the base URL right? Novita's is {BASE_URL}"
+        return f"The base URL is probably wrong: the request went to {self.url}, Novita's is {BASE_URL}"
 
 
 _NAMED: Final[Mapping[str, str]] = {

@@ -149,7 +149,7 @@ def test_the_note_on_a_404_never_recommends_the_address_in_use() -> None:
         there, elsewhere = at(f"{SERVICE}/chat/completion", body), at("https://api.example.com/chat/completions", body)
         assert SERVICE not in there.meaning
         assert "The service has no /v3/openai/chat/completion." in there.meaning
-        assert f"went to https://api.example.com/chat/completions; is the base URL right? Novita's is {SERVICE}" in (
+        assert f"wrong: the request went to https://api.example.com/chat/completions, Novita's is {SERVICE}" in (
             elsewhere.meaning
         )
     assert SERVICE not in at(f"{SERVICE}/chat/completions", "{}", 200).meaning
