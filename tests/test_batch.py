@@ -116,10 +116,21 @@ def test_a_gzip_file_is_read_by_its_suffix(job: Job) -> None:
     assert batch.run(packed, job.results, client=job.client()).succeeded == 1
 
 
-def test_a_text_file_holds_prompts(job: Job, emulator: Emulator) -> None:
-    text = job.folder / "prompts.txt"
+def test_a_text_file_holds_users_messages(job: Job, emulator: Emulator) -> None:
+    text = job.folder / "questions.txt"
     text.write_text("How do I make pasta?\n\nAnd rice?\n")
     batch.run(text, job.results, client=job.client(), model=MODEL, max_tokens=5)
+    sent = sorted(posts(emulator), key=str)
+    message = {"role": "user", "content": "And rice?"}
+    assert sent[0] == {"model": MODEL, "max_tokens": 5, "messages": [message]}
+    assert [each.path for each in emulator.requests if each.method == "POST"] == ["/chat/completions"] * 2
+    assert sorted(job.answers()) == ["line-1", "line-3"]
+
+
+def test_raw_lines_are_prompts(job: Job, emulator: Emulator) -> None:
+    text = job.folder / "prompts.txt"
+    text.write_text("How do I make pasta?\n\nAnd rice?\n")
+    batch.run(text, job.results, client=job.client(), model=MODEL, max_tokens=5, raw=True)
     assert sorted(sent["prompt"] for sent in posts(emulator)) == ["And rice?", "How do I make pasta?"]
     assert sorted(job.answers()) == ["line-1", "line-3"]
     with pytest.raises(BatchInputError, match="no model"):
@@ -144,11 +155,21 @@ def test_lines_of_a_text_are_rendered_in_a_format(job: Job, emulator: Emulator) 
         ('{"a": NaN}', "NaN is not JSON"),
         ("[]", "a row must be a JSON object, not list"),
         ("{}", "a row must have url and body, or be a body"),
-        (row("a", url="/v1/embeddings"), "url must be one of /v1/chat/completions, /v1/completions"),
+        (row("a", url="/v1/images"), "url must be one of /v1/chat/completions, /v1/completions, /v1/embeddings"),
+        (row("a") | {"url": None}, "url must be one of"),
+        ({"custom_id": "a", "body": {"model": "m"}}, "with one of messages, prompt and input"),
+        (row("a") | {"headers": ["X"]}, "headers must be a JSON object, not list"),
+        (
+            row("a") | {"headers": {"Authorization": "Bearer x"}},
+            "Authorization cannot be set by a row: the client's key",
+        ),
+        (row("a") | {"headers": {"X Y": "z"}}, "'X Y' is not the name of a header"),
+        (row("a") | {"headers": {"X": 7}}, "the header X must be a text of printable ASCII, not 7"),
+        (row("a") | {"extra_body": "x"}, "extra_body must be a JSON object, not str"),
+        (row("a", extra_body=[]), "extra_body must be a JSON object, not list"),
         (row("a") | {"method": "GET"}, "method must be POST"),
         (row("a") | {"body": []}, "body must be a JSON object"),
         (row("a", model=None), "no model in the body of 'a'"),
-        (row("a", stream=True), "stream: true in the body of 'a'"),
         (row("a") | {"custom_id": 7}, "custom_id must be a text that is not empty, not 7"),
         ('{"model": "m", "prompt": "\\ud800"}', "half a character"),
         ('{"model": "m", "prompt": 1e999}', "too large"),
@@ -567,7 +588,24 @@ def test_progress_is_told(job: Job, emulator: Emulator) -> None:
     assert seen[-1].cost == report.cost is not None
 
 
-@pytest.mark.parametrize("options", [{"concurrency": 0}, {"concurrency": 10_000_000}, {"rpm": 0}, {"tpm": -1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"concurrency": 0},
+        {"concurrency": 10_000_000},
+        {"concurrency": True},
+        {"rpm": 0},
+        {"tpm": -1},
+        {"max_errors": -1},
+        {"max_cost": float("nan")},
+        {"timeout": 0},
+        {"row_timeout": "10"},
+        {"max_wait": -1},
+        {"drain": -0.5},
+        {"attempts": 0},
+        {"attempts": 1.5},
+    ],
+)
 def test_limits_that_cannot_be_are_refused(job: Job, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(options))}="):
         job.run(rows(1), **options)
@@ -660,7 +698,7 @@ def test_a_stream_takes_requests_as_they_are_needed(job: Job) -> None:
     assert len(taken) < 5_000
 
 
-@pytest.mark.parametrize("bad", [row("r0"), {}, row("x", stream=True)])
+@pytest.mark.parametrize("bad", [row("r0"), {}, row("x", extra_body=7)])
 def test_a_stream_ends_at_a_row_that_is_none(job: Job, bad: dict[str, Any]) -> None:
     results: list[dict[str, Any]] = []
     with pytest.raises(BatchInputError, match="request 4: "):

@@ -89,6 +89,8 @@ def test_bad_input_is_told_line_by_line(run: Run, job: Job, emulator: Emulator) 
         (["requests.jsonl", "-o", "out.jsonl", "--concurrency", "9999999"], "concurrency=9999999"),
         (["requests.jsonl", "-o", "out.jsonl", "--concurrency", "0"], "--concurrency"),
         (["requests.jsonl", "-o", "out.jsonl", "--base-url", "nonsense"], "nonsense"),
+        (["requests.jsonl", "-o", "out.jsonl", "--prompts"], "--raw"),
+        (["requests.jsonl", "-o", "out.jsonl", "--drain", "-1"], "--drain"),
     ],
 )
 @pytest.mark.slow
@@ -119,7 +121,7 @@ def test_a_missing_key_is_bad_usage(run: Run, job: Job) -> None:
 def test_a_stopped_batch_says_how_to_go_on(run: Run, job: Job) -> None:
     job.write(rows(50))
     result = run(job.requests, "-o", job.results, "--json", NOVITA_API_KEY="sk_wrong")
-    assert result.returncode == 3
+    assert result.returncode == 2
     assert "401 FAILED_TO_AUTH: The API key is invalid." in result.stderr
     assert "50 of 50 rows are unfinished: start the same again to go on" in result.stderr
     assert "sk_wrong" not in result.stderr
@@ -152,7 +154,7 @@ def test_a_reader_that_has_enough_stops_the_batch(job: Job) -> None:
 
 @pytest.mark.slow
 def test_prompts_from_a_text(run: Run, job: Job, emulator: Emulator) -> None:
-    result = run("-", "-o", job.results, "--prompts", "--model", MODEL, "--max-tokens", "4", text="One\nTwo\n")
+    result = run("-", "-o", job.results, "--raw", "--model", MODEL, "--max-tokens", "4", text="One\nTwo\n")
     assert result.returncode == 0, result.stderr
     sent = sorted((each.json["prompt"], each.json["max_tokens"]) for each in emulator.requests if each.method == "POST")
     assert sent == [("One", 4), ("Two", 4)]
@@ -191,7 +193,7 @@ def test_check_tells_models_that_do_not_exist_with_near_names(
     assert {request.path for request in emulator.requests} == {"/models"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.slow
 def test_a_signal_ends_a_job_that_goes_on_later(run: Run, job: Job, emulator: Emulator, number: int) -> None:
     emulator.latency = 0.2
@@ -218,7 +220,7 @@ def test_a_second_process_is_refused(run: Run, job: Job, emulator: Emulator) -> 
         assert answers.asked.wait(60)
         result = run(job.requests, "-o", job.results)
         answers.over.set()
-        assert result.returncode == 2
+        assert result.returncode == 3
         assert "another process is writing this file" in result.stderr
         process.communicate(timeout=60)
     job.assert_complete(f"r{number}" for number in range(50))

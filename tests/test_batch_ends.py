@@ -44,7 +44,7 @@ def scripted(tmp_path: Path, server: Server) -> Job:
     return Job(tmp_path, server.base_url)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.slow
 def test_a_signal_drains_what_is_in_flight(job: Job, emulator: Emulator, number: int) -> None:
     def answer(_: Any) -> str:
@@ -52,11 +52,11 @@ def test_a_signal_drains_what_is_in_flight(job: Job, emulator: Emulator, number:
         return "Boil water."
 
     emulator.script.append(answer)
-    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     report = job.run(rows(500), concurrency=4)
     assert report.interrupted
     assert report.sent == report.succeeded == len(job.answers()) <= 8
-    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
     assert job.run().succeeded == 500
 
 
@@ -75,8 +75,25 @@ def test_a_second_signal_stops_at_once(job: Job, emulator: Emulator) -> None:
     assert next(signals, None) is None
 
 
+def test_a_hangup_that_is_ignored_stays_ignored(job: Job, emulator: Emulator) -> None:
+    def answer(_: Any) -> str:
+        interrupt(signal.SIGHUP)
+        return "Boil water."
+
+    emulator.script.append(answer)
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert job.run(rows(5), concurrency=1).succeeded == 5
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
+@pytest.mark.parametrize(("options", "seconds"), [({}, DRAIN), ({"drain": 30}, 30.0)])
 @pytest.mark.slow
-def test_what_is_in_flight_has_30_seconds_to_end(job: Job, emulator: Emulator) -> None:
+def test_what_is_in_flight_has_the_seconds_of_drain_to_end(
+    job: Job, emulator: Emulator, options: dict[str, Any], seconds: float
+) -> None:
     emulator.script.append(stalling(emulator))
     clock = Clock()
     drained: list[float] = []
@@ -84,14 +101,14 @@ def test_what_is_in_flight_has_30_seconds_to_end(job: Job, emulator: Emulator) -
     def watch(progress: BatchProgress) -> None:
         if progress.interrupted:
             drained.append(clock.ahead)
-            clock.ahead += 10
+            clock.ahead += seconds * 0.4
         elif progress.in_flight == 5:
             interrupt()
 
     job.write(rows(5))
-    report = job.run_on(clock, concurrency=5, on_progress=watch)
+    report = job.run_on(clock, concurrency=5, on_progress=watch, **options)
     assert (report.interrupted, report.sent, report.succeeded) == (True, 5, 0)
-    assert {0, 10, 20} <= set(drained)
+    assert {0, seconds * 0.4, seconds * 0.8} <= set(drained)
     assert report.elapsed < DRAIN
 
 

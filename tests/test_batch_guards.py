@@ -181,7 +181,7 @@ def test_a_format_needs_a_model(job: Job, tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_no_part_of_a_prompt(job: Job, tmp_path: Path, emulator: Emulator) -> None:
     path = tmp_path / "p.txt"
     path.write_text("\ufeffHello\n", encoding="utf-8")
-    assert batch.run(path, job.results, client=job.client(), model=MODEL).succeeded == 1
+    assert batch.run(path, job.results, client=job.client(), model=MODEL, raw=True).succeeded == 1
     assert json.loads(emulator.requests[-1].body)["prompt"] == "Hello"
 
 

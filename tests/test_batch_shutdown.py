@@ -42,6 +42,20 @@ def fail(shutdown: Shutdown) -> None:
 FULL = "cannot write results.jsonl: No space left on device"
 
 
+def test_requests_in_flight_have_the_seconds_that_are_given() -> None:
+    shutdown = Shutdown(lambda: 100.0, lambda: None, drain=3.0)
+    shutdown.interrupt()
+    assert shutdown.remaining == 3.0
+
+
+@pytest.mark.parametrize("needs_change", [False, True])
+def test_the_first_reason_says_whether_something_must_change(*, needs_change: bool) -> None:
+    shutdown = Watched().shutdown
+    shutdown.stop("first", needs_change=needs_change)
+    shutdown.stop("second", needs_change=not needs_change)
+    assert (shutdown.stopped, shutdown.needs_change) == ("first", needs_change)
+
+
 @pytest.mark.parametrize(
     ("causes", "stopped", "interrupted", "remaining"),
     [
@@ -74,10 +88,10 @@ def test_the_first_cause_begins_a_shutdown_and_a_second_signal_ends_it(
 def test_what_comes_later_gives_no_more_time() -> None:
     watched = Watched()
     stop(watched.shutdown)
-    watched.now += 10
+    watched.now += 5
     for cause in (stop, interrupt):
         cause(watched.shutdown)
-    assert watched.shutdown.remaining == DRAIN - 10
+    assert watched.shutdown.remaining == DRAIN - 5
     assert watched.notices == 1
 
 

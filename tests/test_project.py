@@ -47,8 +47,9 @@ HOUSE: Rows = {
         " attempts clients"
     ),
     "batch": modules(
-        "locks jsonl sizes usage requests rows files spending unnamed worklist tidying fitness report options transport"
-        " session verdicts lanes backlog waking shutdown outcomes engine interrupts job estimates streaming runs"
+        "locks jsonl sizes usage extras requests rows files spending unnamed worklist tidying fitness report shutdown"
+        " options transport session verdicts lanes backlog waking outcomes engine interrupts job estimates streaming"
+        " runs"
     ),
     "emulator": modules(
         "replies faults models settings requests limits samples answers accounts clock wire storage batches hosted"
@@ -57,7 +58,7 @@ HOUSE: Rows = {
     "local": modules("settings weights model server"),
     "testing": None,
     "__pyinstaller": modules("hook-novita_openai"),
-    "cli": modules("terminal failures options serving asking progress batch prompt program"),
+    "cli": modules("terminal failures options serving asking progress jobs batch prompt program"),
     "__main__": None,
 }
 CORRIDOR = {"sdk", "error_replies", "errors", "backoff", "logs", "retry", "pacing", "prices"}
@@ -79,6 +80,7 @@ EXTRAS = {
     "cli.asking": {"typer"},
     "cli.batch": {"typer"},
     "cli.failures": {"typer"},
+    "cli.jobs": {"typer"},
     "cli.options": {"typer"},
     "cli.program": {"typer"},
     "cli.progress": {"rich"},

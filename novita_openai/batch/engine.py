@@ -42,7 +42,7 @@ class Engine:
     ) -> None:
         self._clock = asyncio.get_running_loop().time
         self._alarm, self._ticker = Alarm(), Ticker(on_tick)
-        self.shutdown = Shutdown(self._clock, self._alarm.ring)
+        self.shutdown = Shutdown(self._clock, self._alarm.ring, session.limits.drain)
         self._sink, self._session = sink, session
         self._outcomes = Outcomes(sink, session, self.shutdown, self._clock)
         self._account = self._outcomes.account

@@ -84,7 +84,7 @@ class _Sum:
 
 async def _prices(options: RunOptions) -> Prices:
     try:
-        session = Session(options)
+        session = Session(options, is_alone=True)
     except MissingAPIKeyError:
         return Prices()
     async with session:

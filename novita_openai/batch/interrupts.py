@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as requests to come to an end, while a job runs in the main thread."""
+"""SIGINT, SIGTERM and SIGHUP as requests to come to an end, while a job runs in the main thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 __all__ = ["Interrupts"]
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
@@ -33,7 +33,7 @@ class Interrupts:
             return
         loop = asyncio.get_running_loop()
         if not _watching:
-            for number in SIGNALS:
+            for number in filter(_is_wanted, SIGNALS):
                 _previous[number] = signal.getsignal(number)
                 loop.add_signal_handler(number, _tell_all)
         _watching.append(self)
@@ -45,6 +45,7 @@ class Interrupts:
                 for number, handler in _previous.items():
                     loop.remove_signal_handler(number)
                     signal.signal(number, handler)
+                _previous.clear()
 
     async def wait_for(self, waiting: Awaitable[None]) -> None:
         """Wait for something to end, or for a signal, which cancels it."""
@@ -68,6 +69,11 @@ class Interrupts:
 # Of the main thread's event loop, which many jobs may share.
 _watching: list[Interrupts] = []
 _previous: dict[signal.Signals, Any] = {}
+
+
+def _is_wanted(number: signal.Signals) -> bool:
+    """Tell whether a signal is to be received: not SIGHUP where nohup has it ignored, to outlive the terminal."""
+    return number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
 
 
 def _tell_all() -> None:

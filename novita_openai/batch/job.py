@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from novita_openai.batch.outcomes import Sink
     from novita_openai.batch.requests import Reader, Source
     from novita_openai.batch.session import Session
+    from novita_openai.batch.shutdown import Shutdown
     from novita_openai.batch.worklist import Worklist
 
 __all__ = ["Job"]
@@ -120,7 +121,7 @@ class Execution:
         if self._rows.error is not None:
             raise self._rows.error
         if self._engine.shutdown.stopped is not None:
-            raise _stopped(self._engine.shutdown.stopped, report, can_go_on=self._job.files is not None)
+            raise _stopped(self._engine.shutdown, report, can_go_on=self._job.files is not None)
         if report.unfinished and not report.interrupted:
             source = self._job.source
             raise BatchInputError([f"{source} changed during the run: {report.unfinished} of its rows are gone"])
@@ -150,12 +151,15 @@ class Execution:
             failed=worklist.failed + this_run.failed,
             resumed=worklist.answered + worklist.failed,
             job_cost=None if before is None or this_run.cost is None else before + this_run.cost,
+            sent=this_run.sent + self._job.session.transport.resent,
+            retries=this_run.retries + self._job.session.transport.resent,
             elapsed=time.monotonic() - self._job.started,
             interrupted=self._engine.shutdown.interrupted,
         )
 
 
-def _stopped(reason: str, report: BatchReport, *, can_go_on: bool) -> BatchStopped:
+def _stopped(shutdown: Shutdown, report: BatchReport, *, can_go_on: bool) -> BatchStopped:
     """Return the error for an early end, which says how to go on."""
     left = f"{report.unfinished} of {report.total} rows are unfinished"
-    return BatchStopped(f"{reason}\n{left}{': start the same again to go on' if can_go_on else ''}", report)
+    message = f"{shutdown.stopped}\n{left}{': start the same again to go on' if can_go_on else ''}"
+    return BatchStopped(message, report, shutdown.needs_change)

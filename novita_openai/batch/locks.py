@@ -21,7 +21,7 @@ NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno
 """How filesystems say that they have no locks, as some over a network do."""
 
 
-class LockedError(OSError):
+class LockedError(BlockingIOError):
     """Another process is writing the file."""
 
 

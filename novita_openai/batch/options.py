@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Self, TypedDict
+from difflib import get_close_matches
+from typing import Any, Final, Self, TypedDict
 
 from novita_openai.batch.report import BatchProgress  # noqa: TC001 - public annotations can be resolved at run time
-from novita_openai.batch.requests import Reader, Source, prompt_body
+from novita_openai.batch.requests import Reader, Source, text_body
+from novita_openai.batch.shutdown import DRAIN
 from novita_openai.client import AsyncNovitaOpenAI  # noqa: TC001 - the same
 from novita_openai.pacing import MOST_IN_FLIGHT, Pacer
 
-__all__ = ["RunLimits", "RunOptions", "SessionOptions", "reader_for"]
+__all__ = ["RunLimits", "RunOptions", "SessionOptions", "checked", "reader_for"]
 
 RESERVED_FILES: Final = 24
 """Files that a process has open besides its connections."""
+ROW_TIMEOUT: Final = 1_800.0
+"""Seconds that a row has, by default, from its first request to its result."""
 
 
 class SessionOptions(TypedDict, total=False):
-    """Options of ``run``, ``arun`` and ``stream``.
+    """Options of ``run``, ``arun`` and ``stream``; None stands for the default.
 
-    ``client``: an ``AsyncOpenAI`` of this package; None: one from the environment, with ``RetryPolicy.batch()``.
-    ``concurrency``: the most requests in flight; None: found by trying. ``rpm``, ``tpm``: the most requests and tokens
-    a minute for each model. ``max_errors``: the batch stops when more rows than this have failed for good.
-    ``max_cost``: the batch stops before the job costs more dollars, over all its starts: what ``spent`` in the files of
-    results says is counted in, but not what a kill has lost. Each request in flight is counted with the most that it
-    can cost, and so is one of which the answer was lost on the way. Where a row sets no ``max_tokens``, an answer
-    counts as 4,096 tokens, and one that is longer can go above the limit. ``model``: for rows that name none, and for
-    prompts.
+    ``client``: an ``AsyncOpenAI`` of this package; else one from the environment, with ``RetryPolicy.batch()``. Where
+    it was given an ``http_client``, that sends the rows too, and it stays open. ``concurrency``: the most requests in
+    flight; else found by trying. ``rpm``, ``tpm``: the most requests and tokens a minute for each model.
+    ``max_errors``: the batch stops when more rows than this have failed for good. ``max_cost``: the batch stops before
+    the job costs more dollars, over all its starts: what ``spent`` in the files of results says is counted in, but not
+    what a kill has lost. Each request in flight is counted with the most that it can cost, and so is one of which the
+    answer was lost on the way. Where a row sets no ``max_tokens``, an answer counts as 4,096 tokens, and one that is
+    longer can go above the limit. ``model``: for rows that name none, and for lines of text.
+
+    In seconds: ``timeout``, how long an attempt waits for the service (default: the client's); ``row_timeout``, how
+    long a row has from its first request to its result (1,800); ``max_wait``, the longest pause that the service may
+    ask for (the policy's ``retry_after_cap``); ``drain``, how long requests in flight have to end once the batch is
+    ended early (8). ``attempts``: how often a row is sent before it has failed for good (the policy's).
     """
 
     client: AsyncNovitaOpenAI | None
@@ -38,33 +47,56 @@ class SessionOptions(TypedDict, total=False):
     max_errors: int | None
     max_cost: float | None
     model: str | None
+    timeout: float | None
+    row_timeout: float | None
+    max_wait: float | None
+    drain: float | None
+    attempts: int | None
 
 
 class RunOptions(SessionOptions, total=False):
     """Options of ``run`` and ``arun``, for files: those of :class:`SessionOptions`, and these.
 
     ``retry_failed``: send the rows again that failed for good in an earlier run. ``ordered``: bring the results into
-    the order of the input when the job is complete; else they stay in the order in which they came. ``prompts``: each
-    line of the input is a prompt, as in ``.txt`` files, and is sent as it is. ``format``: each line is a user's
-    message, to be rendered in the prompt format of this name. ``max_tokens``: the longest answer to a prompt.
-    ``on_progress``: called about twice a second, and at the end.
+    the order of the input when the job is complete; else they stay in the order in which they came. ``raw``: each line
+    of the input, be it a ``.txt`` file or not, is a prompt that is sent to completions as it is. ``format``: each line
+    is a user's message, to be rendered in the prompt format of this name. ``max_tokens``: the longest answer to a line
+    of text. ``on_progress``: called about twice a second, and at the end.
     """
 
     retry_failed: bool
     ordered: bool
-    prompts: bool
+    raw: bool
     format: str | None
     max_tokens: int | None
     on_progress: Callable[[BatchProgress], None] | None
 
 
+CHANGED: Final = {
+    "prompts": "raw=True sends each line to completions as it is; a line of a .txt file is a user's message"
+}
+"""Options of version 0.1.0 that have another name now, and what to write instead."""
+
+
+def checked(options: Mapping[str, Any], kind: type[SessionOptions]) -> None:
+    """Raise ``TypeError`` for an option that there is not, with the one that is meant."""
+    for name in options.keys() - kind.__annotations__.keys():
+        if name in CHANGED:
+            raise TypeError(f"{name}={options[name]!r}: there is no such option any more: {CHANGED[name]}")
+        near = get_close_matches(name, kind.__annotations__, n=1) or sorted(kind.__annotations__)
+        raise TypeError(f"{name}={options[name]!r}: there is no such option; there is {', '.join(near)}")
+
+
 def reader_for(source: Source, options: RunOptions) -> Reader:
     """Return what turns the lines of a source into requests."""
-    format_name, model = options.get("format"), options.get("model")
-    if not (options.get("prompts") or format_name or source.is_text):
+    format_name, model, is_raw = options.get("format"), options.get("model"), bool(options.get("raw"))
+    if format_name and is_raw:
+        raise ValueError(f"format={format_name!r} and raw=True: a line is rendered or sent as it is; leave one out")
+    if not (is_raw or format_name or source.is_text):
         return Reader(model)
     fields = {"model": model, "max_tokens": options.get("max_tokens")}
-    return Reader(model, prompt_body(format_name, {name: value for name, value in fields.items() if value is not None}))
+    given = {name: value for name, value in fields.items() if value is not None}
+    return Reader(model, text_body(format_name, given, is_raw=is_raw))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +109,17 @@ class RunLimits:
     tpm: float | None
     max_errors: int | None
     max_cost: float | None
+    row_timeout: float
+    drain: float
 
     @classmethod
     def of(cls, options: SessionOptions) -> Self:
         """Return the limits that options set; raise ``ValueError`` for one that cannot be kept."""
-        for name, limit in (("rpm", options.get("rpm")), ("tpm", options.get("tpm"))):
-            if limit is not None and not limit > 0:
-                raise ValueError(f"{name}={limit}: give a number a minute, above 0, or None for no limit")
+        for name, (is_possible, wanted) in _NUMBERS.items():
+            value = options.get(name)
+            if value is not None and (isinstance(value, bool) or not is_possible(value)):
+                raise ValueError(f"{name}={value!r}: give {wanted}, or None for the default")
+        row_timeout, drain = options.get("row_timeout"), options.get("drain")
         return cls(
             concurrency=options.get("concurrency"),
             connections=_connections(options.get("concurrency")),
@@ -91,11 +127,40 @@ class RunLimits:
             tpm=options.get("tpm"),
             max_errors=options.get("max_errors"),
             max_cost=options.get("max_cost"),
+            row_timeout=ROW_TIMEOUT if row_timeout is None else row_timeout,
+            drain=DRAIN if drain is None else drain,
         )
 
     def pacer(self, now: float) -> Pacer:
         """Return the pacer of one model."""
         return Pacer(now, concurrency=self.concurrency, most=self.connections, rpm=self.rpm, tpm=self.tpm)
+
+
+def _is_above_zero(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value > 0
+
+
+def _is_from_zero(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value >= 0
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value > 0
+
+
+_NUMBERS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "concurrency": (_is_count, "at least 1 request in flight"),
+    "rpm": (_is_above_zero, "a number a minute, above 0"),
+    "tpm": (_is_above_zero, "a number a minute, above 0"),
+    "max_errors": (_is_from_zero, "a number of rows, 0 or more"),
+    "max_cost": (_is_from_zero, "dollars, 0 or more"),
+    "timeout": (_is_above_zero, "seconds, above 0"),
+    "row_timeout": (_is_above_zero, "seconds, above 0"),
+    "max_wait": (_is_from_zero, "seconds, 0 or more"),
+    "drain": (_is_from_zero, "seconds, 0 or more"),
+    "attempts": (_is_count, "a whole number of requests for a row, at least 1"),
+}
+"""What each option with a number may be, and how that is said."""
 
 
 def _connections(concurrency: int | None) -> int:
@@ -104,8 +169,6 @@ def _connections(concurrency: int | None) -> int:
     most = MOST_IN_FLIGHT if open_files == resource.RLIM_INFINITY else max(1, open_files - RESERVED_FILES)
     if concurrency is None:
         return min(most, MOST_IN_FLIGHT)
-    if concurrency < 1:
-        raise ValueError(f"concurrency={concurrency}: give at least 1 request in flight, or None to have it found")
     if open_files != resource.RLIM_INFINITY and concurrency > most:
         raise ValueError(
             f"concurrency={concurrency}: this process may open {open_files} files, hence {most} connections; "

@@ -79,7 +79,7 @@ class Outcomes:
             sending.failed(now, unless_skipped(verdict.asked or 0.0), unless_skipped(verdict.delay))
         elif isinstance(verdict, Stop):
             sending.ended()
-            self._shutdown.stop(verdict.reason)
+            self._shutdown.stop(verdict.reason, needs_change=verdict.needs_change)
         else:
             sending.ended()
             self._give_up(sending, failure, of_model=verdict.of_model)

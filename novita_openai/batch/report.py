@@ -51,14 +51,18 @@ class BatchProgress(BatchReport):
 
 
 class BatchStopped(openai.OpenAIError):
-    """A batch ended early, as sending more could not help. ``report`` says what is done and what is unfinished."""
+    """A batch ended early, as sending more could not help. ``report`` says what is done and what is unfinished.
 
-    def __init__(self, reason: str, report: BatchReport) -> None:
+    ``needs_change``: the same job would stop again until somebody has changed something, such as a key that is refused;
+    else it may succeed later by itself.
+    """
+
+    def __init__(self, reason: str, report: BatchReport, needs_change: bool = False) -> None:  # noqa: FBT001, FBT002 - for pickle
         super().__init__(reason)
-        self.report = report
+        self.report, self.needs_change = report, needs_change
 
-    def __reduce__(self) -> tuple[type[BatchStopped], tuple[str, BatchReport]]:
-        return BatchStopped, (str(self), self.report)
+    def __reduce__(self) -> tuple[type[BatchStopped], tuple[str, BatchReport, bool]]:
+        return BatchStopped, (str(self), self.report, self.needs_change)
 
 
 @dataclass(slots=True)

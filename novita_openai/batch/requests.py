@@ -1,4 +1,7 @@
-"""The rows of a batch's input: in OpenAI's Batch format, as bodies of requests alone, or as prompts, one a line.
+"""The rows of a batch's input: in OpenAI's Batch format, as bodies of requests alone, or as lines of text.
+
+The service's own documentation writes rows without ``method`` and ``url``; then the body says where it goes:
+https://novita.ai/docs/guides/llm-batch-api.
 
 Each row is read and checked twice, before the first request is sent and when its turn comes, so that a file may be
 larger than the memory.
@@ -19,6 +22,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self, cast
 
+from novita_openai.batch.extras import as_sent, extra_of, read_headers, read_metadata
 from novita_openai.batch.jsonl import copy_lines, decode, numbered_lines
 from novita_openai.batch.sizes import about_prompt_tokens, most_answer_tokens
 from novita_openai.batch.usage import Spent
@@ -27,8 +31,13 @@ __all__ = ["BatchInputError", "BatchRequest", "Reader", "Source"]
 
 CHAT: Final = "/chat/completions"
 COMPLETIONS: Final = "/completions"
-URLS: Final = {f"/v1{path}": path for path in (CHAT, COMPLETIONS)}
+EMBEDDINGS: Final = "/embeddings"
+FIELDS: Final = {"messages": CHAT, "prompt": COMPLETIONS, "input": EMBEDDINGS}
+"""The field that every body for a path has, and no body for another."""
+URLS: Final = {f"/v1{path}": path for path in FIELDS.values()}
 """The addresses that rows of OpenAI's Batch format name, and the path of each below the base URL."""
+BASE_PATHS: Final = ("", "/openai", "/openai/v1", "/v3/openai")
+"""What an address may begin with besides ``/v1``: the service's own base paths."""
 
 SHOWN_ERRORS: Final = 100
 LONGEST_ROW: Final = 64_000_000
@@ -49,9 +58,12 @@ class BatchInputError(ValueError):
 class BatchRequest:
     """One row of the input, and what has happened to it.
 
-    ``path``: below the base URL. ``content``: the body in bytes, as the row has it. ``digest``: of path and content.
-    ``attempts``: how many it has used up. ``refusals``: how often it came too fast. ``started``: when it was first
-    sent, in the event loop's time; None before. ``spent``: what was spent for it, in earlier runs too.
+    ``path``: below the base URL. ``content``: the body in bytes. ``digest``: of the path and of the body as the row has
+    it. ``metadata``: the JSON of the row that comes back in its result, b"" without any. ``headers``: those of its
+    request besides the client's.
+    ``streams``: the row asks for its answer as a stream. ``attempts``: how many it has used up. ``refusals``: how often
+    it came too fast. ``started``: when it was first sent, in the event loop's time; None before; ``spent``: what
+    was spent for it, in earlier runs too.
     """
 
     custom_id: str
@@ -60,6 +72,9 @@ class BatchRequest:
     body: dict[str, Any]
     content: bytes
     digest: str
+    metadata: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    streams: bool = False
     attempts: int = 0
     refusals: int = 0
     started: float | None = None
@@ -79,12 +94,11 @@ class BatchRequest:
 class Reader:
     """Turns lines into requests.
 
-    ``model``: for bodies that name none. ``prompts``: returns the body for a line that is a prompt; None: the lines are
-    JSON.
+    ``model``: for bodies that name none. ``texts``: returns the body for a line of text; None: the lines are JSON.
     """
 
-    def __init__(self, model: str | None = None, prompts: Callable[[str], dict[str, Any]] | None = None) -> None:
-        self.model, self.prompts = model, prompts
+    def __init__(self, model: str | None = None, texts: Callable[[str], dict[str, Any]] | None = None) -> None:
+        self.model, self.texts = model, texts
 
     def line(self, number: int, line: bytes) -> BatchRequest:
         """Return the request of a line; raise ``ValueError``, with the reason, where it is not one."""
@@ -94,8 +108,8 @@ class Reader:
             raise ValueError(f"not UTF-8: byte {error.start}") from None
         if number == 1:
             text = text.removeprefix("\ufeff")
-        if self.prompts is not None:
-            return self.row(number, self.prompts(text))
+        if self.texts is not None:
+            return self.row(number, self.texts(text))
         try:
             row = decode(text)
         except ValueError as error:
@@ -116,11 +130,20 @@ class Reader:
         model = body.get("model")
         if not isinstance(model, str) or not model:
             raise ValueError(f"no model in the body of {custom_id!r}: name one there, or give one for all such rows")
-        if body.get("stream"):
-            raise ValueError(f"stream: true in the body of {custom_id!r}: remove it, as a batch writes whole answers")
         content = encode(body)
         digest = blake2b(f"{path}\n".encode() + content, digest_size=16).hexdigest()
-        return BatchRequest(custom_id, path, model, body, content, digest)
+        sent = as_sent(body)
+        return BatchRequest(
+            custom_id,
+            path,
+            model,
+            sent,
+            content if sent is body else encode(sent),
+            digest,
+            metadata=read_metadata(fields.get("metadata")),
+            headers=read_headers(fields.get("headers")) if _ENVELOPE & fields.keys() else {},
+            streams=bool(body.get("stream")),
+        )
 
 
 _ENVELOPE: Final = {"body", "url", "method"}
@@ -128,22 +151,37 @@ _ENVELOPE: Final = {"body", "url", "method"}
 
 def _wrapped(row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the path and the body of a row of OpenAI's Batch format."""
-    url, method, body = row.get("url"), row.get("method", "POST"), row.get("body")
-    if not isinstance(url, str) or url not in URLS:
-        raise ValueError(f"url must be one of {', '.join(URLS)}, not {url!r}")
+    method, body = row.get("method", "POST"), row.get("body")
     if method != "POST":
         raise ValueError(f"method must be POST, not {method!r}")
     if not isinstance(body, dict):
         raise ValueError(f"body must be a JSON object, not {type(body).__name__}")  # noqa: TRY004 - the same
-    return URLS[url], cast("dict[str, Any]", body)
+    fields = cast("dict[str, Any]", body)
+    if "extra_body" in row:
+        fields = {**fields, "extra_body": {**extra_of(fields), **extra_of(row)}}
+    return _path_named(row["url"]) if "url" in row else _path_for(fields), fields
+
+
+def _path_named(url: object) -> str:
+    """Return the path of an address, which may begin with ``/v1`` or with one of the service's base paths."""
+    found = (path for path in FIELDS.values() for base in ("/v1", *BASE_PATHS) if url == base + path)
+    path = next(found, None)
+    if path is None:
+        raise ValueError(f"url must be one of {', '.join(URLS)}, not {url!r}")
+    return path
+
+
+def _path_for(body: Mapping[str, Any]) -> str:
+    """Return the path that a body is for, by its fields."""
+    paths = [path for name, path in FIELDS.items() if name in body]
+    if len(paths) != 1:
+        raise ValueError("a row must have url and body, or be a body, with one of messages, prompt and input")
+    return paths[0]
 
 
 def _bare(row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the path and the body of a row that is a request's body itself."""
-    paths = [path for name, path in (("messages", CHAT), ("prompt", COMPLETIONS)) if name in row]
-    if len(paths) != 1:
-        raise ValueError("a row must have url and body, or be a body with either messages or prompt")
-    return paths[0], {name: value for name, value in row.items() if name != "custom_id"}
+    return _path_for(row), {name: value for name, value in row.items() if name != "custom_id"}
 
 
 _dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -222,13 +260,16 @@ class Source:
             self._spool.close()
 
 
-def prompt_body(format_name: str | None, options: Mapping[str, Any]) -> Callable[[str], dict[str, Any]]:
-    """Return a function from a prompt to the body of its request, which has ``options`` besides.
+def text_body(format_name: str | None, options: Mapping[str, Any], *, is_raw: bool) -> Callable[[str], dict[str, Any]]:
+    """Return a function from a line of text to the body of its request, which has ``options`` besides.
 
-    With the name of a prompt format, a line is a user's message that is rendered in it; without, it is sent as it is.
+    A line is a user's message: of a chat, or with the name of a prompt format, rendered in that. A raw line is a prompt
+    itself.
     """
-    if format_name is None:
+    if is_raw:
         return lambda line: {**options, "prompt": line}
+    if format_name is None:
+        return lambda line: {**options, "messages": [{"role": "user", "content": line}]}
     from novita_openai.prompts import chat_to_completion, get_format
 
     get_format(format_name)  # an unknown name is refused here, not for each line

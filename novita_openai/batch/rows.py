@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import openai
-from openai.types import Completion
+from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion
 
 from novita_openai.batch.jsonl import decode
-from novita_openai.batch.requests import CHAT, COMPLETIONS, BatchRequest
+from novita_openai.batch.requests import CHAT, COMPLETIONS, EMBEDDINGS, BatchRequest
 from novita_openai.client.answers import is_whole_body, refuse
 from novita_openai.errors import Failure  # noqa: TC001 - annotations can be resolved at run time
 
@@ -41,7 +41,11 @@ class WholeAnswer:
     usage: object
 
 
-_KINDS: Final[dict[str, Any]] = {CHAT: ChatCompletion, COMPLETIONS: Completion}
+_KINDS: Final[dict[str, Any]] = {
+    CHAT: ChatCompletion,
+    COMPLETIONS: Completion,
+    EMBEDDINGS: CreateEmbeddingResponse,
+}
 
 
 def read_answer(request: BatchRequest, response: Any) -> WholeAnswer:
@@ -90,7 +94,9 @@ def _details(failure: Failure, key: str, attempts: int) -> bytes:
 
 def _row(request: BatchRequest, response: bytes, error: bytes) -> bytes:
     head = f'{ROW_START}{request.digest}", "custom_id": {json.dumps(request.custom_id)}, "response": '
-    return b"".join((head.encode(), response, b', "error": ', error, b', "spent": ', request.spent.json(), b"}"))
+    metadata = b', "metadata": ' + request.metadata if request.metadata else b""
+    spent = b', "spent": ' + request.spent.json()
+    return b"".join((head.encode(), response, b', "error": ', error, spent, metadata, b"}"))
 
 
 def _response(response: Any, body: bytes) -> bytes:

@@ -12,7 +12,7 @@ from novita_openai.batch.estimates import BatchEstimate, aestimate
 from novita_openai.batch.files import ResultFiles, is_kept, opened_outlet
 from novita_openai.batch.interrupts import Interrupts
 from novita_openai.batch.job import Job
-from novita_openai.batch.options import RunOptions, reader_for
+from novita_openai.batch.options import RunOptions, checked, reader_for
 from novita_openai.batch.report import BatchReport  # noqa: TC001 - public annotations can be resolved at run time
 from novita_openai.batch.requests import Source
 from novita_openai.batch.session import Session
@@ -23,14 +23,16 @@ __all__ = ["arun", "estimate", "run"]
 def run(requests: str | Path, results: str | Path, **options: Unpack[RunOptions]) -> BatchReport:
     """Send the requests of a file and append their results to another; go on where an earlier run has ended.
 
-    ``requests``: a file of JSON lines (``.gz`` is gzip), or of prompts, one a line (``.txt``); ``-`` is standard input.
+    ``requests``: a file of JSON lines (``.gz`` is gzip), or of users' messages, one a line (``.txt``); ``-`` is
+    standard input.
     ``results``: the file for the answers, such as ``NAME.jsonl``; rows that failed for good go into
     ``NAME.errors.jsonl`` beside it. With ``-`` both are printed, a pipe or a device gets both, and no later run can go
     on from them. Options: :class:`RunOptions`.
 
     Raises :class:`BatchInputError` (a ``ValueError``) before anything is sent, :class:`BatchStopped` where sending more
-    cannot help, ``OSError`` where files cannot be used. SIGINT or SIGTERM end it early; the report says so.
+    cannot help, ``OSError`` where files cannot be used. SIGINT, SIGTERM or SIGHUP end it early; the report says so.
     """
+    checked(options, RunOptions)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -38,20 +40,21 @@ def run(requests: str | Path, results: str | Path, **options: Unpack[RunOptions]
     else:
         raise RuntimeError("batch.run() inside a running event loop: use `await batch.arun(...)`")
     with Source(requests) as source:  # before the event loop starts, so that an interrupt ends the reading of a pipe
-        return asyncio.run(_run(source, results, options))
+        return asyncio.run(_run(source, results, options, is_alone=True))
 
 
 async def arun(requests: str | Path, results: str | Path, **options: Unpack[RunOptions]) -> BatchReport:
     """Do the same inside an event loop."""
+    checked(options, RunOptions)
     with Source(requests) as source:
-        return await _run(source, results, options)
+        return await _run(source, results, options, is_alone=False)
 
 
-async def _run(source: Source, results: str | Path, options: RunOptions) -> BatchReport:
+async def _run(source: Source, results: str | Path, options: RunOptions, *, is_alone: bool) -> BatchReport:
     reader, interrupts, started = reader_for(source, options), Interrupts(), time.monotonic()
     async with AsyncExitStack() as stack:
         stack.enter_context(interrupts.watched())
-        session = await stack.enter_async_context(Session(options))
+        session = await stack.enter_async_context(Session(options, is_alone=is_alone))
         files = stack.enter_context(ResultFiles(Path(results), source)) if is_kept(results) else None
         job = Job(
             source=source,
@@ -71,5 +74,6 @@ def estimate(requests: str | Path, **options: Unpack[RunOptions]) -> BatchEstima
 
     Raises :class:`BatchInputError` with everything that is wrong. Without a key or the models list the cost is unknown.
     """
+    checked(options, RunOptions)
     with Source(requests) as source:
         return asyncio.run(aestimate(source, options))

@@ -25,6 +25,8 @@ __all__ = ["Session"]
 
 MOST_WITHOUT_AIOHTTP: Final = 256
 """Connections above which the SDK's own HTTP library gets slower, not faster."""
+MOST_OVER_A_GIVEN_ONE: Final = 100
+"""Requests in flight over an ``http_client`` that the client was given: its pool has as many connections by default."""
 PRICES_TIMEOUT: Final = 10.0
 """Seconds to wait for the models list where its prices are only reported."""
 
@@ -33,20 +35,24 @@ class Session:
     """The transport, the policy, the limits and the prices of one run; use it in ``async with``.
 
     ``spent_before``: what earlier runs of the job have spent. ``no_prices``: why the models list could not be read.
+
+    ``is_alone``: the event loop ends with the run.
     """
 
-    def __init__(self, options: SessionOptions) -> None:
+    def __init__(self, options: SessionOptions, *, is_alone: bool = False) -> None:
         client, limits = options.get("client"), RunLimits.of(options)
         if client is not None and not isinstance(client, AsyncNovitaOpenAI):
             raise TypeError(f"client={client!r}: give an AsyncOpenAI of novita_openai, as from create_async_client()")
         source = client or AsyncNovitaOpenAI(policy=RetryPolicy.batch())
         self._own = source if client is None else None
-        self.policy = replace(source.policy, attempts=source.policy.attempts or 1 + source.max_retries)
-        self.transport = Transport(source, limits.connections)
+        self.policy = _policy(source, options)
+        self.transport = Transport(source, limits.connections, timeout=options.get("timeout"), is_alone=is_alone)
         if not self.transport.is_fast:
             warn("batch.slow_transport", hint="pip install 'novita-openai[fast]'")
             if limits.concurrency is None:
                 limits = replace(limits, connections=min(limits.connections, MOST_WITHOUT_AIOHTTP))
+        if source.given_http_client is not None and limits.concurrency is None:
+            limits = replace(limits, connections=min(limits.connections, MOST_OVER_A_GIVEN_ONE))
         self.limits, self.prices, self.spent_before = limits, Prices(), Spent()
         self.no_prices = ""
 
@@ -78,3 +84,13 @@ class Session:
         if self.limits.max_cost is not None and unknown:
             why = self.no_prices or f"has none for {', '.join(unknown)}"
             raise BatchInputError([f"max_cost needs prices, and the models list {why}"])
+
+
+def _policy(client: AsyncNovitaOpenAI, options: SessionOptions) -> RetryPolicy:
+    """Return a client's policy, with what the options say in place of its own."""
+    policy, attempts, max_wait = client.policy, options.get("attempts"), options.get("max_wait")
+    return replace(
+        policy,
+        attempts=attempts or policy.attempts or 1 + client.max_retries,
+        retry_after_cap=policy.retry_after_cap if max_wait is None else max_wait,
+    )

@@ -8,25 +8,26 @@ from typing import Final
 
 __all__ = ["DRAIN", "Shutdown"]
 
-DRAIN: Final = 30.0
-"""Seconds that requests in flight have to end once no more are started."""
+DRAIN: Final = 8.0
+"""Seconds that requests in flight have to end: less than the 10 that containers have between SIGTERM and SIGKILL."""
 
 
 class Shutdown:
     """The early end of a run: once it ``has_begun`` no request is started, and when none are in flight the run is over.
 
-    After ``remaining`` seconds it is over whatever is in flight: ``DRAIN`` at first, 0 after a second signal or an
+    After ``remaining`` seconds it is over whatever is in flight: ``drain`` at first, 0 after a second signal or an
     error. ``clock`` returns the time in seconds; ``notify`` is called whenever an end is set or comes nearer.
 
-    ``stopped`` holds the reason of :meth:`stop`; ``interrupted`` says that a signal came; ``error`` is what broke the
-    run.
+    ``stopped`` holds the reason of :meth:`stop`, and ``needs_change`` whether the same run would stop again until
+    somebody has changed something; ``interrupted`` says that a signal came; ``error`` is what broke the run.
     """
 
-    def __init__(self, clock: Callable[[], float], notify: Callable[[], None]) -> None:
+    def __init__(self, clock: Callable[[], float], notify: Callable[[], None], drain: float = DRAIN) -> None:
         self.stopped: str | None = None
+        self.needs_change = False
         self.interrupted = False
         self.error: Exception | None = None
-        self._clock, self._notify = clock, notify
+        self._clock, self._notify, self._drain = clock, notify, drain
         self._deadline = math.inf
 
     @property
@@ -39,11 +40,11 @@ class Shutdown:
         """Return the seconds that requests in flight have left; infinite before the shutdown has begun."""
         return self._deadline - self._clock()
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str, *, needs_change: bool = False) -> None:
         """Begin, for a reason that is shown to the user; only the first counts."""
         if not self.has_begun:
-            self.stopped = reason
-            self._end_within(DRAIN)
+            self.stopped, self.needs_change = reason, needs_change
+            self._end_within(self._drain)
 
     def stop_writing(self, error: OSError) -> None:
         """Begin, as rows cannot be kept; the error names their file."""
@@ -54,7 +55,7 @@ class Shutdown:
         if self.interrupted:
             self._end_within(0.0)
         elif not self.has_begun:
-            self._end_within(DRAIN)
+            self._end_within(self._drain)
         self.interrupted = True
 
     def fail(self, error: Exception) -> None:

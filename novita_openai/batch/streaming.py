@@ -6,13 +6,16 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
-from typing import Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from novita_openai.batch.engine import Engine
-from novita_openai.batch.options import SessionOptions  # noqa: TC001 - public annotations can be resolved at run time
+from novita_openai.batch.options import SessionOptions, checked
 from novita_openai.batch.report import BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError, BatchRequest, Reader
 from novita_openai.batch.session import Session
+
+if TYPE_CHECKING:
+    from novita_openai.batch.shutdown import Shutdown
 
 __all__ = ["stream"]
 
@@ -50,12 +53,13 @@ class stream:  # noqa: N801 - used like a function
     """
 
     def __init__(self, requests: Iterable[Mapping[str, Any]], **options: Unpack[SessionOptions]) -> None:
+        checked(options, SessionOptions)
         self._requests, self._reader, self._options = requests, Reader(options.get("model")), options
         self._error: BatchInputError | None = None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         with asyncio.Runner() as runner:
-            results = self._results()
+            results = self._results(is_alone=True)
 
             async def following() -> dict[str, Any] | None:
                 return await anext(results, None)
@@ -67,11 +71,11 @@ class stream:  # noqa: N801 - used like a function
                 runner.run(results.aclose())
 
     def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
-        return self._results()
+        return self._results(is_alone=False)
 
-    async def _results(self) -> AsyncGenerator[dict[str, Any], None]:
+    async def _results(self, *, is_alone: bool) -> AsyncGenerator[dict[str, Any], None]:
         buffer = Buffer()
-        async with Session(self._options) as session:
+        async with Session(self._options, is_alone=is_alone) as session:
             await session.fetch_prices()
             engine = Engine(self._rows(), buffer, session)
             running = asyncio.ensure_future(engine.run())
@@ -88,14 +92,14 @@ class stream:  # noqa: N801 - used like a function
             finally:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
-            self._raise_for(engine.shutdown.stopped, engine.tally.report())
+            self._raise_for(engine.shutdown, engine.tally.report())
 
-    def _raise_for(self, stopped: str | None, report: BatchReport) -> None:
+    def _raise_for(self, shutdown: Shutdown, report: BatchReport) -> None:
         """Raise the error for a stream that has ended too early."""
         if self._error is not None:
             raise self._error
-        if stopped is not None:
-            raise BatchStopped(stopped, report)
+        if shutdown.stopped is not None:
+            raise BatchStopped(shutdown.stopped, report, shutdown.needs_change)
 
     def _rows(self) -> Iterator[BatchRequest]:
         seen: set[str] = set()

@@ -1,20 +1,23 @@
-"""How a batch sends: the client's key, address and headers, over connections of the run's own, by the cheapest way.
+"""How a batch sends: as the client does, over connections of the run's own, by the cheapest way.
 
 Every call of the SDK ends in ``request()``, and making its options is most of the work. Here they are made once, and
 each row sends a copy with its own bytes. The answer comes as the HTTP library's response, which the SDK does not parse.
+
+A client that was given an ``http_client`` sends over that, with its proxies, certificates and hooks.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import openai
 
 from novita_openai import sdk
-from novita_openai.batch.requests import CHAT, COMPLETIONS, encode
+from novita_openai.batch.requests import CHAT, FIELDS, encode
 from novita_openai.client.connections import async_http_client
 from novita_openai.client.translation import translated
+from novita_openai.errors import classify
 from novita_openai.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -25,31 +28,70 @@ __all__ = ["Transport"]
 
 
 class Transport:
-    """A copy of a client that sends each request once, over up to so many connections."""
+    """A copy of a client that sends each request once, over up to so many connections of its own.
 
-    def __init__(self, client: AsyncNovitaOpenAI, connections: int) -> None:
-        http_client, self.is_fast = async_http_client(connections)
+    ``timeout``: seconds for an attempt, None for the client's. ``is_alone``: the event loop ends with the run, and no
+    connection outlives it. ``is_fast``: a busy run does not slow its connections down. ``resent``: requests that were
+    sent again because the key had changed.
+    """
+
+    def __init__(
+        self, client: AsyncNovitaOpenAI, connections: int, *, timeout: float | None = None, is_alone: bool = False
+    ) -> None:
+        self._http_client, self.is_fast, self.resent = None, True, 0
         # The batch applies the client's policy itself, so that one pause serves all rows of a model.
-        options = {"http_client": http_client, "max_retries": 0, "policy": RetryPolicy.off()}
-        self._client: Any = cast("Any", client).with_options(**options)
+        options: dict[str, Any] = {"max_retries": 0, "policy": RetryPolicy.off()}
+        if client.given_http_client is None:
+            self._http_client, self.is_fast = async_http_client(connections)
+        elif is_alone:
+            self._http_client = sdk.twin_of(client.given_http_client)
+        if self._http_client is not None:
+            options["http_client"] = self._http_client
+        if timeout is not None:
+            options["timeout"] = timeout
+        self._source, self._client = client, cast("Any", client).with_options(**options)
         self._request: Any = partial(openai.AsyncOpenAI.request, self._client)
         self._response = sdk.http_library().Response
         self._options: dict[str, Any] = {}
 
     async def send(self, request: BatchRequest) -> Any:
-        """Return the HTTP response, its body read; raise the SDK's errors."""
+        """Return the HTTP response, its body read; raise the SDK's errors.
+
+        Where the key is refused, and the client has another one by now, the request is sent once more with that.
+        """
+        try:
+            return await self._send(request)
+        except openai.APIStatusError as error:
+            if not await self._has_new_key(error):
+                raise
+        self.resent += 1
+        return await self._send(request)
+
+    async def _send(self, request: BatchRequest) -> Any:
         content = _taken(request) if self._client.translate and request.path == CHAT else request.content
         options = sdk.with_content(self._options[request.path], content)
-        if request.attempts:
-            options.headers = {"x-stainless-retry-count": str(request.attempts)}
+        if request.attempts or request.headers:
+            retries = {"x-stainless-retry-count": str(request.attempts)} if request.attempts else {}
+            options.headers = {**request.headers, **retries}
         try:
             return await self._request(self._response, options)
         except BaseException as error:  # noqa: BLE001 - raised again, without the sent headers
             raise sdk.without_secrets(error, self._client)  # noqa: B904 - it has its own cause, or is the same
 
+    async def _has_new_key(self, error: openai.APIStatusError) -> bool:
+        """Tell whether a key was refused that is not the client's any more; from now on its new one is sent."""
+        if classify(error).status != _KEY_REFUSED:
+            return False
+        source: Any = self._source.key_source
+        key = await source() if callable(source) else self._source.api_key
+        if error.request.headers.get("authorization") == f"Bearer {key}":
+            return False
+        self._client.api_key = key
+        return True
+
     async def prepare(self) -> None:
         """Make the options for each path, as the SDK's ``post`` makes them."""
-        for path in (CHAT, COMPLETIONS):
+        for path in FIELDS.values():
             self._options[path] = await sdk.options_of_post(self._client, path)
 
     async def models(self) -> list[dict[str, Any]]:
@@ -62,8 +104,12 @@ class Transport:
         return str(self._client.api_key)
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()
+        """Close the connections of the run's own."""
+        if self._http_client is not None:
+            await self._http_client.aclose()
+
+
+_KEY_REFUSED: Final = 401
 
 
 def _taken(request: BatchRequest) -> bytes:

@@ -29,13 +29,18 @@ FREE_REFUSALS: Final = 3
 """Refusals of a row for which the model's pace is to blame; what is refused more often may be too large to pass."""
 
 _MODEL_STATUSES: Final = (403, 404)
+_STATUSES_OF_SETTINGS: Final = (401, 404)
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Stop the batch, for a reason that is shown to the user; the row stays unfinished."""
+    """Stop the batch, for a reason that is shown to the user; the row stays unfinished.
+
+    ``needs_change``: it would stop again until somebody has changed the key or the address.
+    """
 
     reason: str
+    needs_change: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ def decide(failure: Failure, policy: RetryPolicy, history: RowHistory, *, random
     """Return what to do about the failure of a row; ``random`` in [0, 1) places a delay in its jitter."""
     asked, refusal = failure.retry_after, policy.refusal(failure)
     if failure.rule.stops_batch:
-        return Stop(f"{failure.summary}: {failure.meaning}")
+        return Stop(f"{failure.summary}: {failure.meaning}", needs_change=failure.rule.status in _STATUSES_OF_SETTINGS)
     if refusal == "error":
         return Fail(of_model=_is_of_model(failure.rule))
     if refusal:

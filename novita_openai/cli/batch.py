@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, cast
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from novita_openai.cli.failures import BAD_INPUT, FAILED, INTERRUPTED, STOPPED, reported
-from novita_openai.cli.options import BaseURLOption, JSONOption, MaxTokensOption, grouped
+from novita_openai.cli.jobs import ChangedOption, JobOptions  # noqa: TC001 - typer reads the annotations
+from novita_openai.cli.options import BaseURLOption, JSONOption, grouped
 from novita_openai.cli.progress import progress_display
 from novita_openai.cli.terminal import show, tell
 from novita_openai.prices import dollars
@@ -24,65 +25,16 @@ __all__ = ["run_batch"]
 STANDARD_OUTPUT: Final = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class JobOptions:
-    """The :class:`~novita_openai.batch.RunOptions`, under their names, that a shell can give."""
-
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="The model for prompts, and for rows that name none.")
-    ] = None
-    prompts: Annotated[
-        bool, typer.Option("--prompts", help="Take each line of the input as a prompt, as in a .txt file.")
-    ] = False
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="Take each line of the input as a user's message, and write it as a prompt in this format; "
-            "'prompt formats' lists them.",
-        ),
-    ] = None
-    max_tokens: MaxTokensOption = 512
-    concurrency: Annotated[
-        int | None,
-        typer.Option(min=1, help="Have at most so many requests under way.", show_default="found by trying"),
-    ] = None
-    rpm: Annotated[
-        float | None, typer.Option(min=0.001, help="Send at most so many requests a minute to each model.")
-    ] = None
-    tpm: Annotated[
-        float | None, typer.Option(min=0.001, help="Send at most so many tokens a minute to each model.")
-    ] = None
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Send the rows again that failed in an earlier run.")
-    ] = False
-    max_errors: Annotated[int | None, typer.Option(min=0, help="Stop when more rows than this have failed.")] = None
-    max_cost: Annotated[
-        float | None,
-        typer.Option(min=0, help="Stop before all starts of the job cost more than so many dollars."),
-    ] = None
-    ordered: Annotated[
-        bool, typer.Option("--ordered", help="When the job is complete, sort the results as the input is.")
-    ] = False
-
-    def run_options(self, base_url: str | None) -> RunOptions:
-        """Return the options, with a client of the address where one is given."""
-        from novita_openai.client import AsyncNovitaOpenAI
-        from novita_openai.retry import RetryPolicy
-
-        options = cast("RunOptions", asdict(self))
-        if base_url is not None:
-            options["client"] = AsyncNovitaOpenAI(base_url=base_url, policy=RetryPolicy.batch())
-        return options
-
-
 @reported(BAD_INPUT)
 @grouped
 def run_batch(
     *,
     requests: Annotated[
         str,
-        typer.Argument(help="The file of requests: JSON lines (also as .gz), prompts as .txt; '-': standard input."),
+        typer.Argument(
+            help="The file of requests: JSON lines (also as .gz), or a .txt file, each line a user's message; "
+            "'-': standard input."
+        ),
     ],
     output: Annotated[
         str | None,
@@ -100,10 +52,12 @@ def run_batch(
     base_url: BaseURLOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show neither progress nor summary.")] = False,
     as_json: JSONOption = False,
+    prompts: ChangedOption = False,  # noqa: ARG001 - refused where it is given
 ) -> None:
     """Send a file of requests; killed or stopped, the same command goes on where it was.
 
-    Exit codes: 0 all rows succeeded, 1 some failed, 2 bad options or input, 3 stopped (can go on), 130 interrupted.
+    Exit codes: 0 all rows succeeded; 1 some failed; 2 something must be changed first (options, input, a refused key);
+    3 the same command may succeed later (network, credit, limits, a second process); 130 interrupted.
     """
     if output == STANDARD_OUTPUT and as_json:
         raise typer.BadParameter("--json and --output - both print to standard output: leave one out")
@@ -128,7 +82,7 @@ def _run(requests: str, output: str, options: RunOptions, *, quiet: bool, as_jso
             report = batch.run(requests, output, **options)
         code = INTERRUPTED if report.interrupted else FAILED if report.failed else 0
     except batch.BatchStopped as stop:
-        report, code = stop.report, STOPPED
+        report, code = stop.report, BAD_INPUT if stop.needs_change else STOPPED
         tell(str(stop))
     if as_json:
         show(json.dumps(asdict(report)))

@@ -24,10 +24,10 @@ BAD_INPUT: Final = 2
 """Somebody must change something first: the options, the input, the key. Typer ends with the same code."""
 
 STOPPED: Final = 3
-"""A batch stopped before its end; the same command may succeed later by itself."""
+"""A batch stopped before its end, or could not begin; the same command may succeed later by itself."""
 
 INTERRUPTED: Final = 130
-"""Ctrl-C, as shells count it: 128 and the number of the signal."""
+"""A signal ended the command; as shells count Ctrl-C: 128 and the number of the signal."""
 
 
 @contextmanager
@@ -76,6 +76,7 @@ ENDINGS: Final = (
     Ending(openai.OpenAIError, None, _of_the_service),
     Ending(LocalModelError, None, _one_line),
     Ending(ImportError, None, _one_line),  # a missing extra, or a system that is not POSIX
+    Ending(BlockingIOError, STOPPED, _of_a_file),  # another process has locked the file
     Ending(OSError, None, _of_a_file),
     Ending(ValueError, None, str),  # how this package refuses an argument, a prompt or an input
 )

@@ -18,7 +18,15 @@ from novita_openai.client.answers import AsyncStreamedResponse, StreamedResponse
 from novita_openai.client.attempts import ClientCall, Continuation, Streams
 from novita_openai.client.connections import ClosingHttpClient, async_http_client
 from novita_openai.client.options import AsyncKey, ClientOptions, CopyOptions, Key, OwnOptions, counted_by, take_own
-from novita_openai.client.settings import URL, AsyncCheckedKey, CheckedKey, check_key, find_base_url, find_key
+from novita_openai.client.settings import (
+    URL,
+    AsyncCheckedKey,
+    CheckedKey,
+    KeyFile,
+    check_key,
+    find_base_url,
+    find_key,
+)
 from novita_openai.client.streams import AsyncGuardedStream, GuardedStream
 from novita_openai.retry import RetryPolicy
 
@@ -50,6 +58,10 @@ class _Preconfigured(Generic[_Key]):
     translate: bool
     process_id: int
     """The process in which the client was made: connections cannot be shared with another."""
+    key_source: Any
+    """The key, or the function that is asked for it before every request."""
+    given_http_client: Any
+    """The HTTP client of a user that sends the requests; None where the SDK or this package has made it."""
 
     _checked: ClassVar[Any]
     """Wraps a function that returns the key, so that every key is checked."""
@@ -58,13 +70,16 @@ class _Preconfigured(Generic[_Key]):
         self, *, api_key: _Key | None = None, base_url: str | URL | None = None, **options: Unpack[ClientOptions]
     ) -> None:
         """Build a client; the class says where key and address come from, all else means what it does in the SDK."""
-        key = find_key() if api_key is None else api_key
+        key: Any = find_key() if api_key is None else api_key
         key = self._checked(key) if callable(key) else check_key(key, "api_key")
         own = take_own(options)
         client = cast("Any", self)
         cast("Any", super()).__init__(api_key=key, base_url=find_base_url(base_url), **options)
         sdk.check_client(client)
         sdk.isolate(client, options)
+        if isinstance(source := getattr(key, "source", None), KeyFile):
+            client.api_key = source()
+        self.key_source, self.given_http_client = key, options.get("http_client")
         self.policy = counted_by(options.get("max_retries", openai.NOT_GIVEN), own.get("policy") or RetryPolicy())
         self.resume_streams = own.get("resume_streams") or False
         self.translate = own.get("translate") is not False
@@ -81,6 +96,8 @@ class _Preconfigured(Generic[_Key]):
         made = cast("Self", sdk.copied(cast("Any", super()).copy, {"api_key": api_key, **options}, own))
         # The SDK gives every copy a max_retries; only the one that our caller gave counts.
         made.policy = counted_by(options.get("max_retries", openai.NOT_GIVEN), own["policy"])
+        # It gives every copy an HTTP client too.
+        made.given_http_client = options.get("http_client") or self.given_http_client
         return made
 
     with_options = copy
@@ -183,8 +200,11 @@ def create_client(
 
     Arguments as for :class:`NovitaOpenAI`; an ``http_client`` of your own is used as it is.
     """
-    options["http_client"] = options.get("http_client") or ClosingHttpClient(limits=sdk.limits(CONNECTIONS))
-    return NovitaOpenAI(api_key=api_key, base_url=base_url, **options)
+    given = options.get("http_client")
+    options["http_client"] = given or ClosingHttpClient(limits=sdk.limits(CONNECTIONS))
+    client = NovitaOpenAI(api_key=api_key, base_url=base_url, **options)
+    client.given_http_client = given
+    return client
 
 
 def create_async_client(
@@ -196,5 +216,8 @@ def create_async_client(
     connections are kept as may be open (1,000). Close it, or use it in ``async with``. aiohttp needs asyncio; under
     trio use :class:`AsyncNovitaOpenAI`.
     """
-    options["http_client"] = options.get("http_client") or async_http_client(CONNECTIONS)[0]
-    return AsyncNovitaOpenAI(api_key=api_key, base_url=base_url, **options)
+    given = options.get("http_client")
+    options["http_client"] = given or async_http_client(CONNECTIONS)[0]
+    client = AsyncNovitaOpenAI(api_key=api_key, base_url=base_url, **options)
+    client.given_http_client = given
+    return client

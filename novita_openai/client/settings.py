@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from inspect import isawaitable
 from ipaddress import ip_address
@@ -40,16 +41,48 @@ class MissingAPIKeyError(openai.OpenAIError):
     """No usable API key was given."""
 
 
-def find_key() -> str:
-    """Return the key that the environment holds, checked."""
+def find_key() -> str | KeyFile:
+    """Return the key that the environment holds, checked, or the file that it names."""
     if key := os.environ.get("NOVITA_API_KEY", "").strip():
         return check_key(key, "NOVITA_API_KEY")
     if path := os.environ.get("NOVITA_API_KEY_FILE", "").strip():
-        return check_key(_read_key(path), f"NOVITA_API_KEY_FILE ({path})")
+        return KeyFile(path)
     raise MissingAPIKeyError(
         "No API key: pass api_key=, set NOVITA_API_KEY, or set NOVITA_API_KEY_FILE to the path of a file that holds it."
         f" {KEYS}"
     )
+
+
+class KeyFile:
+    """The key in a file, read anew whenever the file has changed, so that a program outlives a change of its key.
+
+    While the file cannot be read or holds no key, as when somebody is writing it, the last key counts. Raises
+    :class:`MissingAPIKeyError` where it holds none at first.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path, self._stamp = path, _stamp(path)
+        self._key = self._read()
+
+    def __call__(self) -> str:
+        """Return the key."""
+        stamp = _stamp(self._path)
+        if stamp != self._stamp:
+            with suppress(MissingAPIKeyError):
+                self._key, self._stamp = self._read(), stamp
+        return self._key
+
+    def _read(self) -> str:
+        return check_key(_read_key(self._path), f"NOVITA_API_KEY_FILE ({self._path})")
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    """Return what differs once a file has changed, None where there is none."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _read_key(path: str) -> str:

@@ -4,7 +4,7 @@ These are members of classes and parameters of functions (:data:`CLASS_NAMES`), 
 (:data:`CLIENT_NAMES`, :data:`STREAM_NAMES`), and exceptions that are recognised by the names of their classes, as the
 SDK changed its HTTP library in 3.0 and takes clients of both libraries (``exceptions``). :func:`check_classes` (when
 :mod:`novita_openai.client` is imported) and :func:`check_client` (when the first client is built) raise if the SDK
-lacks one of the listed names. Without that, the checks of answers and streams would silently stop working.
+lacks one of the listed names, as the checks of answers and streams would silently stop working.
 """
 
 # ruff: noqa: SLF001 - this module's purpose
@@ -153,6 +153,14 @@ def without_secrets(error: BaseException, client: Any) -> BaseException:
     return found
 
 
+def twin_of(http_client: Any) -> Any:
+    """Return a copy of an HTTP client, to be closed without it: its connections are closed, and it makes others."""
+    twin = copy.copy(http_client)
+    twin._transport = copy.copy(http_client._transport)
+    twin._mounts = {pattern: copy.copy(transport) for pattern, transport in http_client._mounts.items()}
+    return twin
+
+
 async def options_of_post(client: Any, path: str) -> Any:
     """Return the options that ``client.post`` makes for a path below the base URL and an answer that is not parsed."""
     taken: list[Any] = []
@@ -169,16 +177,10 @@ async def options_of_post(client: Any, path: str) -> Any:
 
 
 def with_content(options: Any, content: bytes) -> Any:
-    """Return a copy of a request's options that sends these bytes."""
+    """Return a copy of a request's options that sends these bytes; since SDK 2.0 they have a field of their own."""
     options = copy.copy(options)
-    setattr(options, _content_field(), content)
+    setattr(options, "content" if _CONTENT else "json_data", content)
     return options
-
-
-@cache
-def _content_field() -> str:
-    """Return the name of the option that holds raw content: since SDK 2.0 it has a field of its own."""
-    return "content" if "content" in inspect.signature(openai.AsyncOpenAI.post).parameters else "json_data"
 
 
 _CHAT_CHUNK: Final = "ChatCompletionChunk"
@@ -189,8 +191,7 @@ _TEXT_PATHS: Final = ("/chat/completions", "/completions")
 def is_text_stream(stream_cls: Any, base: type, url: str) -> bool:
     """Tell whether a stream is one of chat completions or completions, which say when they are complete.
 
-    This is decided by the name of the chunks' class, as importing the classes would slow down programs that never
-    stream. Raises :class:`UnsupportedSDKError` if the SDK has renamed them.
+    The name of the chunks' class decides, as importing it is slow. Raises :class:`UnsupportedSDKError` at another one.
     """
     chunk = getattr(stream_cls, "__args__", (None,))[0]
     if getattr(stream_cls, "__origin__", None) is not base:

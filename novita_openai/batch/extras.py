@@ -1,0 +1,70 @@
+"""What a row may say besides its request: metadata, headers, more fields for the body, and that it wants a stream."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+__all__ = ["as_sent", "extra_of", "read_headers", "read_metadata"]
+
+_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_RESERVED: Final = {
+    "authorization": "the client's key is sent",
+    "content-length": "it is counted",
+    "content-type": "bodies are JSON",
+    "host": "the client's base URL says it",
+    "transfer-encoding": "bodies are sent in one piece",
+}
+"""Headers that no row can set, and why."""
+_OF_STREAMS: Final = {"stream", "stream_options"}
+
+
+def as_sent(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a body in the form in which it is sent: the same object where that is its own.
+
+    The fields of ``extra_body``, an argument of the SDK, are fields of the body. Whether an answer comes as a stream is
+    not for the row to say, as its result is a whole answer.
+    """
+    if not body.keys() & {"extra_body", *_OF_STREAMS}:
+        return body
+    merged = {**body, **extra_of(body)}
+    return {name: value for name, value in merged.items() if name not in {"extra_body", *_OF_STREAMS}}
+
+
+def extra_of(holder: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the ``extra_body`` of a row or a body, empty without one; raise ``ValueError`` where it is no object."""
+    extra = holder.get("extra_body")
+    if extra is not None and not isinstance(extra, dict):
+        raise ValueError(f"extra_body must be a JSON object, not {type(extra).__name__}")
+    return cast("dict[str, Any]", extra or {})
+
+
+def read_metadata(given: object) -> bytes:
+    """Return the metadata of a row as JSON, b"" without any; raise ``ValueError`` where JSON cannot hold it."""
+    try:
+        return b"" if given is None else json.dumps(given, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"metadata cannot be written as JSON: {error}") from None
+
+
+def read_headers(given: object) -> Mapping[str, str]:
+    """Return the headers of a row; raise ``ValueError`` for one that cannot be sent."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ValueError(f"headers must be a JSON object, not {type(given).__name__}")  # noqa: TRY004 - bad input is one error
+    headers = cast("dict[str, Any]", given)
+    for name, value in headers.items():
+        _check_header(name, value)
+    return headers
+
+
+def _check_header(name: str, value: object) -> None:
+    if (why := _RESERVED.get(name.lower())) is not None:
+        raise ValueError(f"the header {name} cannot be set by a row: {why}")
+    if not _HEADER.fullmatch(name):
+        raise ValueError(f"{name!r} is not the name of a header")
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+        raise ValueError(f"the header {name} must be a text of printable ASCII, not {value!r}")
