@@ -17,21 +17,24 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from thoroughness import examples
 
-from novita_openai import AsyncOpenAI, OpenAI, RetryPolicy, create_async_client
+from novita_openai import RULES, Action, AsyncOpenAI, OpenAI, RetryPolicy, create_async_client
 from novita_openai.emulator import FAULTS, Emulator, Fault
 from novita_openai.emulator.replies import Reply
 from novita_openai.retry import no_wait
 
-PERMANENT: dict[str, type[openai.APIStatusError]] = {
-    "INVALID_REQUEST_BODY": openai.BadRequestError,
-    "INVALID_API_KEY": openai.AuthenticationError,
-    "FAILED_TO_AUTH": openai.AuthenticationError,
-    "NOT_ENOUGH_BALANCE": openai.PermissionDeniedError,
-    "ACCESS_DENY": openai.PermissionDeniedError,
-    "model_access_denied": openai.PermissionDeniedError,
-    "MODEL_NOT_FOUND": openai.NotFoundError,
+BY_STATUS: dict[int | None, type[openai.APIStatusError]] = {
+    400: openai.BadRequestError,
+    401: openai.AuthenticationError,
+    403: openai.PermissionDeniedError,
+    404: openai.NotFoundError,
+    429: openai.RateLimitError,
 }
-NAMED: dict[str, type[openai.APIError]] = {
+PERMANENT = {
+    rule.reason: BY_STATUS.get(rule.status, openai.APIStatusError)
+    for rule in RULES
+    if rule.reason in FAULTS and rule.action is Action.FAIL
+}
+NAMED: dict[str | None, type[openai.APIError]] = {
     **PERMANENT,
     "RATE_LIMIT_EXCEEDED": openai.RateLimitError,
     "TOKEN_LIMIT_EXCEEDED": openai.RateLimitError,
@@ -39,6 +42,7 @@ NAMED: dict[str, type[openai.APIError]] = {
     "SERVICE_NOT_AVAILABLE": openai.InternalServerError,
     "bad_gateway": openai.InternalServerError,
     "gateway_timeout": openai.InternalServerError,
+    "late_gateway_timeout": openai.InternalServerError,
     "error_object": openai.RateLimitError,
     "error_event": openai.RateLimitError,
     "wrapped_error": openai.RateLimitError,

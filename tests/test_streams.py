@@ -382,6 +382,49 @@ def test_an_index_counts_choices_where_several_were_asked_for(
     assert chunks[0].choices[0].index == index
 
 
+@pytest.mark.parametrize("n", ["2", 2.0])
+def test_a_number_of_choices_counts_in_whichever_form(n: Any, driver: Driver, server: Server) -> None:
+    second = with_choice(TWO[1], index=1)
+    server.always = stream(*TWO, second)
+    options: Any = {"model": "m", "messages": MESSAGES, "stream": True, "extra_body": {"n": n}}
+    chunks = driver.collect(lambda client: client.chat.completions.create(**options))
+    assert [choice.index for each in chunks for choice in each.choices] == [0, 0, 1]
+
+
+def test_a_choice_that_nobody_asked_for_must_end_too(driver: Driver, server: Server) -> None:
+    begun = with_choice(chunk("x"), index=1)
+    server.always = stream(*TWO, begun, with_choice(chunk("y", "stop"), index=1))
+    assert [choice.index for each in chat(driver) for choice in each.choices] == [0, 0, 1, 1]
+    server.always = stream(*TWO, begun)
+    with pytest.raises(openai.APIConnectionError, match="ended without a finish_reason"):
+        chat(driver)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"code": 0, "message": ""},
+        {"code": 200, "message": "success", "reason": ""},
+        {"detail": "all went well"},
+        {"code": 7, "message": "seven"},
+    ],
+)
+def test_a_chunk_with_the_usage_alone_is_no_error_whatever_it_says(
+    last: dict[str, Any], driver: Driver, server: Server
+) -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    server.always = stream(*TWO, TWO[0] | {"choices": [], "usage": usage} | last)
+    chunks = chat(driver)
+    assert (len(server.requests), chunks[-1].usage.total_tokens) == (1, 3)
+
+
+def test_a_chunk_in_a_ping_counts(driver: Driver, server: Server) -> None:
+    first, second = json.dumps(TWO[0]), json.dumps(TWO[1])
+    body = f"event: ping\ndata: {first}\n\nevent: ping\ndata: {{}}\n\ndata: {second}\n\ndata: [DONE]\n\n"
+    server.always = Reply(body=body, headers={"content-type": "text/event-stream"})
+    assert "".join(each.choices[0].delta.content for each in chat(driver)) == "Boil water."
+
+
 @pytest.mark.parametrize("reader", READERS)
 def test_a_json_answer_is_a_stream_of_one_chunk(reader: str, driver: Driver, server: Server) -> None:
     is_chat = reader in ("chat", "helper")

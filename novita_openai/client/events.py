@@ -125,7 +125,7 @@ class EventReader:
     def read(self, name: str | None, data: str) -> dict[str, Any] | None:
         """Return an event's object, repaired; None where it has no content. ``is_done`` says that it was the last."""
         data = data.strip()
-        if not data or name == "ping":  # the SDK would fail on these
+        if not data or (name == "ping" and '"choices"' not in data):  # the SDK would fail on these
             return None
         if data.startswith(_LAST):
             self.is_done = True
@@ -157,7 +157,7 @@ class EventReader:
             self._refuse(f"choices[{place}]", choice)
         index, reason = choice.get("index"), choice.get("finish_reason")
         if type(index) is not int or index:
-            index = choice["index"] = self._index(index, place, count)
+            index = choice["index"] = self._index(choice, place, count)
         if isinstance(reason, dict) and isinstance(reason.get("type"), str):
             reason = choice["finish_reason"] = reason["type"]
         text = self.text_of(choice, place, index)
@@ -169,13 +169,17 @@ class EventReader:
     def _is_one_asked(self) -> bool:
         return self.asked() == 1
 
-    def _index(self, index: Any, place: int, count: int) -> int:
-        """Return the index of a choice, which some servers leave out, and some count up with the tokens."""
+    def _index(self, choice: Mapping[str, Any], place: int, count: int) -> int:
+        """Return the index of a choice, which some servers leave out, and some count up with the tokens.
+
+        What still says something after the end of the only choice asked for is another choice.
+        """
+        index = choice.get("index")
         if isinstance(index, str) and index.isdecimal():
             index = int(index)
         if index is not None and type(index) is not int:
             self._refuse(f"choices[{place}].index", index)
-        if count == 1 and self._is_one_asked:
+        if count == 1 and self._is_one_asked and not (self.progress.has_ended.get(0) and _says_something(choice)):
             return 0
         return place if index is None else int(index)
 
@@ -220,6 +224,11 @@ class EventReader:
         raise UnreadableEvent(self.number, field, value)
 
 
+def _says_something(choice: Mapping[str, Any]) -> bool:
+    delta = choice.get("delta")
+    return bool(choice.get("text") or (isinstance(delta, dict) and (delta.get("content") or delta.get("tool_calls"))))
+
+
 def _text_in(content: Any) -> str:
     """Return the text of a content, which may be in parts."""
     if isinstance(content, list):
@@ -233,17 +242,21 @@ def is_error(event: Mapping[str, Any]) -> bool:
     """Tell whether an event is an error object: it may stand beside choices only as ``error``."""
     if event.get("error"):
         return True
-    if event.get("choices"):
+    if event.get("choices") or ("choices" in event and event.get("usage")):
         return False
-    has_code = event.get("message") is not None and event.get("code") is not None
+    has_code = event.get("message") is not None and event.get("code") not in _NO_ERRORS
     return has_code or bool(event.get("detail")) or isinstance(event.get("reason"), str)
+
+
+_NO_ERRORS: Final = (None, 0, 200, "0", "200")
+"""Values of ``code`` that say that all is well."""
 
 
 def choices_asked_for(body: Mapping[str, Any]) -> int:
     """Return how many choices a request asks for: ``n`` for each of its prompts."""
     n, prompt = body.get("n"), body.get("prompt")
     prompts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
-    return (n if isinstance(n, int) else 1) * prompts
+    return (int(float(f"{n}")) if f"{n}".partition(".")[0].isdecimal() else 1) * prompts
 
 
 _MARK: Final = b"\xef\xbb\xbf"
