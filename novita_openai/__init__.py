@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     # isort: split
     # Of two imports of a name, mypy takes the first and pyright the last: so the clients are named around the SDK's.
-    from openai import *  # type: ignore[assignment]  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]
+    from openai import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]
     from openai import VERSION as VERSION
     from openai import APIResponse as APIResponse
     from openai import AssistantEventHandler as AssistantEventHandler

@@ -27,7 +27,7 @@ def modules(names: str) -> Rows:
 # What a room holds, in reading order: a module imports only from rows above it. A package's own face, its
 # __init__, comes after all that is in it.
 HOUSE: Rows = {
-    "sdk": modules("exceptions replies"),
+    "sdk": modules("exceptions pickling replies"),
     **modules("error_replies errors backoff logs retry pacing prices"),
     "prompts": {
         "errors": None,
@@ -43,8 +43,8 @@ HOUSE: Rows = {
         "over_completions": modules("requests responses deltas chunks chats checking"),
     },
     "client": modules(
-        "options connections settings translation tool_fragments events hosted answers seam resumption draining streams"
-        " attempts clients"
+        "options connections addresses secrets settings translation tool_fragments events hosted answers seam"
+        " resumption draining streams attempts clients"
     ),
     "batch": modules(
         "locks jsonl sizes usage extras requests rows files spending unnamed worklist tidying fitness report shutdown"

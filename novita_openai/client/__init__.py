@@ -16,8 +16,10 @@ from novita_openai.client.clients import (
     create_client,
 )
 from novita_openai.client.settings import MissingAPIKeyError
+from novita_openai.sdk.pickling import make_picklable
 
 sdk.check_classes()
+make_picklable()
 
 __all__ = [
     "AsyncClient",

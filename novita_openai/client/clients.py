@@ -14,19 +14,13 @@ import openai
 
 from novita_openai import sdk
 from novita_openai.backoff import sleep_async
+from novita_openai.client.addresses import URL, check_base_url, find_base_url
 from novita_openai.client.answers import AsyncStreamedResponse, StreamedResponse, answer, answer_async
 from novita_openai.client.attempts import ClientCall, Continuation, Streams
 from novita_openai.client.connections import ClosingHttpClient, async_http_client
 from novita_openai.client.options import AsyncKey, ClientOptions, CopyOptions, Key, OwnOptions, counted_by, take_own
-from novita_openai.client.settings import (
-    URL,
-    AsyncCheckedKey,
-    CheckedKey,
-    KeyFile,
-    check_key,
-    find_base_url,
-    find_key,
-)
+from novita_openai.client.secrets import discreet
+from novita_openai.client.settings import AsyncCheckedKey, CheckedKey, KeyFile, check_key, find_key
 from novita_openai.client.streams import AsyncGuardedStream, GuardedStream
 from novita_openai.retry import RetryPolicy
 
@@ -66,6 +60,7 @@ class _Preconfigured(Generic[_Key]):
     _checked: ClassVar[Any]
     """Wraps a function that returns the key, so that every key is checked."""
 
+    @discreet
     def __init__(
         self, *, api_key: _Key | None = None, base_url: str | URL | None = None, **options: Unpack[ClientOptions]
     ) -> None:
@@ -85,6 +80,7 @@ class _Preconfigured(Generic[_Key]):
         self.translate = own.get("translate") is not False
         self.process_id = os.getpid()
 
+    @discreet
     def copy(self, *, api_key: _Key | None = None, **options: Unpack[CopyOptions]) -> Self:
         """Return a client with some options changed, on the same connections; None keeps the value of an option.
 
@@ -101,6 +97,17 @@ class _Preconfigured(Generic[_Key]):
         return made
 
     with_options = copy
+
+    @property
+    def base_url(self) -> Any:
+        """The address that requests go to, as a URL object of the SDK's HTTP library."""
+        return cast("Any", super()).base_url
+
+    @base_url.setter
+    @discreet
+    def base_url(self, url: str | URL) -> None:
+        sdk_property = cast("Any", super(_Preconfigured, type(self))).base_url
+        sdk_property.fset(self, check_base_url(url, "base_url"))
 
 
 class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
@@ -193,6 +200,7 @@ AsyncOpenAI = AsyncNovitaOpenAI
 AsyncClient = AsyncNovitaOpenAI
 
 
+@discreet
 def create_client(
     *, api_key: Key | None = None, base_url: str | URL | None = None, **options: Unpack[ClientOptions]
 ) -> NovitaOpenAI:
@@ -207,6 +215,7 @@ def create_client(
     return client
 
 
+@discreet
 def create_async_client(
     *, api_key: AsyncKey | None = None, base_url: str | URL | None = None, **options: Unpack[ClientOptions]
 ) -> AsyncNovitaOpenAI:
