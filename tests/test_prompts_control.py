@@ -252,3 +252,21 @@ def test_lone_surrogates_are_kept() -> None:
     fmt = get_format("qwen2.5")
     chat = [QUESTION, called(arguments={"a": "\ud83d"}, call_id="call_0")]
     assert fmt.parse(fmt.render(chat, reply=False)) == fmt.normalize(chat)
+
+
+REPLIES = [
+    "```python\nclass User:\n    name: str\n```",
+    "class User:\n    pass",
+    "Set USER: root in the file.",
+    "The template has ### Instruction: in it, ### User: and ### Response: too.",
+    "Mistral writes [INST] before a question.",
+    "ChatML opens turns with <|im_start|>.",
+    "<ul><li>a < b & <b>c</b></li></ul>\n<role>admin</role>\n# Tools\n[link](x)",
+]
+
+
+@EACH
+def test_no_stop_string_cuts_an_ordinary_reply(fmt: PromptFormat) -> None:
+    assert all(stop.strip() for stop in fmt.stop)
+    for reply in REPLIES:
+        assert fmt.until_stop(reply) == reply

@@ -18,11 +18,13 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from novita_openai.prompts.engine.description import MOST_STOPS
 from novita_openai.prompts.engine.separators import (
     END,
     REASONED,
     REPLY,
     START,
+    Separators,
     Transition,
     can_overlap,
     exits_of,
@@ -32,10 +34,13 @@ from novita_openai.prompts.engine.separators import (
 if TYPE_CHECKING:
     from novita_openai.prompts.engine.description import Description
 
-__all__ = ["Control", "control_of", "needles_of", "tokens_in"]
+__all__ = ["Control", "control_of", "needles_of", "stops_of"]
 
 _TOKEN: Final = re.compile(r"<[|｜][^<>|｜\n]*[|｜]>|<+[^<>\s]+>+|\[[^\[\]\s]+\]|\]~\w+\]|\[\w+~\[")
 """Angle or square brackets around a name; the last two are MiniMax's."""
+
+_ELEMENT: Final = re.compile(r"<(\w+)>[^<>\s]+</\1>")
+"""A role between two tags of words."""
 
 _SPECIAL: Final = re.compile(r"[|｜\[\]]")
 """What tags of words, which ordinary text holds, do not have."""
@@ -71,7 +76,7 @@ class Control(NamedTuple):
         return next(self.text[:size] for size in sizes if not can_overlap(self.text[:size]))
 
 
-def tokens_in(text: str) -> list[str]:
+def _tokens_in(text: str) -> list[str]:
     """Return the tokens that stand in a text."""
     return _TOKEN.findall(text)
 
@@ -90,6 +95,21 @@ def _needle(control: Control, ends: Iterable[str]) -> str:
     return text[0] if text[0] in _RARE and not is_made_of_end else control.core
 
 
+def stops_of(separators: Separators) -> tuple[str, ...]:
+    """Return what ends a reply: of the texts that stand after one, the first token, or the words of a new line."""
+    after = (separators.get(("assistant", role), "") for role in ("user", END))
+    return tuple(dict.fromkeys(stop for text in after if (stop := _stop_in(text))))[:MOST_STOPS]
+
+
+def _stop_in(text: str) -> str:
+    """Return the string at which a reply ends that this text follows; "" if an ordinary reply could hold it."""
+    token = _ELEMENT.match(text.lstrip()) or _TOKEN.match(text.lstrip())
+    if token is not None:
+        return token.group()
+    line = text.lstrip().partition("\n")[0]
+    return f"\n{line.rstrip()}" if line and text[: text.index(line)].endswith("\n") else ""
+
+
 def control_of(description: Description, tags: Iterable[tuple[str, str]] = ()) -> tuple[Control, ...]:
     """Return the control strings of a format; ``tags`` are those of tool calls, each with the role it is read in."""
     tokens = dict.fromkeys(chain(_separator_tokens(description), _other_tokens(description)))
@@ -104,7 +124,7 @@ def control_of(description: Description, tags: Iterable[tuple[str, str]] = ()) -
 def _separator_tokens(description: Description) -> Iterator[str]:
     """Yield the tokens between two messages and right before a system message, but not those that begin a sequence."""
     for (previous, role), text in description.separators.items():
-        tokens = [token for token in tokens_in(text) if token != description.bos]
+        tokens = [token for token in _tokens_in(text) if token != description.bos]
         if previous != START:
             yield from tokens
         elif role == "system":
@@ -115,7 +135,7 @@ def _other_tokens(description: Description) -> Iterator[str]:
     """Yield the tokens that end a reply, and the tags of thoughts."""
     thought = () if description.thought is None else description.thought.tags
     for text in (*description.stop, *thought):
-        yield from tokens_in(text)
+        yield from _tokens_in(text)
 
 
 def _roles_of(token: str, description: Description) -> frozenset[str]:
@@ -145,7 +165,7 @@ def _words(description: Description, controls: Sequence[Control]) -> Iterator[st
 def _system_words(description: Description, words: Container[str]) -> set[str]:
     """Return how a system message would begin later in a prompt, if it begins with plain words as the user's does."""
     system, user = (description.separators.get(pair, "") for pair in ((START, "system"), ("system", "user")))
-    if user not in words or not system.strip() or tokens_in(system):
+    if user not in words or not system.strip() or _tokens_in(system):
         return set()
     return {user[: len(user) - len(user.lstrip())] + system}
 
