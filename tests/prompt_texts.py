@@ -20,7 +20,7 @@ def fragments(fmt: PromptFormat) -> list[str]:
         part for text in separators for part in (text[1:], text[:-1], text[: len(text) // 2], text[len(text) // 2 :])
     ]
     thought = [] if fmt.thought is None else [fmt.thought.open, fmt.thought.close, fmt.thought.absent]
-    return [*separators, *cut, *fmt.stop, *fmt.forbidden, *thought, fmt.bos, "{date}", "26 Jul 2024"]
+    return [*separators, *cut, *fmt.stop, *fmt.control, *thought, fmt.bos, "{date}", "26 Jul 2024"]
 
 
 def texts(fmt: PromptFormat) -> st.SearchStrategy[str]:

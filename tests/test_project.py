@@ -34,7 +34,8 @@ HOUSE: Rows = {
         "messages": None,
         "tool_calls": modules("calls dialect hermes deepseek llama mistral families"),
         "engine": modules(
-            "separators signatures scanner trimming table dates losses reasoning description folding codec conversion"
+            "separators scanner trimming table dates losses reasoning description control folding blanking codec"
+            " conversion"
         ),
         "format": None,
         "templates": modules("meter literals sandbox chat_template draft probe verification model_folder derivation"),

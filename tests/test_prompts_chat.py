@@ -45,9 +45,9 @@ def test_a_chat_request_becomes_a_completion_request() -> None:
 
 def test_what_chat_calls_otherwise_is_renamed() -> None:
     options: dict[str, Any] = {"max_completion_tokens": 5, "logprobs": True, "top_logprobs": 2, "tool_choice": "auto"}
-    arguments = chat_to_completion(messages=ASKED, model=MODEL, format="chatml", stop="END", **options)
+    arguments = chat_to_completion(messages=ASKED, model=MODEL, format="qwen2", stop="END", **options)
     assert (arguments["max_tokens"], arguments["logprobs"]) == (5, 2)
-    assert arguments["stop"] == ["<|im_end|>", "END", "<|im_start|>"]
+    assert arguments["stop"] == ["<|im_end|>", "END", "<|endoftext|>"]
     assert (
         chat_to_completion(messages=ASKED, model="x", format=get_format("chatml"), stop=["a", "b", "c"])["stop"][0]
         == "<|im_end|>"

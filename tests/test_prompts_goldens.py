@@ -49,8 +49,8 @@ def outcome(name: str, case: str) -> tuple[str, str]:
             tools=tools,
         )
     except PromptError as error:
-        forged = error.marker is not None and "read back" in error.problem
-        return "refused", "a message holds a separator" if forged else error.problem.partition(": ")[0]
+        forged = error.marker is not None and "control string" in error.problem
+        return "refused", "a message holds a control string" if forged else error.problem.partition(": ")[0]
     return "rendered", prompt
 
 

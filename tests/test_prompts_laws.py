@@ -95,7 +95,7 @@ def test_ordinary_text_is_no_alarm(fmt: PromptFormat) -> None:
         stop for other in FORMATS for stop in other.stop if not any(stop in text for text in fmt.separators.values())
     ]
     for text in others:
-        if any(text in each or each in text for each in (*fmt.stop, *fmt.forbidden)):
+        if any(text in each or each in text for each in (*fmt.stop, *fmt.control)):
             continue
         messages = [
             {"role": "user", "content": f"Look: {text} well"},

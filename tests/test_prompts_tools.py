@@ -129,9 +129,11 @@ def test_a_prompt_with_a_result_but_no_call_is_refused_with_its_format_and_place
     fmt = get_format("qwen2.5")
     prompt = fmt.render([QUESTION, asked(call()), answer()])
     begin, end = prompt.index("<tool_call>"), prompt.rindex("</tool_call>") + len("</tool_call>")
+    prompt = prompt[:begin] + "Let me see." + prompt[end:]
     with pytest.raises(PromptError, match="right after its call") as caught:
-        fmt.parse(prompt[:begin] + "Let me see." + prompt[end:])
-    assert (caught.value.format, caught.value.index, caught.value.offset) == ("qwen2.5", None, 0)
+        fmt.parse(prompt)
+    place = prompt.index("<tool_response>\n") + len("<tool_response>\n")
+    assert (caught.value.format, caught.value.index, caught.value.offset) == ("qwen2.5", None, place)
 
 
 CALLS = {

@@ -86,10 +86,10 @@ def _parsed(name: str, prompt: str) -> History | None:
 
 
 def _unexplained(history: History) -> tuple[bool, int]:
-    """Return whether a prompt asks for no reply, and how many of its characters are content of messages."""
+    """Return whether a prompt asks for no reply, and how many of its characters the format does not write itself."""
     calls = (call["function"]["arguments"] for message in history for call in message.get("tool_calls", ()))
     texts = (message.get(key) or "" for message in history for key in ("content", "reasoning_content"))
-    return history.ending != PromptEnding.REPLY, sum(map(len, (*texts, *calls)))
+    return history.ending != PromptEnding.REPLY, sum(map(len, (*texts, *calls, history.after)))
 
 
 @cache

@@ -49,12 +49,14 @@ class PromptFormat(Description):
 
         Raise PromptError for messages that would not read back, and for what the format has no place for.
         """
-        if not (continue_final or bos or tools) and reply is not False and type(messages) is list:
-            prompt = self._render_plain(messages, date)
+        ending, after = _ending(messages, continue_final=continue_final, reply=reply)
+        before = self.bos if _given(bos, messages, "bos") else ""
+        if type(messages) is list and not tools:
+            prompt = self._render_plain(messages, date, ending)
             if prompt is not None:
-                return prompt
+                return before + prompt
         options = RenderOptions(
-            _ending(messages, continue_final=continue_final, reply=reply),
+            ending,
             _given(tools, messages, "tools"),
             _given(date, messages, "date"),
             bool(_given(keep_reasoning, messages, "keep_reasoning")),
@@ -63,22 +65,18 @@ class PromptFormat(Description):
             prompt = self._conversion.write(read_messages(messages), options)
         except PromptError as error:
             raise error.within(self.name) from None
-        return (self.bos if _given(bos, messages, "bos") else "") + prompt
+        return before + prompt + after
 
-    def _render_plain(self, messages: list[Any], date: dt.date | None) -> str | None:
+    def _render_plain(self, messages: list[Any], date: dt.date | None, ending: str) -> str | None:
         """Return the prompt of dicts of only a role and a text, the quick way; None if they need the long way."""
-        table = (self._conversion.codec(date) if self.date else self._conversion.base).table
+        codec = self._conversion.codec(date) if self.date else self._conversion.base
         try:
-            layout = table.ready[tuple([message["role"] for message in messages])]
+            roles = tuple([message["role"] for message in messages])
             texts = [message["content"] for message in messages]
-            if layout.trims:
-                texts = [trim(text) for trim, text in zip(layout.trims, texts, strict=True)]
-            if self.never_empty and not all(texts):
-                return None
-            prompt = layout.write(texts)
-        except (KeyError, TypeError):  # an order of roles without a ready layout, or a message that is not plain
+            is_plain = sum(map(len, messages)) == 2 * len(roles) > 0
+            return codec.write_plain(roles, texts, ending) if is_plain else None
+        except (AttributeError, KeyError, TypeError):  # a message that is not plain
             return None
-        return prompt if [*map(len, messages)] == layout.lengths and layout.is_safe(prompt) else None
 
     def normalize(self, messages: Iterable[Any]) -> list[Any]:
         """Return the messages as they read back from a prompt: trimmed and folded as the format does it.
@@ -96,15 +94,29 @@ class PromptFormat(Description):
     def parse(self, prompt: str) -> History:
         """Return the messages of a prompt, in a list that also says how it ended; it may start with the BOS.
 
+        The prompt may be one with the reply to it, and the token that ended the reply, as servers log them. One newline
+        at its end that the format did not write is taken for the end of a file.
+
         Raise PromptError, with the offset, for a text that ``render`` would not write.
         """
         begin = len(self.bos) if self.bos and prompt.startswith(self.bos) else 0
         try:
             history = self._conversion.read(prompt[begin:] if begin else prompt)
         except PromptError as error:
-            raise PromptError(error.problem, format=self.name, offset=begin + (error.offset or 0)) from None
+            raise PromptError(
+                error.problem, format=self.name, marker=error.marker, offset=begin + (error.offset or 0)
+            ) from None
         history.bos = begin > 0
         return history
+
+    @property
+    def control(self) -> tuple[str, ...]:
+        """The texts that open, end or separate turns, calls, results and thoughts; no message may hold one.
+
+        Tags of words, such as ``<think>`` and ``<tool_call>``, are ordinary text in messages of the roles in which the
+        format does not read them.
+        """
+        return tuple(each.text for each in self._conversion.base.control)
 
     def message(self, text: str, finish_reason: str | None = None) -> ChatMessage:
         """Return the assistant's message of a completion of ``render``'s prompt.
@@ -161,10 +173,11 @@ def _given(option: Any, messages: Iterable[Any], name: str) -> Any:
     return option if option is not None else getattr(messages, name, None)
 
 
-def _ending(messages: Iterable[Any], *, continue_final: bool | None, reply: bool | None) -> str:
-    """Return how a prompt is to end: as it is asked to, or else as it was parsed, or else with the reply."""
+def _ending(messages: Iterable[Any], *, continue_final: bool | None, reply: bool | None) -> tuple[str, str]:
+    """Return how a prompt is to end, as it is asked to, or else as it was parsed, and what stands after that."""
     if continue_final:
-        return PromptEnding.PREFILL
+        return PromptEnding.PREFILL, ""
     if continue_final is None and reply is None and isinstance(messages, History) and messages.is_as_parsed:
-        return messages.ending
-    return PromptEnding.CLOSED if reply is False else PromptEnding.REPLY
+        is_logged = messages.ending == PromptEnding.LOGGED
+        return PromptEnding.PREFILL if is_logged else messages.ending, messages.after
+    return PromptEnding.CLOSED if reply is False else PromptEnding.REPLY, ""

@@ -81,7 +81,6 @@ def format_of(name: str, entry: Entry) -> PromptFormat:
         separators=_separators(entry, thought),
         trim={_pair(key) if " " in key else key: side for key, side in entry.get("trim", {}).items()},
         joins={_pair(key): text for key, text in entry.get("joins", {}).items()},
-        forbidden=tuple(entry.get("forbidden", ())),
         never_empty=tuple(entry.get("never_empty", ())),
         thought=thought,
         stop=tuple(entry["stop"]),

@@ -33,8 +33,9 @@ class History(list[Any]):
 
     Each is a dict in OpenAI's shape; type checkers take the list as the SDK's ``messages=`` too.
     ``ending`` is ``"reply"`` (the prompt asks for the assistant's reply), ``"prefill"`` (the last message is the start
-    of a reply, to be continued) or ``"closed"`` (neither). ``render`` uses it for as long as the last message is the
-    one that was parsed.
+    of a reply, to be continued), ``"logged"`` (the last message is a reply, and the token that ended it stands after
+    it) or ``"closed"`` (the history ends as the format closes it). ``after`` is that token, and the newline at the end
+    of a file. ``render`` uses both for as long as the last message is the one that was parsed.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class History(list[Any]):
         date: dt.date | None = None,
         tools: Tools | None = None,
         keep_reasoning: bool = False,
+        after: str = "",
     ) -> None:
         super().__init__(messages)
+        self.after = after
         self.ending, self.bos, self.date = ending, bos, date
         self.tools, self.keep_reasoning = tools, keep_reasoning
         self._last = self[-1] if self else None

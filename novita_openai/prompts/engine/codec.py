@@ -1,20 +1,25 @@
-"""Writes and reads the prompts of one table of separators, and checks each way by the other.
+"""Writes and reads the prompts of one table of separators.
 
-What is written must read back as the same messages, and what was read must be written as the same text.
+What is written holds each control string only where the format writes it, so that it reads back as the same messages;
+what was read must be written as the same text.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from novita_openai.prompts.engine.blanking import blanked, given_texts, texts_in
+from novita_openai.prompts.engine.control import Control, control_of, needles_of
 from novita_openai.prompts.engine.folding import default_system, folded
-from novita_openai.prompts.engine.separators import PromptEnding, Segment, Transition
+from novita_openai.prompts.engine.separators import REASONED, PromptEnding, Segment, Transition
 from novita_openai.prompts.engine.table import Layout, MissingSeparatorError, Table
-from novita_openai.prompts.engine.trimming import trimmed, trimmed_turns
+from novita_openai.prompts.engine.trimming import keep, trimmed, trimmed_turns
 from novita_openai.prompts.errors import PromptError
-from novita_openai.prompts.messages import ChatMessage, History, Tools, Turn
+from novita_openai.prompts.messages import History, Tools, Turn
 from novita_openai.prompts.tool_calls.families import DIALECTS
 
 if TYPE_CHECKING:
@@ -41,44 +46,108 @@ class Codec:
         self.description = description
         self.dialect = DIALECTS[description.tools] if description.tools else None
         self._default = default_system(description.separators)
-        self._may_cut = bool(description.forbidden) or bool(description.never_empty)
         self._call_markers = self.dialect.markers if self.dialect is not None else ()
-        self.table = Table(
-            description.separators,
-            description.trim,
-            bos=description.bos,
-            forbidden=(*description.forbidden, *self._call_markers),
-            is_countable=not description.date and description.losses is None,
+
+    @cached_property
+    def control(self) -> tuple[Control, ...]:
+        """The control strings of the format."""
+        return control_of(self.description, self.dialect.tags if self.dialect is not None else ())
+
+    @cached_property
+    def table(self) -> Table:
+        """The separators, compiled."""
+        counted = (
+            needles_of(self.control, self.description.separators.values()),
+            tuple(each.core for each in self.control),
+        )
+        return Table(
+            self.description.separators,
+            self.description.trim,
+            bos=self.description.bos,
+            counted=[tuple(dict.fromkeys((*strings, *self._call_markers))) for strings in counted],
         )
 
     def normal(self, turns: Sequence[Turn]) -> list[Turn]:
         """Return the turns as they read back: trimmed, folded, and with their tool calls in one shape."""
-        turns = folded(trimmed_turns(self.table.trims, turns), self.description)
+        turns = folded(trimmed_turns(self.description.trim, turns), self.description)
         return turns if self.dialect is None else self.dialect.normal(turns)
+
+    def write_plain(self, roles: tuple[str, ...], texts: Sequence[str], ending: str) -> str | None:
+        """Return the prompt of messages of nothing but text, the quick way; None where only the long way can tell."""
+        layout = self._plain_layout(roles, ending)
+        if layout is None or self._may_be_lost(roles, texts, ending):
+            return None
+        if ending == PromptEnding.PREFILL and self._is_no_start(layout, texts[-1]):
+            return None
+        if self._seems_logged(layout, texts[-1], ending):
+            return None
+        if layout.trims:
+            texts = [trim(text) for trim, text in zip(layout.trims, texts, strict=True)]
+        prompt = layout.write(texts)
+        return prompt if layout.is_safe(prompt) else None
+
+    def _plain_layout(self, roles: tuple[str, ...], ending: str) -> Layout | None:
+        """Return how messages of nothing but text are written; None for what the quick way cannot write."""
+        if not _PLAIN_ROLES.issuperset(roles) or (ending == PromptEnding.PREFILL and roles[-1] != "assistant"):
+            return None
+        thought, before = self.description.thought, ""
+        if thought is not None and thought.always and "assistant" in _after_question(roles):
+            if len(_after_question(roles)) > 1:
+                return None
+            roles, before = (*roles[:-1], REASONED), thought.close
+        try:
+            return self.table.layout(roles, ending, before)
+        except MissingSeparatorError:
+            return None
+
+    def _may_be_lost(self, roles: Sequence[str], texts: Sequence[str], ending: str) -> bool:
+        """Tell whether the published template may lose one of these texts, or white space after a thought."""
+        description = self.description
+        never_empty = description.never_empty
+        if never_empty and any(role in never_empty for role, text in zip(roles, texts, strict=True) if not text):
+            return True
+        if description.thought is not None and description.thought.always and texts[-1].startswith("\n"):
+            return True
+        losses = description.losses
+        return losses is not None and losses.first_problem([*zip(roles, texts, strict=True)], ending) is not None
+
+    def _is_no_start(self, layout: Layout, text: str) -> bool:
+        """Tell whether a text cannot be the start of a reply that is to be continued."""
+        trim = layout.trims[-1] if layout.trims is not None else keep
+        return not text.endswith(trim(text)) or self._seems_ended(layout, trim(text))
+
+    def _seems_ended(self, layout: Layout, text: str) -> bool:
+        """Tell whether an open reply would read as a closed one, or as none."""
+        end = layout.end
+        return not text.strip() or bool(end and text.endswith(end)) or layout.pieces[-3] + text == layout.reply
+
+    def _seems_logged(self, layout: Layout, text: str, ending: str) -> bool:
+        """Tell whether the header of a last message without text would read as what ended the reply before it."""
+        is_bare = ending == PromptEnding.CLOSED and not layout.pieces[-1]
+        return is_bare and not text.strip() and layout.pieces[-3].rstrip().endswith(self.description.stop)
 
     def write(self, turns: Sequence[Turn], options: RenderOptions) -> str:
         """Return the prompt of normal turns; raise PromptError if it would not read back as them."""
         if options.ending == PromptEnding.PREFILL and turns[-1].role != "assistant":
             raise PromptError("only an assistant's message can be continued", index=turns[-1].index)
         segments = self._segments(turns, options)
-        prompt, is_safe = self._write_segments(turns, segments, options.ending)
-        if is_safe:
-            return prompt
-        back = self._read_back(prompt)
-        if back == [turn.as_message() for turn in turns]:
-            return prompt
-        raise self._forged(turns, back, options.ending)
+        layout = self._layout(turns, segments, options.ending)
+        if options.ending == PromptEnding.PREFILL:
+            self._refuse_ended(turns[-1], segments[-1][1], layout)
+        elif self._seems_logged(layout, segments[-1][1], options.ending):
+            raise PromptError("without text, it would read as the end of the reply before it", index=turns[-1].index)
+        prompt = layout.write([text for _, text in segments])
+        if not layout.is_safe(prompt):
+            self._refuse_forged(turns, options, prompt)
+        self._refuse_changed(turns, segments, options.ending)
+        return prompt
 
-    def _write_segments(self, turns: Sequence[Turn], segments: Sequence[Segment], ending: str) -> tuple[str, bool]:
-        """Return the prompt of segments, and whether it will read back for certain."""
+    def _layout(self, turns: Sequence[Turn], segments: Sequence[Segment], ending: str) -> Layout:
         try:
-            layout = self.table.layout(tuple([role for role, _ in segments]), ending)
+            return self.table.layout(tuple([role for role, _ in segments]), ending)
         except MissingSeparatorError as error:
             index = turns[min(error.position, len(turns) - 1)].index
             raise PromptError(str(error), index=index) from None
-        prompt = layout.write([text for _, text in segments])
-        # Where messages were joined, white space may have come to the ends of a text, and would be stripped there.
-        return prompt, layout.is_safe(prompt) and trimmed(self.table.trims, segments) == segments
 
     def _segments(self, turns: Sequence[Turn], options: RenderOptions) -> list[Segment]:
         """Return the segments of normal turns; raise PromptError for what the published template would lose."""
@@ -95,36 +164,79 @@ class Codec:
     def _refuse_lost(self, turn: Turn) -> None:
         if turn.role in self.description.never_empty and not (turn.text or turn.calls):
             raise PromptError("the published template drops empty messages: leave it out", index=turn.index)
-        marker = self._cut_marker(turn.text) if turn.role == "assistant" else None
-        if marker is not None:
-            problem = f"the published template cuts from replies what ends with {marker!r}: take it out"
-            raise PromptError(problem, index=turn.index, marker=marker)
         if turn.reasoning and self.description.thought is None:
             raise PromptError("the format has no place for reasoning_content: leave it out", index=turn.index)
         if self.dialect is None and (turn.calls or turn.role == "tool"):
             problem = "the format has no known way to write tool calls: leave them out, or use chat completions"
             raise PromptError(problem, index=turn.index)
 
-    def _cut_marker(self, text: str) -> str | None:
-        """Return the marker at which the published template would cut a reply; None if it has none."""
-        return next((marker for marker in self.description.forbidden if marker in text), None)
+    def _refuse_ended(self, turn: Turn, text: str, layout: Layout) -> None:
+        """Raise PromptError for an open reply that would read as a closed one, or as none."""
+        if self._seems_ended(layout, text):
+            problem = "there is nothing to continue: the last message is blank, or ends as a whole reply does"
+            raise PromptError(problem, index=turn.index)
 
-    def _read_back(self, prompt: str) -> list[ChatMessage]:
-        try:
-            return self.read(prompt)
-        except PromptError:
-            return []
+    def _refuse_forged(self, turns: Sequence[Turn], options: RenderOptions, prompt: str) -> None:
+        """Raise PromptError for a control string that the format did not write."""
+        rivals = self._layout(turns, self._segments(turns, options), options.ending).rivals
+        for rival in rivals:
+            if prompt.startswith(rival) and self._is_read_as(rival, prompt):
+                raise _forged(turns[0].index, rival, None)
+        for control in self.control:
+            if control.count(prompt) != self._count_written(control, turns, options):
+                raise self._forgery(control, turns, options)
+            self._refuse_kept(control, turns, options.tools)
 
-    def _forged(self, turns: Sequence[Turn], back: Sequence[ChatMessage], ending: str) -> PromptError:
-        """Return the error for a prompt that does not read back, naming the message and what stands in it."""
-        if ending == PromptEnding.PREFILL and not turns[-1].text:
-            return PromptError("the last message is empty, so there is nothing to continue", index=turns[-1].index)
-        marked = [(turn, marker) for turn in turns if (marker := self.table.marker_in(turn.role, turn.text))]
-        differing = (turn for turn, message in zip(turns, back, strict=False) if turn.as_message() != message)
-        turn, marker = next(iter(marked), (next(differing, turns[-1]), None))
-        what = f"its text holds {marker!r}, a control string of the format, so" if marker else "with this content"
-        problem = f"{what} the prompt would not read back as these messages: take it out, or use chat completions"
-        return PromptError(problem, index=turn.index, marker=marker)
+    def _is_read_as(self, rival: str, prompt: str) -> bool:
+        """Tell whether a prompt reads as one that starts with a separator of other roles, or with the BOS."""
+        starts = [start for start in self.table.scanner.starts(prompt) if start.separator == rival]
+        with suppress(PromptError):
+            return not starts or bool(self._read_from(prompt, starts[0]))
+        return False
+
+    def _count_written(
+        self, control: Control, turns: Sequence[Turn], options: RenderOptions, but: Turn | None = None
+    ) -> int:
+        """Return how often a control string stands in the prompt without the texts of the roles in which it counts."""
+        turns = [blanked(turn) if control.is_read_in(turn.role) and turn is not but else turn for turn in turns]
+        segments = self._segments(turns, options)
+        return control.count(self._layout(turns, segments, options.ending).write([text for _, text in segments]))
+
+    def _forgery(self, control: Control, turns: Sequence[Turn], options: RenderOptions) -> PromptError:
+        """Return the error for a control string, naming the message that holds it, or makes it with what is around."""
+        read = [turn for turn in turns if control.is_read_in(turn.role)]
+        for turn in read:
+            for text in given_texts(turn):
+                if control.text in text:
+                    return _forged(turn.index, control.text, text.index(control.text))
+        written = self._count_written(control, turns, options)
+        makers = (turn for turn in read if self._count_written(control, turns, options, but=turn) != written)
+        return _forged(next(makers, turns[-1]).index, control.text, None)
+
+    def _refuse_kept(self, control: Control, turns: Sequence[Turn], tools: Tools | None) -> None:
+        """Raise PromptError for a control string in an id of a call, or in the declaration of a tool."""
+        ids = (
+            (turn.index, f"{each}") for turn in turns for each in (turn.call_id, *(call["id"] for call in turn.calls))
+        )
+        index = next((index for index, each in ids if control.text in each), None)
+        if index is not None or (not control.roles and any(control.text in text for text in texts_in(tools))):
+            what = "a declaration of tools" if index is None else "the id of a call"
+            problem = f"{what} holds {control.text!r}, a control string of the format: take it out"
+            raise PromptError(problem, index=index, marker=control.text)
+
+    def _refuse_changed(self, turns: Sequence[Turn], segments: list[Segment], ending: str) -> None:
+        """Raise PromptError for messages whose segments would be trimmed, or read as other thoughts and tool calls."""
+        is_trimmed = trimmed(self.description.trim, segments) == segments
+        if is_trimmed and self.description.thought is None and self.dialect is None:
+            return
+        back = self._turns(segments, ending)[0] if is_trimmed else []
+        if [turn.as_message() for turn in back] == [turn.as_message() for turn in turns]:
+            return
+        differing = (turn for turn, other in zip(turns, back, strict=False) if turn.as_message() != other.as_message())
+        problem = (
+            "with this content the prompt would not read back as these messages: change it, or use chat completions"
+        )
+        raise PromptError(problem, index=next(differing, turns[-1]).index)
 
     def read(self, text: str) -> History:
         """Return the history of a prompt without BOS; raise PromptError, with the offset, if this is not a prompt."""
@@ -138,81 +250,63 @@ class Codec:
 
     def _read_from(self, text: str, start: Transition) -> History:
         segments, ending = self.table.scanner.read(text, start)
-        roles = tuple([role for role, _ in segments])
-        if self._is_plain(roles, text):
-            return self._plain_history(segments, roles, ending, text)
-        turns = [Turn(role, content, place) for place, (role, content) in enumerate(segments)]
+        roles, texts = zip(*segments, strict=True)
+        if self.write_plain(roles, texts, ending) == text:
+            return History([{"role": role, "content": content} for role, content in segments], ending=ending)
         try:
-            return self._history(turns, ending, text)
-        except PromptError as error:  # it names a message, whose offset is not known here
-            raise PromptError(error.problem, offset=error.offset or 0) from None
+            return self._read_written(text, segments, ending)
+        except PromptError as error:
+            offset = error.offset or 0
+            if error.index is not None:
+                offset += self._offset(segments, ending, error.index)
+            raise PromptError(error.problem, marker=error.marker, offset=offset) from None
 
-    def _history(self, turns: list[Turn], ending: str, text: str) -> History:
-        """Return the history of segments, given as turns, in which there is reasoning or a tool call."""
-        tools, keep, thought = None, False, self.description.thought
-        if thought is not None:
-            turns = thought.read(turns, ending)
-            keep = not thought.keeps(turns)
-        if self.dialect is not None:
-            turns, tools = self.dialect.read(turns, self._default)
-        again = self._segments(self.normal(turns), RenderOptions(ending, tools, keep_reasoning=keep))
-        self._compare([content for _, content in again], tuple([role for role, _ in again]), ending, text)
-        return History((turn.as_message() for turn in turns), ending=ending, tools=tools, keep_reasoning=keep)
-
-    def _is_plain(self, roles: tuple[str, ...], text: str) -> bool:
-        """Tell whether every segment is the content of a message, without reasoning and tool calls."""
-        if self._call_markers and any(marker in text for marker in self._call_markers):
-            return False
+    def _read_written(self, text: str, segments: Sequence[Segment], ending: str) -> History:
+        """Return the history of segments; raise PromptError if their messages are not written as this text."""
+        self._refuse_altered(segments, ending)
+        turns, tools = self._turns(segments, ending)
         thought = self.description.thought
-        if thought is not None and thought.always and roles[-1] == "assistant":
-            return False  # a last reply has a thought in it, even if that is empty
-        return _PLAIN_ROLES.issuperset(roles)
-
-    def _plain_history(self, segments: list[Segment], roles: tuple[str, ...], ending: str, text: str) -> History:
-        if self._may_cut:
-            self._refuse_cut(segments, ending, text)
-        texts = [content for _, content in segments]
-        layout = self._compare(texts, roles, ending, text)
-        if self.description.losses is not None or layout.trims:
-            self._refuse_changed(segments, ending, layout.first_stripped(texts))
-        return History([{"role": role, "content": content} for role, content in segments], ending=ending)
-
-    def _refuse_cut(self, segments: Sequence[Segment], ending: str, text: str) -> None:
-        """Raise PromptError for a message that the published template would have dropped, or cut."""
-        never_empty = self.description.never_empty
-        if not never_empty and self._cut_marker(text) is None:
-            return
-        for place, (role, content) in enumerate(segments):
-            is_dropped = role in never_empty and not content
-            if is_dropped or (role == "assistant" and self._cut_marker(content) is not None):
-                problem = "the published template drops this message, or a part of it"
-                raise PromptError(problem, offset=self._offset(segments, ending, place))
-
-    def _refuse_changed(self, segments: Sequence[Segment], ending: str, stripped: int | None) -> None:
-        """Raise PromptError for a message that the template changes, or else for the one at ``stripped``."""
-        losses = self.description.losses
-        found = losses.first_problem(segments, ending) if losses is not None else None
-        if found is None and stripped is not None:
-            found = stripped, "the format strips the white space around this text, and would not have written it"
-        if found is not None:
-            raise PromptError(found[1], offset=self._offset(segments, ending, found[0]))
-
-    def _offset(self, segments: Sequence[Segment], ending: str, place: int) -> int:
-        """Return where the text of a segment starts."""
-        pieces = self.table.layout(tuple([role for role, _ in segments]), ending).pieces[0 : 2 * place + 1 : 2]
-        return sum(map(len, pieces)) + sum(len(text) for _, text in segments[:place])
-
-    def _compare(self, texts: Sequence[str], roles: tuple[str, ...], ending: str, text: str) -> Layout:
-        """Return the layout of these roles; raise PromptError if their texts are not written as this text."""
-        try:
-            layout = self.table.layout(roles, ending)
-        except MissingSeparatorError as error:
-            raise PromptError(str(error), offset=0) from None
-        written = layout.write(texts)
+        keep = thought is not None and not thought.keeps(turns)
+        written = self.write(self.normal(turns), RenderOptions(ending, tools, keep_reasoning=keep))
         if written != text:
             problem = "the format would write these messages differently from here on"
             raise PromptError(problem, offset=_difference(written, text))
-        return layout
+        return History((turn.as_message() for turn in turns), ending=ending, tools=tools, keep_reasoning=keep)
+
+    def _refuse_altered(self, segments: Sequence[Segment], ending: str) -> None:
+        """Raise PromptError for a text that the published template would have lost, changed or stripped."""
+        losses = self.description.losses
+        found = losses.first_problem(segments, ending) if losses is not None else None
+        for place, (given, kept) in enumerate(zip(segments, trimmed(self.description.trim, segments), strict=True)):
+            if given != kept:
+                found = place, "the format strips the white space around this text, and would not have written it"
+                break
+        if found is not None:
+            raise PromptError(found[1], index=found[0])
+
+    def _turns(self, segments: Sequence[Segment], ending: str) -> tuple[list[Turn], Tools | None]:
+        """Return the turns of segments, with thoughts and tool calls taken out, and the tools that are declared."""
+        turns = [Turn(role, content, place) for place, (role, content) in enumerate(segments)]
+        if self.description.thought is not None:
+            turns = self.description.thought.read(turns, ending)
+        return (turns, None) if self.dialect is None else self.dialect.read(turns, self._default)
+
+    def _offset(self, segments: Sequence[Segment], ending: str, place: int) -> int:
+        """Return where the text of a segment starts."""
+        layout = self.table.layout(tuple([role for role, _ in segments]), ending)
+        return sum(map(len, layout.pieces[0 : 2 * place + 1 : 2])) + sum(len(text) for _, text in segments[:place])
+
+
+def _after_question(roles: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the roles after the last user's message; none if there is no such message."""
+    return roles[len(roles) - roles[::-1].index("user") :] if "user" in roles else ()
+
+
+def _forged(index: int, marker: str, offset: int | None) -> PromptError:
+    """Return the error for a control string in a message, at an offset in its text or made with what is around it."""
+    where = "" if offset is None else f" at character {offset}"
+    problem = f"its text holds {marker!r}{where}, a control string of the format: take it out, or use chat completions"
+    return PromptError(problem, index=index, marker=marker, offset=offset)
 
 
 def _difference(written: str, text: str) -> int:

@@ -7,7 +7,8 @@ and with tools or without, there is a ``Codec`` of its own.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from novita_openai.prompts.engine.codec import Codec, RenderOptions
 from novita_openai.prompts.engine.dates import PLACEHOLDER, read_date, write_date
 from novita_openai.prompts.engine.losses import refuse_losses, refuse_white_space
-from novita_openai.prompts.engine.separators import START, PromptEnding, Separators
+from novita_openai.prompts.engine.separators import END, START, PromptEnding, Separators
 from novita_openai.prompts.engine.trimming import trim_for
 from novita_openai.prompts.errors import PromptError
 
@@ -73,10 +74,14 @@ class Conversion:
         refuse_losses(self._description.losses, trims, turns, options.ending)
         if options.ending == PromptEnding.PREFILL:
             self._refuse_stripped_prefill(turns[-1])
-        turns = self.normal(turns)
+        normal = self.normal(turns)
         if self._description.system_in:
-            refuse_white_space(trims, turns)
-        return self.codec(self._date(turns, options), has_tools=bool(options.tools)).write(turns, options)
+            refuse_white_space(trims, normal)
+        codec = self.codec(self._date(normal, options), has_tools=bool(options.tools))
+        try:
+            return codec.write(normal, options)
+        except PromptError as error:
+            raise _in_given(error, turns) if len(normal) < len(turns) else error from None
 
     def _date(self, turns: Sequence[Turn], options: RenderOptions) -> dt.date | None:
         """Return the date that a prompt prints; None if it prints none."""
@@ -87,15 +92,48 @@ class Conversion:
         return options.date
 
     def _refuse_stripped_prefill(self, turn: Turn) -> None:
-        """Raise PromptError for an open reply whose white space the published template strips once it is closed."""
-        trims = self._description.trim
-        opened, closed = (trim_for(trims, START, role)(turn.text) for role in ("prefill", turn.role))
-        if "prefill" in trims and opened != closed:
-            problem = "a reply to continue keeps the white space at its end, and no other reply has any: strip it"
+        """Raise PromptError for an open reply that ends with white space, where the format strips that from replies."""
+        if not turn.text.endswith(trim_for(self._description.trim, START, turn.role)(turn.text)):
+            problem = "the format strips white space from replies, so one to continue cannot end with any: strip it"
             raise PromptError(problem, index=turn.index)
 
     def read(self, text: str) -> History:
-        """Return the history of a prompt without BOS; raise PromptError, with the offset, if this is not a prompt."""
+        """Return the history of a prompt without BOS; raise PromptError, with the offset, if this is not a prompt.
+
+        What does not read as a prompt may be one with a newline at its end, as files have it, or with a stop string.
+        """
+        try:
+            return self._read(text)
+        except PromptError:
+            for after in self._afters(text):
+                with suppress(PromptError):
+                    return self._read_before(text, after)
+            raise
+
+    def _afters(self, text: str) -> Iterator[str]:
+        """Yield what may stand after a prompt and its reply."""
+        for newline in ("", "\n"):
+            if text.endswith(newline):
+                yield from (stop + newline for stop in self._description.stop if text.endswith(stop + newline))
+                yield newline
+
+    def _read_before(self, text: str, after: str) -> History:
+        """Return the history of what stands before ``after``, which is a newline, or a stop string after a reply."""
+        history = self._read(text.removesuffix(after))
+        history.after = after
+        if after.strip():
+            if not self._is_reply(history):
+                raise PromptError(f"{after!r} does not stand after a reply", offset=len(text) - len(after))
+            history.ending = PromptEnding.LOGGED
+        return history
+
+    def _is_reply(self, history: History) -> bool:
+        """Tell whether a history ends with a whole reply that no text of the format has closed."""
+        last = history[-1]
+        is_open = history.ending == PromptEnding.PREFILL or not self._description.separators.get(("assistant", END))
+        return is_open and last["role"] == "assistant" and bool(last["content"] or last.get("tool_calls"))
+
+    def _read(self, text: str) -> History:
         if not (self._description.date or self._tool_starts):
             return self.base.read(text)
         has_header = text.startswith(self._tool_starts)
@@ -125,6 +163,16 @@ class Conversion:
             if placeholder and pair[0] == START and text.startswith(before):
                 return read_date(self._description.date, text, len(before))
         return None
+
+
+def _in_given(error: PromptError, turns: Sequence[Turn]) -> PromptError:
+    """Return the error of a message that several were joined into, with the one that holds its control string."""
+    for turn in turns:
+        if error.marker and error.marker in turn.text:
+            return PromptError(
+                error.problem, index=turn.index, marker=error.marker, offset=turn.text.index(error.marker)
+            )
+    return error
 
 
 def _dated(separators: Separators, date: str | None) -> Separators:

@@ -35,7 +35,6 @@ class Description:
     - ``joins``: the text that joins neighbouring messages of a role into one, keyed by (role, role).
     - ``system_in``: ``"first"`` or ``"last"``: the user message that the system text is moved into, with
       ``joins["system", "user"]`` after it; "" where the format has system messages, or no place for system text.
-    - ``forbidden``: texts at which the published template cuts replies.
     - ``never_empty``: the roles whose messages the published template drops, or writes otherwise, if they have no text.
     - ``losses``: what else the published template loses, as ``from_template`` finds it.
     - ``thought``: how reasoning is written.
@@ -51,7 +50,6 @@ class Description:
     trim: Trims = field(default_factory=dict, hash=False)
     joins: Mapping[tuple[str, str], str] = field(default_factory=dict, hash=False)
     system_in: str = ""
-    forbidden: tuple[str, ...] = ()
     never_empty: tuple[str, ...] = ()
     losses: Losses | None = None
     thought: Thought | None = None

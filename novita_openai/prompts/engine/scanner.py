@@ -6,7 +6,7 @@ found ends the text, and of several at one place the longest does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from novita_openai.prompts.engine.separators import (
     ASKED,
@@ -19,8 +19,8 @@ from novita_openai.prompts.engine.separators import (
     Segment,
     Separators,
     Transition,
+    can_overlap,
 )
-from novita_openai.prompts.engine.signatures import common_start
 from novita_openai.prompts.errors import PromptError
 
 __all__ = ["Scanner"]
@@ -32,7 +32,7 @@ class Scanner:
     def __init__(self, separators: Separators, transitions: Mapping[str, Sequence[Transition]]) -> None:
         self._separators, self._transitions = separators, transitions
         inner = {role: found for role, found in transitions.items() if role != START}
-        self._common = common_start({transition.separator for found in inner.values() for transition in found})
+        self._common = _common_start({transition.separator for found in inner.values() for transition in found})
         self._rests = {
             role: [(text[len(self._common) :], following, len(text)) for text, following in found]
             for role, found in inner.items()
@@ -135,3 +135,18 @@ class Scanner:
 
 def _shortened(text: str, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 20]}...{text[-15:]}"
+
+
+def _common_start(separators: Iterable[str]) -> str:
+    """Return what all separators start with, if it is rare in text and stands nowhere else in them; otherwise "".
+
+    It is "" also where a separator ends with the beginning of the common start: with the text after it, such an end
+    could look like the start of another separator.
+    """
+    known = [*separators]
+    first, last = min(known, default=""), max(known, default="")
+    size = next((place for place, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+    start = first[:size]
+    beginnings = tuple(start[:length] for length in range(1, size))
+    is_alone = all(text.count(start) == 1 and not text.endswith(beginnings) for text in known)
+    return start if is_alone and any(char in start for char in "<[]") and not can_overlap(start) else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 __all__ = [
@@ -16,6 +16,8 @@ __all__ = [
     "Segment",
     "Separators",
     "Transition",
+    "can_overlap",
+    "exits_of",
     "last_key",
     "transitions_of",
 ]
@@ -46,11 +48,15 @@ REASONED: Final = "reasoned"
 
 
 class PromptEnding:
-    """How a prompt ends: it asks for a reply, the history is closed, or the last reply is to be continued."""
+    """How a prompt ends: it asks for a reply, the history is closed, or the last reply is to be continued.
+
+    A logged prompt is one whose reply a server has put after it, with the token that ended the reply.
+    """
 
     REPLY: Final = "reply"
     CLOSED: Final = "closed"
     PREFILL: Final = "prefill"
+    LOGGED: Final = "logged"
 
 
 class Transition(NamedTuple):
@@ -66,6 +72,12 @@ def transitions_of(separators: Separators) -> dict[str, list[Transition]]:
     return {previous: _transitions_from(previous, separators, roles) for previous in (START, *roles)}
 
 
+def exits_of(role: str, transitions: Mapping[str, Sequence[Transition]], separators: Separators) -> list[Transition]:
+    """Return the transitions from a role to another role and to the reply."""
+    reply = separators.get((role, REPLY))
+    return [*transitions[role], *([Transition(reply, REPLY)] if reply else [])]
+
+
 def _transitions_from(previous: str, separators: Separators, roles: set[str]) -> list[Transition]:
     found = [Transition(separators[previous, role], role) for role in sorted(roles) if (previous, role) in separators]
     return sorted(found, key=lambda transition: -len(transition.separator))
@@ -76,3 +88,8 @@ def last_key(role: str, ending: str) -> str:
     if ending == PromptEnding.REPLY:
         return ASKED if role == "user" else role
     return FINAL if role == "assistant" else role
+
+
+def can_overlap(text: str) -> bool:
+    """Tell whether a text can start inside of itself."""
+    return any(text.startswith(text[place:]) for place in range(1, len(text)))

@@ -1,17 +1,14 @@
-"""A table of separators: writes prompts, and shows for most of them without reading that they will read back.
+"""A table of separators: writes prompts, and tells which of them hold no more control strings than it wrote.
 
 A prompt is separator, text, separator, text, and so on. A separator is keyed by the roles on either side, the first one
 by ``start`` and a role, the last one by a role and ``reply`` or ``end``; a reply that is to be continued has none after
 it. Two headers may differ from those of other messages: the one before a reply that ends the history (``final``), and
 the one before the user's message that asks for the reply (``asked``).
-
-What was written reads back as it was unless a text holds a part of a separator, so a prompt is checked by counting its
-``signatures``. Where counting proves nothing, the prompt is read and compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Final
@@ -23,13 +20,10 @@ from novita_openai.prompts.engine.separators import (
     START,
     PromptEnding,
     Separators,
-    Transition,
     last_key,
     transitions_of,
 )
-from novita_openai.prompts.engine.signatures import signatures_of
 from novita_openai.prompts.engine.trimming import Trim, Trims, keep, trim_for
-from novita_openai.prompts.errors import PromptError
 
 __all__ = ["Layout", "MissingSeparatorError", "Table"]
 
@@ -58,17 +52,19 @@ def _article(role: str) -> str:
 class Layout:
     """How to write the prompts of one sequence of roles.
 
-    ``pieces`` has the separators at even places, and places for the texts between them. ``trims`` strip the texts; None
-    where nothing is stripped. ``counts`` says how often each signature stands in the separators; None where counting
-    cannot show that a prompt is safe. No prompt may start with one of the ``rivals``: longer first separators of other
-    sequences, and the BOS. ``lengths`` is 2 for each message, the number of keys of a plain one.
+    ``pieces`` are the separators, with "" in the place of each text. ``counts`` say how often a string stands in the
+    separators: first a few short ones, and then each control string. No prompt may start with one of the ``rivals``:
+    longer first separators of other sequences, and the BOS. ``lengths`` is 2 for each message, the number of keys of a
+    plain one. ``end`` and ``reply`` are what would close the last message, and what would ask for a reply before it.
     """
 
     pieces: tuple[str, ...]
     trims: tuple[Trim, ...] | None
-    counts: tuple[tuple[str, int], ...] | None
+    counts: tuple[tuple[tuple[str, int], ...], ...]
     rivals: tuple[str, ...]
     lengths: list[int]
+    end: str
+    reply: str
 
     def write(self, texts: Sequence[str]) -> str:
         """Return the prompt."""
@@ -76,81 +72,63 @@ class Layout:
         pieces[1::2] = texts
         return "".join(pieces)
 
-    def first_stripped(self, texts: list[str]) -> int | None:
-        """Return the place of the first text with white space that is stripped; None if there is none."""
-        stripped = texts if self.trims is None else [trim(text) for trim, text in zip(self.trims, texts, strict=True)]
-        if stripped == texts:
-            return None
-        return next(place for place, text in enumerate(texts) if text != stripped[place])
-
     def is_safe(self, prompt: str) -> bool:
-        """Tell whether a prompt will read back for certain; if not, it must be read."""
-        if self.counts is None or prompt.startswith(self.rivals):
+        """Tell whether a prompt has each control string only in its separators; it may do so if this is False, too."""
+        if prompt.startswith(self.rivals):
             return False
-        for signature, count in self.counts:  # noqa: SIM110 - every render goes this way
-            if prompt.count(signature) != count:
-                return False
-        return True
+        for counts in self.counts:
+            for text, count in counts:
+                if prompt.count(text) != count:
+                    break
+            else:
+                return True
+        return False
 
 
 class Table:
-    """The separators and trims of a format, compiled.
-
-    No text may hold one of ``forbidden``, so these are counted as well. Without ``is_countable`` each prompt is read.
-    """
+    """The separators and trims of a format, compiled; ``counted`` are the strings that layouts count."""
 
     def __init__(
-        self,
-        separators: Separators,
-        trims: Trims,
-        *,
-        bos: str = "",
-        forbidden: Iterable[str] = (),
-        is_countable: bool = True,
+        self, separators: Separators, trims: Trims, *, bos: str = "", counted: Sequence[Sequence[str]] = ()
     ) -> None:
         self.trims = trims
-        self._separators, self._bos, self._is_countable = separators, bos, is_countable
+        self._separators, self._bos, self._counted = separators, bos, counted
         transitions = transitions_of(separators)
         self._starts = transitions[START]
-        self._exits = {role: _exits(role, transitions, separators) for role in transitions if role != START}
-        signatures = signatures_of(transitions, self._exits)
-        self._counted = (*forbidden, *signatures)
         self.scanner = Scanner(separators, transitions)
         self._layouts: dict[tuple[str, ...], Layout] = {}
-        self.ready: dict[tuple[str, ...], Layout] = {}
-        """The layouts, by roles, of prompts that ask for a reply and can be checked by counting."""
 
-    def layout(self, roles: tuple[str, ...], ending: str = PromptEnding.REPLY) -> Layout:
-        """Return how to write the prompts of these roles; raise MissingSeparatorError for an unknown order."""
-        key = (*roles, ending)
+    def layout(self, roles: tuple[str, ...], ending: str = PromptEnding.REPLY, before: str = "") -> Layout:
+        """Return how to write the prompts of these roles; raise MissingSeparatorError for an unknown order.
+
+        ``before`` is a text that the format writes before the last message, which is an assistant's then.
+        """
+        key = (*roles, ending, before)
         layout = self._layouts.get(key)
         if layout is None:
-            layout = self._new_layout(roles, ending)
+            layout = self._new_layout(roles, ending, before)
+            if len(self._layouts) >= _MOST_LAYOUTS:
+                self._layouts.clear()
             if len(roles) <= _LONGEST_LAYOUT:
-                self._keep(key, layout)
+                self._layouts[key] = layout
         return layout
 
-    def _keep(self, key: tuple[str, ...], layout: Layout) -> None:
-        if len(self._layouts) >= _MOST_LAYOUTS:
-            self._layouts.clear()
-            self.ready.clear()
-        self._layouts[key] = layout
-        *roles, _ = key
-        if layout.counts is not None and roles[-1] != "assistant":  # reasoning may stand before a last reply
-            self.ready[tuple(roles)] = layout
-
-    def _new_layout(self, roles: tuple[str, ...], ending: str) -> Layout:
+    def _new_layout(self, roles: tuple[str, ...], ending: str, before: str) -> Layout:
         separators = [*self._separators_between(roles, ending)]
-        trims = tuple(trim_for(self.trims, *pair) for pair in pairwise((START, *roles)))
+        separators[-2] += before
+        messages = (*roles[:-1], "assistant") if before else roles
+        trims = tuple(trim_for(self.trims, *pair) for pair in pairwise((START, *messages)))
         first = separators[0]
         rivals = [start.separator for start in self._starts if start.role != roles[0]]
         rivals += [self._bos] if self._bos and not first.startswith(self._bos) else []
         return Layout(
             tuple(chain.from_iterable((separator, "") for separator in separators))[:-1],
             None if all(trim is keep for trim in trims) else trims,
-            self._counts(roles, separators) if ending == PromptEnding.REPLY else None,
-            tuple(rival for rival in rivals if rival.startswith(first)),
+            tuple(_counts(strings, separators) for strings in self._counted),
+            tuple(rival for rival in rivals if rival != first and rival.startswith(first)),
             [2] * len(roles),
+            self._separators.get((roles[-1], END), ""),
+            self._separators.get(((START, *roles)[-2], REPLY), ""),
         )
 
     def _separators_between(self, roles: tuple[str, ...], ending: str) -> Iterator[str]:
@@ -172,27 +150,7 @@ class Table:
             raise MissingSeparatorError(previous, role, position)
         return separator
 
-    def _counts(self, roles: tuple[str, ...], separators: Sequence[str]) -> tuple[tuple[str, int], ...] | None:
-        """Return how often each signature stands in the separators; None where that proves nothing."""
-        skeleton = "\0".join(separators)  # a prompt whose texts hold nothing of a separator
-        if not self._is_countable or self._roles_in(skeleton) != roles:
-            return None
-        return tuple((signature, skeleton.count(signature)) for signature in self._counted)
 
-    def _roles_in(self, prompt: str) -> tuple[str, ...]:
-        try:
-            return tuple(role for role, _ in self.scanner.read(prompt, self.scanner.starts(prompt)[0])[0])
-        except PromptError:
-            return ()
-
-    def marker_in(self, role: str, text: str) -> str | None:
-        """Return the separator, or a part of one, that stands in a text of this role; None if there is none."""
-        separators = (transition.separator for transition in self._exits.get(role, ()))
-        whole = [separator for separator in separators if separator and separator in text]
-        return next(iter([*whole, *(part for part in self._counted if part in text)]), None)
-
-
-def _exits(role: str, transitions: dict[str, list[Transition]], separators: Separators) -> list[Transition]:
-    """Return the transitions from a role to another role and to the reply."""
-    reply = separators.get((role, REPLY))
-    return [*transitions[role], *([Transition(reply, REPLY)] if reply is not None else [])]
+def _counts(strings: Sequence[str], separators: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """Return how often each string stands in the separators."""
+    return tuple((text, sum(separator.count(text) for separator in separators)) for text in strings)

@@ -61,7 +61,8 @@ def chat_to_completion(
         arguments["max_tokens"] = params["max_completion_tokens"]
     if params.get("logprobs"):
         arguments["logprobs"] = params.get("top_logprobs", 0)
-    return {"model": model, "prompt": prompt, "stop": _stop_strings(fmt, params.get("stop")), **arguments}
+    stop = _stop_strings(fmt, params.get("stop")) or None
+    return {"model": model, "prompt": prompt, "stop": stop, **arguments}
 
 
 def _is_known(name: str, value: Any) -> bool:
@@ -73,6 +74,7 @@ def _stop_strings(fmt: PromptFormat, stop: str | Iterable[str] | None) -> list[s
     asked = [stop] if isinstance(stop, str) else [*(stop or ())]
     needed = [*fmt.stop[:1], *(text for text in asked if text not in fmt.stop[:1])]
     if len(needed) > MOST_STOPS:
-        problem = f"{len(asked)} stop strings and {fmt.stop[0]!r}, which ends a turn, are more than {MOST_STOPS}"
+        own = f" and {fmt.stop[0]!r}, which ends a turn," if fmt.stop else ""
+        problem = f"{len(asked)} stop strings{own} are more than {MOST_STOPS}"
         raise PromptError(f"{problem}: give fewer", format=fmt.name)
     return [*needed, *(text for text in fmt.stop if text not in needed)][:MOST_STOPS]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
-from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from novita_openai.prompts.engine.separators import END
+from novita_openai.prompts.engine.control import stops_of
 from novita_openai.prompts.errors import PromptError, TemplateError
 from novita_openai.prompts.templates.chat_template import ChatTemplate
 from novita_openai.prompts.templates.model_folder import read_source, read_tokens
@@ -71,7 +69,7 @@ def derive(template: ChatTemplate, name: str, bos_token: str = "") -> PromptForm
     probe, draft = _observed(template)
     draft.take_bos(bos_token)
     verify_draft(probe, draft)
-    made = draft.format(name, (_stop_string(draft),))
+    made = draft.format(name, stops_of(draft.separators))
     _refuse_unreadable(made)
     return made
 
@@ -98,12 +96,3 @@ def _refuse_unreadable(made: PromptFormat) -> None:
         made.parse(made.render(chat))
     except PromptError as error:
         raise TemplateError("not readable", f"the prompts of this template do not read back: {error.problem}") from None
-
-
-def _stop_string(draft: Draft) -> str:
-    """Return the text that ends a reply: a token, if what follows all replies starts with one, or else all of that."""
-    after = draft.separators["assistant", "user"]
-    end = draft.separators.get(("assistant", END), "")
-    common = commonprefix([after, end]).strip() or after.strip() or after  # noqa: RUF071 - of texts, as meant
-    token = re.match(r"<[^<>\s]+>|\[[^\[\]\s]+\]", common)
-    return token.group() if token else common

@@ -16,6 +16,7 @@ __all__ = ["DEEPSEEK"]
 _TOOLS: Final = "## Tools\n\n### Function\n\nYou have the following functions available:\n\n"
 _TOOL: Final = re.compile(r"- `[^`\n]*`:\n```json\n(.*?)\n```\n", re.DOTALL)
 _CALLS: Final = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")
+_CALL_TOKENS: Final = ("<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>")
 _CALL: Final = re.compile(
     r"\s*<｜tool▁call▁begin｜>function<｜tool▁sep｜>([^\n]*)\n```json\n(.*?)\n```<｜tool▁call▁end｜>", re.DOTALL
 )
@@ -47,4 +48,8 @@ class _DeepSeek(DeclaredInSystem):
         return _TOOL.findall(found.group())
 
 
-DEEPSEEK: Final = _DeepSeek((_CALLS[0], _TOOLS), _CALLS[0])
+DEEPSEEK: Final = _DeepSeek(
+    (_CALLS[0], _TOOLS),
+    _CALLS[0],
+    (*(("assistant", token) for token in (*_CALLS, *_CALL_TOKENS)), ("system", _TOOLS)),
+)

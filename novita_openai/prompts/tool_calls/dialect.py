@@ -28,13 +28,15 @@ class Dialect(ABC):
     """A family's way to write tools, calls and results.
 
     Each message that holds calls or declarations has one of the ``markers`` in its text. The first call of a reply
-    starts with ``call_starts``. ``id_style`` numbers calls that have no id; with ``keeps_ids`` the prompt holds the
-    ids. With ``is_whole`` a reply is either a call or text, never both. Where tools are declared, the first text of
-    ``header`` becomes the second in the separators at the start of the prompt.
+    starts with ``call_starts``. ``tags`` are the control strings of calls, results and declarations that stand in no
+    separator, each with the role in whose messages it is read. ``id_style`` numbers calls that have no id; with
+    ``keeps_ids`` the prompt holds the ids. With ``is_whole`` a reply is either a call or text, never both. Where tools
+    are declared, the first text of ``header`` becomes the second in the separators at the start of the prompt.
     """
 
     markers: tuple[str, ...]
     call_starts: str
+    tags: tuple[tuple[str, str], ...] = ()
     id_style: str = "call_{}"
     keeps_ids: bool = False
     is_whole: bool = False

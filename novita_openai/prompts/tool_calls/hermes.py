@@ -54,4 +54,8 @@ class _Hermes(DeclaredInSystem):
         return found[1].split("\n")
 
 
-HERMES: Final = _Hermes(("<tool_call>",), "<tool_call>")
+HERMES: Final = _Hermes(
+    ("<tool_call>",),
+    "<tool_call>",
+    (("assistant", "<tool_call>"), ("assistant", "</tool_call>"), ("system", _TOOLS[0])),
+)

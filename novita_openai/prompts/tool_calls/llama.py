@@ -93,6 +93,7 @@ def _leading_objects(text: str) -> tuple[list[Mapping[str, Any]], str]:
 LLAMA: Final = _Llama(
     ('{"name": ',),
     "{",
+    (("user", _TOOLS),),
     is_whole=True,
     header=("Cutting Knowledge Date", "Environment: ipython\nCutting Knowledge Date"),
 )

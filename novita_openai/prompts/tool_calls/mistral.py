@@ -81,6 +81,7 @@ MISTRAL_V7: Final = _Mistral(
     (),
     _CALLS,
     id_style="{:09}",
+    tags=(("tool", "[TOOL_CONTENT]"),),
     keeps_ids=True,
     result=("{id}[TOOL_CONTENT] {text}", r"(?P<id>[a-zA-Z0-9]{9})\[TOOL_CONTENT\] (?P<text>.*)"),
 )

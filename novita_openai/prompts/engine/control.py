@@ -1,0 +1,206 @@
+r"""Control strings: the texts that open, end or separate the turns, calls, results and thoughts of a format.
+
+The law: each occurrence of a control string in a prompt stands where the format wrote it. Every separator holds one, so
+where the law holds, separators stand only where they were written, and the prompt reads back as it was meant.
+
+- A token, such as ``<|im_end|>``, is a control string for every role, with whatever it stands. The tokens are those of
+  the separators and of the stop strings, but for those that only begin a sequence.
+- Tags of words, such as ``<think>`` and ``<tool_call>``, are so in the texts of the roles in which the format reads
+  them, and ordinary text in others.
+- A separator of plain words is so from its beginning: ``"\nUSER:"``, or ``" USER: "`` where nothing tells the line.
+- Where a text before or after one separator would make another one of it, that other one is a control string too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from novita_openai.prompts.engine.description import MOST_STOPS
+from novita_openai.prompts.engine.separators import (
+    END,
+    REASONED,
+    REPLY,
+    START,
+    Separators,
+    Transition,
+    can_overlap,
+    exits_of,
+    transitions_of,
+)
+
+if TYPE_CHECKING:
+    from novita_openai.prompts.engine.description import Description
+
+__all__ = ["Control", "control_of", "needles_of", "stops_of"]
+
+_TOKEN: Final = re.compile(r"<[|｜][^<>|｜\n]*[|｜]>|<+[^<>\s]+>+|\[[^\[\]\s]+\]|\]~\w+\]|\[\w+~\[")
+"""Angle or square brackets around a name; the last two are MiniMax's."""
+
+_ELEMENT: Final = re.compile(r"<(\w+)>[^<>\s]+</\1>")
+"""A role between two tags of words."""
+
+_SPECIAL: Final = re.compile(r"[|｜\[\]]")
+"""What tags of words, which ordinary text holds, do not have."""
+
+_THOUGHT: Final = re.compile(r"</?(?:\w+:)?(?:think|thought|reason)\w*(?::\w+)?>")
+_BEGINNING: Final = re.compile(r"^<s>$|bos|begin|text|document|mask|sop", re.IGNORECASE)
+"""The tags of thoughts, and the names of tokens that begin a sequence."""
+
+_RARE: Final = "<[]"
+"""Characters that most control strings start with and ordinary text seldom holds."""
+
+_TOOLS: Final = frozenset({"tool", "calls", "declared"})
+
+
+class Control(NamedTuple):
+    """A control string, and the roles in whose messages it counts; none stands for every role."""
+
+    text: str
+    roles: frozenset[str] = frozenset()
+
+    def is_read_in(self, role: str) -> bool:
+        """Tell whether the string counts in messages of a role."""
+        return not self.roles or ("assistant" if role == REASONED else role) in self.roles
+
+    def count(self, prompt: str) -> int:
+        """Return how often the string stands in a prompt, overlapping ones too."""
+        return len(re.findall(f"{re.escape(self.text[0])}(?={re.escape(self.text[1:])})", prompt))
+
+    @property
+    def core(self) -> str:
+        """The longest beginning that cannot start inside of itself, so that ``str.count`` misses none."""
+        sizes = range(len(self.text), 0, -1)
+        return next(self.text[:size] for size in sizes if not can_overlap(self.text[:size]))
+
+
+def _tokens_in(text: str) -> list[str]:
+    """Return the tokens that stand in a text."""
+    return _TOKEN.findall(text)
+
+
+def needles_of(controls: Iterable[Control], separators: Iterable[str]) -> tuple[str, ...]:
+    """Return short strings of which each control string holds one: where these are not more, it is not there more."""
+    ends = tuple(filter(None, separators))
+    return tuple(dict.fromkeys(_needle(each, ends) for each in controls))
+
+
+def _needle(control: Control, ends: Iterable[str]) -> str:
+    """Return the first character of a control string, if it is rare and a text that makes the string must hold it."""
+    text = control.text
+    beginnings = tuple(text[:size] for size in range(1, len(text)))
+    is_made_of_end = any(end.endswith(beginnings) for end in ends)
+    return text[0] if text[0] in _RARE and not is_made_of_end else control.core
+
+
+def stops_of(separators: Separators) -> tuple[str, ...]:
+    """Return what ends a reply: of the texts that stand after one, the first token, or the words of a new line."""
+    after = (separators.get(("assistant", role), "") for role in ("user", END))
+    return tuple(dict.fromkeys(stop for text in after if (stop := _stop_in(text))))[:MOST_STOPS]
+
+
+def _stop_in(text: str) -> str:
+    """Return the string at which a reply ends that this text follows; "" if an ordinary reply could hold it."""
+    token = _ELEMENT.match(text.lstrip()) or _TOKEN.match(text.lstrip())
+    if token is not None:
+        return token.group()
+    line = text.lstrip().partition("\n")[0]
+    return f"\n{line.rstrip()}" if line and text[: text.index(line)].endswith("\n") else ""
+
+
+def control_of(description: Description, tags: Iterable[tuple[str, str]] = ()) -> tuple[Control, ...]:
+    """Return the control strings of a format; ``tags`` are those of tool calls, each with the role it is read in."""
+    tokens = dict.fromkeys(chain(_separator_tokens(description), _other_tokens(description)))
+    roles = {token: _roles_of(token, description) for token in tokens}
+    for role, text in tags:
+        roles.setdefault(text, frozenset() if _SPECIAL.search(text) else frozenset({role}))
+    controls = [Control(text, found) for text, found in roles.items()]
+    controls += map(Control, dict.fromkeys(_words(description, controls)))
+    return (*controls, *map(Control, dict.fromkeys(_doubtful(description, controls))))
+
+
+def _separator_tokens(description: Description) -> Iterator[str]:
+    """Yield the tokens between two messages and right before a system message, but not those that begin a sequence."""
+    for (previous, role), text in description.separators.items():
+        tokens = [token for token in _tokens_in(text) if token != description.bos]
+        if previous != START:
+            yield from tokens
+        elif role == "system":
+            yield from (token for token in tokens[-1:] if not _BEGINNING.search(token))
+
+
+def _other_tokens(description: Description) -> Iterator[str]:
+    """Yield the tokens that end a reply, and the tags of thoughts."""
+    thought = () if description.thought is None else description.thought.tags
+    for text in (*description.stop, *thought):
+        yield from _tokens_in(text)
+
+
+def _roles_of(token: str, description: Description) -> frozenset[str]:
+    """Return the roles in which a tag of words is read: of thoughts, or of results that stand in a user's turn."""
+    pairs = [pair for pair, text in description.separators.items() if pair[0] != START and token in text]
+    if _SPECIAL.search(token):
+        return frozenset()
+    if _THOUGHT.fullmatch(token):
+        return frozenset({"assistant"})
+    return frozenset({"user", "tool"}) if pairs and all(_TOOLS.intersection(pair) for pair in pairs) else frozenset()
+
+
+def _words(description: Description, controls: Sequence[Control]) -> Iterator[str]:
+    """Yield the beginnings of separators that hold no control string otherwise."""
+    words = {
+        text
+        for (previous, role), text in description.separators.items()
+        if text and previous != START and role != END
+        if not any(each.text in text and each.is_read_in(previous) for each in controls)
+    }
+    words |= _system_words(description, words)
+    for text in sorted(words):
+        if not any(other in text for other in words - {text}):
+            yield text.rstrip() if text.startswith("\n") and text.strip() else text
+
+
+def _system_words(description: Description, words: Container[str]) -> set[str]:
+    """Return how a system message would begin later in a prompt, if it begins with plain words as the user's does."""
+    system, user = (description.separators.get(pair, "") for pair in ((START, "system"), ("system", "user")))
+    if user not in words or not system.strip() or _tokens_in(system):
+        return set()
+    return {user[: len(user) - len(user.lstrip())] + system}
+
+
+def _doubtful(description: Description, controls: Sequence[Control]) -> Iterator[str]:
+    """Yield what must be counted so that no separator can be read at the place of another one of the same role."""
+    separators = description.separators
+    transitions = transitions_of(separators)
+    for role, found in transitions.items():
+        if role == START:
+            continue
+        read = [each for each in controls if each.is_read_in(role)]
+        for other in found:
+            for written in exits_of(role, transitions, separators):
+                yield from _doubt(other.separator, written, read, controls)
+
+
+def _doubt(other: str, written: Transition, read: Sequence[Control], controls: Sequence[Control]) -> Iterator[str]:
+    """Yield the part of a separator that could come about at the place of the one that is written."""
+    (start, end), (place, _) = _first(other, read), _first(written.separator, read)
+    if not _agree(other[start:], written.separator[place:]):
+        return
+    if start > place and other[:start].endswith(written.separator[:place]):
+        yield other[:end]
+    elif start == place and len(other) > len(written.separator) and written.role != REPLY:
+        more = other[len(written.separator) :]
+        if not any(each.text in more and each.is_read_in(written.role) for each in controls):
+            yield other
+
+
+def _first(separator: str, controls: Sequence[Control]) -> tuple[int, int]:
+    """Return where the first control string of a separator starts and ends; there always is one."""
+    start, length = min((separator.index(each.text), len(each.text)) for each in controls if each.text in separator)
+    return start, start + length
+
+
+def _agree(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
