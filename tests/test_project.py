@@ -37,7 +37,9 @@ HOUSE: Rows = {
             "separators signatures scanner trimming table dates losses reasoning description folding codec conversion"
         ),
         "format": None,
-        "templates": modules("meter literals sandbox chat_template draft probe verification model_folder derivation"),
+        "templates": modules(
+            "meter literals variables sandbox chat_template derived draft probe verification model_folder derivation"
+        ),
         "format_files": None,
         "catalog": None,
         "over_completions": modules("requests responses deltas chunks chats checking"),
@@ -94,6 +96,7 @@ EXTRAS = {
     "prompts.templates.chat_template": {"jinja2"},
     "prompts.templates.sandbox": {"jinja2"},
     "prompts.templates.literals": {"jinja2"},
+    "prompts.templates.variables": {"jinja2"},
     "testing": {"pytest"},
 }
 CORE = {"openai", "structlog", "tenacity"}

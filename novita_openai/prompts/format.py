@@ -21,7 +21,7 @@ from novita_openai.prompts.tool_calls.calls import numbered
 if TYPE_CHECKING:
     from novita_openai.prompts.tool_calls.dialect import Dialect
 
-__all__ = ["PromptFormat"]
+__all__ = ["PromptFormat", "ending_of"]
 
 
 class PromptFormat(Description):
@@ -54,7 +54,7 @@ class PromptFormat(Description):
             if prompt is not None:
                 return prompt
         options = RenderOptions(
-            _ending(messages, continue_final=continue_final, reply=reply),
+            ending_of(messages, continue_final=continue_final, reply=reply),
             _given(tools, messages, "tools"),
             _given(date, messages, "date"),
             bool(_given(keep_reasoning, messages, "keep_reasoning")),
@@ -161,7 +161,7 @@ def _given(option: Any, messages: Iterable[Any], name: str) -> Any:
     return option if option is not None else getattr(messages, name, None)
 
 
-def _ending(messages: Iterable[Any], *, continue_final: bool | None, reply: bool | None) -> str:
+def ending_of(messages: Iterable[Any], *, continue_final: bool | None, reply: bool | None) -> str:
     """Return how a prompt is to end: as it is asked to, or else as it was parsed, or else with the reply."""
     if continue_final:
         return PromptEnding.PREFILL
