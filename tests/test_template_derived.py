@@ -32,7 +32,7 @@ def chat(*texts: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("given", [{}, {"bos_token": "<s>"}, {"eos_token": "</s>"}])
-def test_a_token_that_is_read_and_was_not_given_is_named(given: dict[str, str]) -> None:
+def test_a_token_that_is_read_and_was_not_given_is_named(given: dict[str, Any]) -> None:
     missing = "bos_token" if "bos_token" not in given else "eos_token"
     with pytest.raises(TemplateError, match=f"reads {missing}: give {missing}='...', or {missing}=None") as caught:
         from_template(TOKENS, **given)
@@ -127,7 +127,7 @@ def test_a_header_whose_template_refuses_open_questions_is_a_header() -> None:
 
 
 @pytest.mark.parametrize(("given", "bos"), [({}, "<s>"), ({"bos_token": "<s>"}, "<s>"), ({"bos_token": "<b>"}, "")])
-def test_a_bos_that_is_spelled_out_is_set_apart(given: dict[str, str], bos: str) -> None:
+def test_a_bos_that_is_spelled_out_is_set_apart(given: dict[str, Any], bos: str) -> None:
     made = from_template("<s>" + around("{{ m.content }}"), **given)
     assert made.bos == bos
     assert made.render(chat("a")) == "<s>".removeprefix(bos) + "<|user|>a<|end|><|assistant|>"
@@ -183,7 +183,8 @@ def test_verification_can_be_switched_off() -> None:
 def test_each_way_to_end_a_prompt_is_confirmed() -> None:
     made = from_template("<s>" + around("{{ m.content }}"))
     history = chat("a", "b")
-    for options in ({"reply": False}, {"continue_final": True}, {"bos": True, "reply": False}):
+    endings: list[dict[str, Any]] = [{"reply": False}, {"continue_final": True}, {"bos": True, "reply": False}]
+    for options in endings:
         prompt = made.render(history, **options)
         back = made.parse(prompt)
         assert (back, made.render(back)) == (history, prompt)
@@ -261,3 +262,14 @@ def test_files_of_a_folder_that_cannot_be_read_are_template_errors(tmp_path: Pat
     (tmp_path / "tokenizer_config.json").write_text("[" * 100_000)
     with pytest.raises(TemplateError, match="not JSON"):
         from_pretrained_config(tmp_path)
+
+
+def test_what_is_kept_of_long_prompts_is_bounded() -> None:
+    source = "{% if m.content == 'WORD' %}!{% endif %}" * 99 + "{{ m.content }}"
+    words = [f"<{number}>" for number in range(99)]
+    for word in words:
+        source = source.replace("WORD", word, 1)
+    made = from_template("x" * 40_000 + around(source))
+    with pytest.raises(PromptError, match="does not keep"):
+        made.render(chat(words[0]))
+    assert made.render(chat("a")).endswith("x<|user|>a<|end|><|assistant|>")
