@@ -81,7 +81,7 @@ def test_a_template_reads_what_is_set(template: Path) -> None:
 
 
 def test_a_template_that_is_no_format_is_refused(template: Path) -> None:
-    options = ["render", MESSAGES, "-t", f"{template}", "--set"]
+    options = ["render", MESSAGES, "-t", f"{template}", "--set", "eos_token=x", "--set"]
     assert run(*options, "eos_token")[0] == 2
     assert run(*options, "date=today")[0] == 2
     code, out, errors = run(*options, "today=1")

@@ -38,7 +38,9 @@ HOUSE: Rows = {
             " conversion"
         ),
         "format": None,
-        "templates": modules("meter literals sandbox chat_template draft probe verification model_folder derivation"),
+        "templates": modules(
+            "meter literals variables sandbox chat_template derived draft probe verification model_folder derivation"
+        ),
         "format_files": None,
         "catalog": None,
         "over_completions": modules("requests responses deltas chunks chats checking"),
@@ -97,6 +99,7 @@ EXTRAS = {
     "prompts.templates.chat_template": {"jinja2"},
     "prompts.templates.sandbox": {"jinja2"},
     "prompts.templates.literals": {"jinja2"},
+    "prompts.templates.variables": {"jinja2"},
     "testing": {"pytest"},
 }
 CORE = {"openai", "structlog", "tenacity"}

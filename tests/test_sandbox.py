@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from novita_openai.prompts import TemplateError
+from novita_openai.prompts import TemplateError, from_template
 from novita_openai.prompts.templates import meter
 from novita_openai.prompts.templates.chat_template import ChatTemplate
 
@@ -42,7 +42,7 @@ HOSTILE = [
     "{% set ns = namespace(x='x') %}{% for i in range(99) %}{% set ns.x %}{{ ns.x }}{{ ns.x }}{% endset %}{% endfor %}",
     "{% set ns = namespace(x=['x']) %}{% for i in range(99) %}{% set ns.x = ns.x * 2 %}{% endfor %}",
     "{{ 'x' * 10**10 }}",
-    "{{ 10**10**10 }}",
+    "{{ 10**(10**10) }}",
     "{{ 9**999999 }}",
     "{{ 'x'.center(10**10) }}",
     "{{ 'x'|center(9999999999) }}",
@@ -187,3 +187,89 @@ def test_without_jinja_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ModuleNotFoundError, match=r"novita-openai\[templates\]"):
         importlib.import_module("novita_openai.prompts.templates.chat_template")
+
+
+PLAIN = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% set a = 'a' * 400000 %}" + "{% set v = a[1:] %}" * 99,
+        "{% set a = 'a' * 400000 %}" + "{% if a == a ~ '' %}{% endif %}" * 99,
+        "{% set a = [0] * 300000 %}" + "{% set v = a[::-1] %}" * 99,
+        "{% set b = ('a' * 1000).encode() * 2000000 %}",
+        "{{ ('é' * 1900000).encode('punycode')|length }}",
+        "{% set b = (1).to_bytes(1000, 'big') %}{% set c = [b] %}",
+        "{{ ('x'|safe).center(10**10) }}",
+        "{{ ('x'|safe) * 10**10 }}",
+        "{{ ('<!---->' * 100000)|striptags }}",
+        "{{ ('x ' * 100000)|wordwrap(1) }}",
+        "{{ ([[1] * 100] * 9999)|sum(start=[]) }}",
+        "{{ 1.5|round(10**8, 'floor') }}",
+        "{{ " + "0x" + "f" * 9999 + " }}",
+        "{{ (2 ** 9999) ** 9999 }}",
+        "{{ (2 ** 9999) * (2 ** 9999) }}",
+        "{{ dict([[1, 2]]) }}",
+        "{{ {}.fromkeys('ab') }}",
+        "{{ ''.maketrans('a', 'b') }}",
+        "{{ strftime_now('%Y' * 9999) }}",
+        "{{ (-8) ** 0.5 }}",
+        "{{ 'x'.upper }}",
+        "{{ (2 ** 8000) * (2 ** 8000) * (2 ** 8000) }}",
+        "{{ 1.5|round(1000) }}",
+        "{{ ('x' * 3000)|join('y' * 3000) }}{{ ['a' * 300000] ~ '' }}{{ ['b' * 400000, 'c' * 400000] }}",
+        "{% set ns = namespace(x=['x']) %}{% for i in range(99999) %}{% set ns.x = ns.x|select %}{% endfor %}",
+        "{% set ns = namespace() %}{% for i in range(99999) %}{% set ns.x = namespace(x=ns.x) %}{% endfor %}",
+        "{% for a in range(99999) if 'x' in 'y' * 9999 %}{% endfor %}",
+        "{{ 1 }}" * 26_000,
+        "y" * 60_000,
+        "{% for i in range(3000) %}" + "ab" * 50 + "{% endfor %}",
+    ],
+)
+def test_a_derivation_of_hostile_steps_ends_within_its_bounds(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meter, "MOST_SECONDS", 0.5)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TemplateError):
+            from_template(source + PLAIN, date=dt.date(2025, 7, 26))
+        assert tracemalloc.get_traced_memory()[1] < 150_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_compiling_counts_towards_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meter, "MOST_SECONDS", 0.0)
+    with pytest.raises(TemplateError, match="seconds") as caught:
+        ChatTemplate("x", variables={})
+    assert caught.value.property == "unbounded"
+
+
+def test_the_clock_is_looked_at_between_the_steps_of_a_derivation() -> None:
+    template = ChatTemplate(PLAIN, variables={})
+    template.look_at_clock()
+    vars(template)["_environment"].meter.until = 0.0
+    with pytest.raises(TemplateError, match="seconds"):
+        template.look_at_clock()
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ 'abc'[1:] }}{{ [1, 2, 3][::-1] }}{{ messages[-1:]|length }}", "bc[3, 2, 1]1"),
+        ("{{ 2.5|round }}{{ 2.25|round(1, 'floor') }}{{ 7 // 2 }}{{ 7 / 2 }}{{ 3 - 1 }}", "2.02.23" + "3.52"),
+        ("{{ dict(messages[0], x=1)|length }}{{ dict(a=2).a }}", "32"),
+        ("{{ 1 < 2 < 3 }}{{ 'a' in 'abc' }}{{ 3 is gt 2 }}{{ 4 is divisibleby 2 }}", "TrueTrueTrueTrue"),
+        ("{% for x in ['a', 'b'] if x == 'b' %}{{ x }}{% endfor %}", "b"),
+        ("{% set i = ['a', 'b']|map('upper') %}{{ i|join }}{{ i|join }}{{ i is iterable }}", "ABTrue"),
+        ("{{ cycler('a', 'b').next() }}{% set j = joiner(',') %}{{ j() }}{{ j() }}", "a,"),
+        ("{% for a in [1, 2] %}{{ loop.cycle('x', 'y') }}{{ loop.changed(1) }}{% endfor %}", "xTrueyFalse"),
+        ("{{ {'a': 1}.items()|list }}{{ {'a': 1}.keys()|list }}{{ range(3)|list }}", "[('a', 1)]['a'][0, 1, 2]"),
+        ("{% set f = 'a b'.split %}{% set d = {'m': raise_exception, 'n': namespace()} %}{{ d|length }}", "2"),
+    ],
+)
+def test_what_is_charged_is_otherwise_as_in_jinja(source: str, text: str) -> None:
+    assert run(source) == text

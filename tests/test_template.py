@@ -111,6 +111,10 @@ def test_the_stop_string_is_what_follows_a_reply(source: str, stop: str) -> None
     assert derived(source).stop == (stop,)
 
 
+IN_ONE_LINE = (
+    "{% for m in messages %}{{ (' Q: ' if m.role == 'user' else ' A: ') + m.content }}{% endfor %}"
+    "{% if add_generation_prompt %} A: {% endif %}"
+)
 OTHER_END = MARKUP.replace(
     "m.content + '<|im_end|>\n'", "m.content + (eos_token if loop.last and m.role == 'assistant' else '<|im_end|>\n')"
 )
@@ -123,7 +127,7 @@ OTHER_END = MARKUP.replace(
         (OTHER_END.replace("eos_token", "'<|return|>'"), ("<|im_end|>", "<|return|>"), "a <| b |> c < d"),
         ("{% for m in messages %}{{ m.content }}\n{% endfor %}", (), "First line.\nSecond line."),
         (NAMED, ("<|user|>",), "One.\nTwo."),
-        (MARKUP.replace("<|im_end|>\n<|im_start|>", " Q: ").replace("<|im_start|>", "Q: "), (), "Q: R"),
+        (IN_ONE_LINE, (), "Q: R"),
         (MARKUP.replace("<|im_start|>' + m.role", "<role>' + m.role + '</role>'"), ("<|im_end|>",), "<role>x</role>"),
     ],
 )

@@ -21,7 +21,7 @@ from novita_openai.prompts.tool_calls.calls import numbered
 if TYPE_CHECKING:
     from novita_openai.prompts.tool_calls.dialect import Dialect
 
-__all__ = ["PromptFormat"]
+__all__ = ["PromptFormat", "ending_of"]
 
 
 class PromptFormat(Description):
@@ -49,7 +49,7 @@ class PromptFormat(Description):
 
         Raise PromptError for messages that would not read back, and for what the format has no place for.
         """
-        ending, after = _ending(messages, continue_final=continue_final, reply=reply)
+        ending, after = ending_of(messages, continue_final=continue_final, reply=reply)
         before = self.bos if _given(bos, messages, "bos") else ""
         if type(messages) is list and not tools:
             prompt = self._render_plain(messages, date, ending)
@@ -173,7 +173,7 @@ def _given(option: Any, messages: Iterable[Any], name: str) -> Any:
     return option if option is not None else getattr(messages, name, None)
 
 
-def _ending(messages: Iterable[Any], *, continue_final: bool | None, reply: bool | None) -> tuple[str, str]:
+def ending_of(messages: Iterable[Any], *, continue_final: bool | None, reply: bool | None) -> tuple[str, str]:
     """Return how a prompt is to end, as it is asked to, or else as it was parsed, and what stands after that."""
     if continue_final:
         return PromptEnding.PREFILL, ""

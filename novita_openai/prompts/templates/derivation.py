@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from novita_openai.prompts.engine.control import stops_of
+from novita_openai.prompts.engine.separators import REPLY, PromptEnding
 from novita_openai.prompts.errors import PromptError, TemplateError
 from novita_openai.prompts.templates.chat_template import ChatTemplate
 from novita_openai.prompts.templates.model_folder import read_source, read_tokens
 from novita_openai.prompts.templates.probe import Probe, chat_roles, observe
+from novita_openai.prompts.templates.variables import SPECIAL_TOKENS, check_variables
 from novita_openai.prompts.templates.verification import verify_draft
 
 if TYPE_CHECKING:
@@ -25,25 +28,35 @@ __all__ = ["derive", "from_pretrained_config", "from_template"]
 def from_template(
     source: str,
     *,
-    bos_token: str = "",
-    eos_token: str = "",
     date: dt.date | None = None,
     name: str = "template",
+    verify: bool = True,
     **variables: Any,
 ) -> PromptFormat:
     """Return the prompt format of a Hugging Face chat template.
 
     The template is run in a sandbox, bounded in time and memory, on chats of made-up words. What it writes between them
     is the format, which is then compared with the template on other chats. The format refuses what the template does
-    not keep: a system message, a closed history, blank texts, texts that it looks for. ``date`` is today's, for
-    templates that print it. ``variables`` are what else the template reads, such as ``enable_thinking=False``.
+    not keep: a system message, a closed history, blank texts, texts that it looks for. Where the template writes no
+    header for the reply, the format writes closed histories alone, with ``reply=False``.
 
-    Raise TemplateError, whose ``property`` says which requirement is not met: ``"syntax"``, ``"unbounded"``,
-    ``"date"``, ``"refused"`` (by the template itself), ``"content lost"``, ``"content repeated"``, ``"content moved"``,
-    ``"content altered"``, ``"position-dependent"`` or ``"not readable"``.
+    ``variables`` are what the template reads besides the messages: ``bos_token`` and ``eos_token``, None where the
+    model has none, and its own, such as ``enable_thinking=False``. A BOS at the start of all prompts is set apart as
+    the format's ``bos``, also where the template spells it out. ``date`` is today's, for templates that print it.
+
+    With ``verify`` the format asks the template to confirm each prompt that it writes or reads, which takes about as
+    long as rendering it with Jinja: texts that no observation can find, such as those above a length, may be lost. It
+    then raises PromptError. With ``verify=False`` it trusts what was observed.
+
+    Raise TemplateError, and nothing else. Its ``property`` says which requirement is not met: ``"syntax"``,
+    ``"unbounded"`` (more than 4 seconds, or work that could take 200 MB), ``"date"``, ``"token missing"`` (the template
+    reads a token that was not given), ``"variable unread"`` (it does not read one that was), ``"refused"`` (by the
+    template itself, or by the sandbox), ``"content lost"``, ``"content repeated"``, ``"content moved"``,
+    ``"content altered"``, ``"position-dependent"``, ``"no generation prompt"`` or ``"not readable"``.
     """
-    tokens = {"bos_token": bos_token, "eos_token": eos_token}
-    return derive(ChatTemplate(source, date=date, variables=tokens | variables), name, bos_token)
+    tokens = {key: value for key, value in variables.items() if key in SPECIAL_TOKENS}
+    own = {key: value for key, value in variables.items() if key not in SPECIAL_TOKENS}
+    return _derived(source, tokens, own, date=date, name=name, verify=verify)
 
 
 def from_pretrained_config(
@@ -51,27 +64,72 @@ def from_pretrained_config(
     *,
     template: str = "default",
     date: dt.date | None = None,
+    name: str | None = None,
+    verify: bool = True,
     **variables: Any,
 ) -> PromptFormat:
-    """Return the prompt format of a model's folder, from its ``tokenizer_config.json`` and ``chat_template`` files.
+    """Return the prompt format of a model's folder, from its ``chat_template`` files and its special tokens.
 
-    Nothing is downloaded. ``template`` chooses one if the folder has several; the ``property`` of the TemplateError is
+    The tokens are those of ``tokenizer_config.json`` and, where that has none, ``special_tokens_map.json``. Nothing is
+    downloaded. ``template`` chooses one if the folder has several; the ``property`` of the TemplateError is
     ``"missing"`` if it has none of this name. See ``from_template`` for the rest.
     """
     folder = Path(path)
-    options = {"name": folder.resolve().name, **read_tokens(folder), **variables}
-    return from_template(read_source(folder, template), date=date, **options)
+    tokens = read_tokens(folder)
+    own = {key: value for key, value in variables.items() if key not in SPECIAL_TOKENS | tokens.keys()}
+    tokens |= {key: value for key, value in variables.items() if key not in own}
+    source = read_source(folder, template)
+    return _derived(source, tokens, own, date=date, name=name or folder.resolve().name, verify=verify)
 
 
-def derive(template: ChatTemplate, name: str, bos_token: str = "") -> PromptFormat:
+def _derived(
+    source: str,
+    tokens: Mapping[str, Any],
+    own: Mapping[str, Any],
+    *,
+    date: dt.date | None,
+    name: str,
+    verify: bool,
+) -> PromptFormat:
+    template = ChatTemplate(source, date=date, variables={**tokens, **own})
+    check_variables(template.reads, own)
+    return derive(template, name, tokens.get("bos_token") or "", verify=verify)
+
+
+def derive(template: ChatTemplate, name: str, bos_token: str = "", *, verify: bool = True) -> PromptFormat:
     """Return the format of a compiled template."""
-    template.restart()
     probe, draft = _observed(template)
     draft.take_bos(bos_token)
     verify_draft(probe, draft)
-    made = draft.format(name, stops_of(draft.separators))
-    _refuse_unreadable(made)
+    stops = stops_of(draft.separators)
+    asks = _asks_for_replies(probe, draft)
+    if not asks:
+        _drop_reply(draft)
+    template.look_at_clock()
+    made = draft.format(name, stops, probe if verify else None)
+    _refuse_unreadable(made, asks=asks)
+    template.look_at_clock()
     return made
+
+
+def _asks_for_replies(probe: Probe, draft: Draft) -> bool:
+    """Tell whether prompts end with the header of the reply; if not, a part of it comes with the reply alone."""
+    asked, header = draft.separators["user", REPLY], draft.separators["user", "assistant"]
+    if not (header.startswith(asked) and header[len(asked) :].strip()):
+        return True
+    chat = [("user", "Words.")]
+    try:
+        return probe.prompt(chat, reply=True) != probe.prompt(chat, reply=False)
+    except TemplateError:
+        return True
+
+
+def _drop_reply(draft: Draft) -> None:
+    """Restrict a draft to closed histories; raise TemplateError if it has none of these either."""
+    if PromptEnding.CLOSED in draft.endings:
+        problem = "the template writes no header for the assistant's reply, and no closed history"
+        raise TemplateError("no generation prompt", problem)
+    draft.drop_reply()
 
 
 def _observed(template: ChatTemplate) -> tuple[Probe, Draft]:
@@ -89,10 +147,11 @@ def _observed(template: ChatTemplate) -> tuple[Probe, Draft]:
             raise error from None
 
 
-def _refuse_unreadable(made: PromptFormat) -> None:
+def _refuse_unreadable(made: PromptFormat, *, asks: bool) -> None:
     """Raise TemplateError if not even a simple chat reads back."""
-    chat = [{"role": role, "content": f"Words, {place}."} for place, role in enumerate(chat_roles(5))]
+    roles = chat_roles(5 if asks else 4)
+    chat = [{"role": role, "content": f"Words, {place}."} for place, role in enumerate(roles)]
     try:
-        made.parse(made.render(chat))
+        made.parse(made.render(chat, reply=asks))
     except PromptError as error:
         raise TemplateError("not readable", f"the prompts of this template do not read back: {error.problem}") from None

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
+from typing import Final
 
 from novita_openai.prompts.engine.losses import Losses
 from novita_openai.prompts.engine.separators import ASKED, END, REPLY, START, PromptEnding, Segment, last_key
 from novita_openai.prompts.engine.trimming import trimmed
 from novita_openai.prompts.errors import TemplateError
-from novita_openai.prompts.format import PromptFormat
+from novita_openai.prompts.templates.derived import Confirms, DerivedFormat
 
 __all__ = ["Draft"]
+
+_KNOWN_BOS: Final = (
+    "<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", "<｜begin▁of▁sentence｜>", "<BOS_TOKEN>", "]~!b[",
+)  # fmt: skip
+"""The BOS texts of the named formats."""
 
 
 @dataclass
@@ -64,6 +70,10 @@ class Draft:
         for pair, gap in zip(pairs, gaps, strict=True):
             self.put(pair, gap)
 
+    def drop_reply(self) -> None:
+        """Let the format refuse to ask for a reply."""
+        self.separators = {pair: text for pair, text in self.separators.items() if pair[1] != REPLY}
+
     def drop_system(self) -> None:
         """Let the format refuse system messages."""
         self.system_in = ""
@@ -87,17 +97,26 @@ class Draft:
         self.ends[role] = (*self.ends.get(role, ()), marker)
 
     def take_bos(self, token: str) -> None:
-        """Set the BOS apart if every prompt starts with it, once."""
+        """Set the BOS apart if every prompt starts with it, once.
+
+        A BOS that was not given is one that the template spells out, and that stands nowhere else in it.
+        """
+        self._set_apart(token)
+        for known in () if token else _KNOWN_BOS:
+            if not self.bos and not any(known in text for pair, text in self.separators.items() if pair[0] != START):
+                self._set_apart(known)
+
+    def _set_apart(self, token: str) -> None:
         starts = {pair: text for pair, text in self.separators.items() if pair[0] == START}
         rests = {pair: text.removeprefix(token) for pair, text in starts.items()}
         if token and all(starts[pair] == token + rest and not rest.startswith(token) for pair, rest in rests.items()):
             self.bos = token
             self.separators |= rests
 
-    def format(self, name: str, stop: tuple[str, ...]) -> PromptFormat:
+    def format(self, name: str, stop: tuple[str, ...], probe: Confirms | None = None) -> DerivedFormat:
         """Return the format; raise TemplateError if nothing tells its messages apart."""
         try:
-            return PromptFormat(
+            return DerivedFormat(
                 name,
                 dict(self.separators),
                 bos=self.bos,
@@ -106,6 +125,7 @@ class Draft:
                 system_in=self.system_in,
                 losses=None if self.losses == Losses() else self.losses,
                 stop=stop,
+                probe=probe,
             )
         except ValueError as error:
             raise TemplateError("not readable", str(error)) from None

@@ -14,21 +14,28 @@ if TYPE_CHECKING:
 __all__ = ["read_source", "read_tokens"]
 
 _CONFIG: Final = "tokenizer_config.json"
+_TOKEN_FILES: Final = (_CONFIG, "special_tokens_map.json")
+"""Where a folder has its special tokens; the earlier file counts."""
+
 _FILES: Final = ("chat_template.jinja", "chat_template.json", _CONFIG)
 """Where a folder has its templates, newest convention first; of two with the same name, the earlier one counts."""
 
 
-def read_tokens(folder: Path) -> dict[str, str]:
-    """Return the special tokens of a folder, such as ``bos_token``."""
-    config = _read_json(folder / _CONFIG)
-    return {key: _token_text(value) for key, value in config.items() if key.endswith("_token") and value is not None}
+def read_tokens(folder: Path) -> dict[str, str | None]:
+    """Return the special tokens of a folder, such as ``bos_token``; None where the folder says that there is none."""
+    tokens: dict[str, str | None] = {}
+    for file in _TOKEN_FILES:
+        for key, value in _read_json(folder / file).items():
+            if key.endswith("_token") and tokens.get(key) is None:
+                tokens[key] = _token_text(value, file)
+    return tokens
 
 
-def _token_text(token: Any) -> str:
+def _token_text(token: Any, file: str) -> str | None:
     """Return the text of a special token, which may stand in an object with its flags."""
     text = token.get("content") if isinstance(token, dict) else token
-    if not isinstance(text, str):
-        raise TemplateError("syntax", f"a special token in {_CONFIG} must be text, not {token!r}")
+    if not (text is None or isinstance(text, str)):
+        raise TemplateError("syntax", f"a special token in {file} must be text, not {token!r}")
     return text
 
 
@@ -48,7 +55,8 @@ def _templates_in(path: Path) -> dict[str, str]:
     """Return the templates in one file, by name; empty if there is no such file."""
     if path.suffix == ".jinja":
         name = "default" if path.name == _FILES[0] else path.stem
-        return {name: path.read_text(encoding="utf-8")} if path.exists() else {}
+        text = _read_file(path)
+        return {} if text is None else {name: text}
     found = _read_json(path).get("chat_template")
     entries = found if isinstance(found, list) else [{"name": "default", "template": found}] if found else []
     problem = f"chat_template in {path} is neither a text nor a list of named templates"
@@ -63,12 +71,23 @@ def _templates_in(path: Path) -> dict[str, str]:
 
 def _read_json(path: Path) -> Mapping[str, Any]:
     """Return the JSON object in a file; empty if there is no such file."""
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    text = _read_file(path)
+    if text is None:
         return {}
-    except ValueError as error:
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise TemplateError("syntax", f"{path} is not JSON: {error}") from error
     if not isinstance(read, dict):
         raise TemplateError("syntax", f"{path} must hold a JSON object, not {type(read).__name__}")
     return read
+
+
+def _read_file(path: Path) -> str | None:
+    """Return the text of a file, None if there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeError) as error:
+        raise TemplateError("syntax", f"{path} cannot be read: {error}") from error

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Probe", "chat_roles", "observe"]
 
+LONGEST_GAPS: Final = 50_000
+"""Characters; the published templates write up to 6,000 around a chat of a few words."""
+
 _LEFT: Final = "\n \t"
 _RIGHT: Final = "\t \n"
 _SIDES: Final = {(False, False): "none", (True, False): "left", (False, True): "right", (True, True): "both"}
@@ -36,6 +39,11 @@ class Probe:
     def prompt(self, chat: Iterable[Segment], *, reply: bool = True) -> str:
         """Return what the template writes."""
         return self.template.render([self._message(*turn) for turn in chat], reply=reply)
+
+    def confirm(self, chat: Sequence[Segment], *, reply: bool) -> str:
+        """Return what the template writes for a chat of any length."""
+        messages = [self._message(*turn) for turn in chat]
+        return self.template.confirm(messages, reply=reply, size=sum(len(text) for _, text in chat))
 
     def _message(self, role: str, text: str) -> Mapping[str, Any]:
         return {"role": role, "content": [{"type": "text", "text": text}] if self.wants_parts else text}
@@ -65,7 +73,10 @@ def _gaps(prompt: str, words: Sequence[Segment]) -> list[str]:
     if places != sorted(places):
         raise TemplateError("content moved", "the template writes the messages in another order")
     ends = [0, *(place + len(word) for place, (_, word) in zip(places[1:], words, strict=True))]
-    return [prompt[end:start] for end, start in zip(ends, [*places[1:], len(prompt)], strict=True)]
+    gaps = [prompt[end:start] for end, start in zip(ends, [*places[1:], len(prompt)], strict=True)]
+    if sum(map(len, gaps)) > LONGEST_GAPS:
+        raise TemplateError("unbounded", f"the template writes more than {LONGEST_GAPS} characters around a few words")
+    return gaps
 
 
 def observe(probe: Probe) -> Draft:

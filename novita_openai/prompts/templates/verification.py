@@ -47,6 +47,9 @@ _PLAIN: Final = (
 _EDGES: Final = (" ", "\n", "\t", "\n", " ", "\n\n", " \n ")
 _WORD: Final = "Qw0xZ"
 
+_MOST_WRITTEN: Final = 4_000_000
+"""Characters of prompts that are kept."""
+
 
 def verify_draft(probe: Probe, draft: Draft) -> None:
     """Restrict a draft to what its template writes too; raise TemplateError if even plain chats differ."""
@@ -60,11 +63,12 @@ def verify_draft(probe: Probe, draft: Draft) -> None:
 
 @dataclass
 class _Verification:
-    """A template, the draft of it, and what the template has written so far."""
+    """A template, the draft of it, and what the template has written lately, of ``size`` characters."""
 
     probe: Probe
     draft: Draft
     written: dict[tuple[Chat, bool], str | None] = field(default_factory=dict)
+    size: int = 0
 
     def holds(self, chat: Chat, ending: str = PromptEnding.REPLY) -> bool:
         """Tell whether the draft writes a chat as the template does, or refuses it."""
@@ -72,22 +76,28 @@ class _Verification:
 
     def _is_same(self, chat: Chat, ending: str) -> bool | None:
         """Tell whether the draft writes what the template does; None if it refuses the chat."""
+        self.probe.template.look_at_clock()
         ours = self.draft.write(chat, ending)
         return None if ours is None else ours == self._theirs(chat, reply=ending == PromptEnding.REPLY)
 
     def _theirs(self, chat: Chat, *, reply: bool) -> str | None:
         """Return what the template writes; None if it refuses the chat."""
         if (chat, reply) not in self.written:
+            if self.size > _MOST_WRITTEN:
+                self.written.clear()
+                self.size = 0
             self.written[chat, reply] = self._ask(chat, reply=reply)
         return self.written[chat, reply]
 
     def _ask(self, chat: Chat, *, reply: bool) -> str | None:
         try:
-            return self.probe.prompt(chat, reply=reply)
+            prompt = self.probe.prompt(chat, reply=reply)
         except TemplateError as error:
             if error.property == "unbounded":
                 raise
             return None
+        self.size += len(prompt)
+        return prompt
 
     def failing(self, text: MakeText, roles: Sequence[str] = _ROLES) -> list[str]:
         """Return those of the roles whose texts are neither kept nor refused in some place of a chat."""
