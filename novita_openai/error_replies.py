@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import html
 import math
 import re
 import time
@@ -43,8 +44,7 @@ def said_in(body: object) -> str:
 
 def _said_in(body: object) -> str:
     if isinstance(body, str):
-        title = re.search(r"<title[^>]*>(.*?)</title", body, re.IGNORECASE | re.DOTALL)
-        return f"a page: {title[1]}" if title else "a page" if body.lstrip().startswith("<") else body
+        return _shown(body[:_LONGEST_PAGE]) if "<" in body[:_LONGEST_PAGE] else body
     if isinstance(body, list):
         return "; ".join(filter(None, map(_said_in, body)))
     if not isinstance(body, dict):
@@ -54,8 +54,22 @@ def _said_in(body: object) -> str:
     return place + next((text for name in _SAYING if (text := _said_in(fields.get(name)))), "")
 
 
-_SAYING: Final = ("message", "msg", "detail", "error", "errors", "error_msg", "title")
+def _shown(text: str) -> str:
+    """Return a text, or of a page its title, else the text without the tags."""
+    title = re.search(r"<title[^>]*>(.*?)</title", text, _IN_PAGES)
+    if title is None and not text.lstrip().startswith("<"):
+        return text
+    shown = title[1] if title else re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>?", " ", text, flags=_IN_PAGES)
+    return f"a page: {html.unescape(shown)}" if shown.strip() else "a page"
+
+
+_SAYING: Final = (
+    "message", "msg", "detail", "error_description", "error", "errors", "error_msg", "error_message", "description",
+    "title",
+)  # fmt: skip
 _LONGEST_SAYING: Final = 300
+_LONGEST_PAGE: Final = 4_000
+_IN_PAGES: Final = re.IGNORECASE | re.DOTALL
 
 
 def seconds_in(text: str | None, unit: float = 1.0) -> float | None:

@@ -9,6 +9,7 @@ the failure means, with the way out, which becomes a note on the error. All that
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -195,7 +196,7 @@ class Failure:
         is_no_route = self.status == NOT_FOUND and self.reason in (NOT_JSON, NO_WORD)
         if not (is_no_route or self.reason == INVALID_ANSWER) or not self.url:
             return ""
-        if self.url.startswith(ORIGIN):
+        if self.url.startswith(f"{ORIGIN}/"):
             return f"The service has no {self.url.removeprefix(ORIGIN)}." if is_no_route else ""
         return f"The base URL is probably wrong: the request went to {self.url}, Novita's is {BASE_URL}"
 
@@ -290,7 +291,9 @@ def said_by(error: BaseException) -> str:
         return ""
     response = getattr(error, "response", None)
     body = error.body if response is None else whole_body(error, response)
-    return said_in(body)
+    # A success may hold a reply, which is never quoted; an error that is in no known form is quoted as it came.
+    is_to_quote = isinstance(error, openai.APIStatusError) and bool(body)
+    return said_in(body) or (said_in(json.dumps(body, ensure_ascii=False)) if is_to_quote else "")
 
 
 def partial_text(error: BaseException) -> str:

@@ -74,6 +74,13 @@ def caught(driver: Driver, **options: Any) -> Any:
         (Reply(500, "upstream connect error"), "upstream connect error"),
         (Reply(502, "<html><title>Bad\nGateway</title>"), "a page: Bad Gateway"),
         (Reply(502, "<html>"), "a page"),
+        (Reply(502, "<h1>502 Bad Gateway</h1><style>h1{}</style>nginx"), "a page: 502 Bad Gateway nginx"),
+        (Reply(503, "<Error><Code>SlowDown</Code></Error>"), "a page: SlowDown"),
+        (Reply(503, "connected < 2 of 3 nodes"), "connected < 2 of 3 nodes"),
+        (Reply(400, {"errors": {"n": ["must be 1"]}}), '{"n": ["must be 1"]}'),
+        (Reply(401, {"error": "invalid_token", "error_description": "it has expired"}), "it has expired"),
+        (Reply(400, {"odd": "form"}), '{"odd": "form"}'),
+        (Reply(400, [{"error": {"message": "as Google writes it"}}]), "as Google writes it"),
     ],
 )
 def test_what_the_service_says_reaches_the_reader(
@@ -256,6 +263,20 @@ def test_what_the_network_did_is_told_apart(make: Any, untrusted: str, silent: s
 
 
 @pytest.mark.parametrize("make", MAKERS)
+def test_a_name_with_several_addresses_that_all_refuse_is_told_as_one(make: Any) -> None:
+    failure, _ = failure_at(make, "http://localhost:9/v1")
+    assert "localhost:9: it refuses connections, as nothing listens on that port." in notes_of(failure)
+
+
+def test_what_the_system_says_is_the_cause_where_no_class_names_it() -> None:
+    lost = openai.APIConnectionError(request=None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    lost.__cause__ = OSError(113, "")
+    assert failure_of(lost).cause == "it cannot be reached (No route to host)"
+    lost.__cause__ = OSError("no number")
+    assert failure_of(lost).cause == ""
+
+
+@pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("fault", ["close", "reset", "garbage"])
 def test_a_connection_that_is_cut_shows_no_key_and_is_no_timeout(make: Any, fault: str, server: Server) -> None:
     server.always = Reply(fault=fault)
@@ -347,6 +368,30 @@ def test_one_failure_is_worked_out_once(driver: Driver, server: Server) -> None:
     server.script.extend([LIMITED] * 2)
     with capture_logs():
         assert counted(driver.chat)["failure_of"] == 2
+
+
+def test_what_happens_on_a_429_is_decided_in_three_files(driver: Driver, server: Server) -> None:
+    deciding: set[str] = set()
+
+    def watch(frame: FrameType, event: str, _: object) -> None:
+        held = frame.f_locals.values()
+        knows = any(
+            isinstance(each, Failure) or (isinstance(each, retry.Call) and hasattr(each, "failure")) for each in held
+        )
+        if event == "return" and knows:
+            deciding.add(frame.f_code.co_filename)
+
+    driver.chat()
+    server.script.append(LIMITED)
+    with capture_logs():
+        sys.setprofile(watch)
+        try:
+            driver.chat()
+        finally:
+            sys.setprofile(None)
+    package = Path(errors.__file__).parent
+    of_ours = {Path(name).relative_to(package).as_posix() for name in deciding if name.startswith(str(package))}
+    assert of_ours == {"errors.py", "retry.py", "client/attempts.py"}
 
 
 # The strategies for tenacity.

@@ -122,15 +122,19 @@ def test_only_the_two_endpoints_of_text_are_resumed() -> None:
     assert resumption_of("/completions", None, {}) is None
 
 
-def chunk(text: str, finish_reason: Any = None, index: int = 0) -> Completion:
-    choice = CompletionChoice.construct(index=index, text=text, finish_reason=finish_reason, logprobs=None)
+def event(text: str, index: int = 0) -> dict[str, Any]:
+    return {"id": "a", "created": 1, "model": "m", "choices": [{"index": index, "text": text}]}
+
+
+def chunk(text: str, finish_reason: Any = None) -> Completion:
+    choice = CompletionChoice.construct(index=0, text=text, finish_reason=finish_reason, logprobs=None)
     return Completion.construct(id="a", object="text_completion", created=1, model="m", choices=[choice], usage=None)
 
 
 def test_text_and_end_in_one_chunk_are_given_out_one_after_the_other() -> None:
     resumption = resumption_of("/completions", {"prompt": "p"}, {})
     assert resumption is not None
-    resumption.see(chunk("Boil"))
+    resumption.see(event("Boil"))
     assert resumption.can_go_on()
     assert resumption.needs_request()
     resumption.begin()
@@ -141,8 +145,8 @@ def test_text_and_end_in_one_chunk_are_given_out_one_after_the_other() -> None:
 def test_a_second_choice_that_nobody_asked_for_is_not_gone_on_with() -> None:
     resumption = resumption_of("/completions", {"prompt": "p"}, {})
     assert resumption is not None
-    resumption.see(chunk("Boil"))
-    resumption.see(chunk("Cook", index=1))
+    resumption.see(event("Boil"))
+    resumption.see(event("Cook", 1))
     assert not resumption.can_go_on()
 
 
@@ -151,6 +155,6 @@ def test_a_text_that_ends_within_a_character_is_not_gone_on_with(pieces: list[st
     resumption = resumption_of("/completions", {"prompt": "Then: "}, {})
     assert resumption is not None
     for piece in pieces:
-        resumption.see(chunk(piece))
+        resumption.see(event(piece))
     assert resumption.can_go_on() is (sent is not None)
     assert sent is None or resumption.body["prompt"] == "Then: " + sent

@@ -22,7 +22,6 @@ from novita_openai.retry import Call, RetryPolicy
 
 __all__ = ["ClientCall", "Streams"]
 
-_RETRY_COUNT: Final = "x-stainless-retry-count"
 _CHAT: Final = "chat/completions"
 
 
@@ -91,7 +90,7 @@ class ClientCall(Call):
         if self.is_guarded:
             sdk.with_parser(options, self.guard)
         if made:
-            options.headers = {_RETRY_COUNT: str(made), **(options.headers or {})}
+            options.headers = {sdk.RETRY_COUNT: str(made), **(options.headers or {})}
         if "://" in options.url and _is_elsewhere(options.url, self.client):
             options.headers = {"Authorization": openai.Omit(), **(options.headers or {})}
         if self.policy.deadline is not None:
@@ -122,12 +121,6 @@ class ClientCall(Call):
         if not self.is_resumed:
             return None
         return resumption_of(self.options.url, sdk.body_of(self.options), sdk.extra_body_of(self.options))
-
-    def counted(self, answer: Any, made: int) -> Any:
-        """Return a raw response with the number of retries."""
-        if hasattr(answer, "retries_taken"):
-            answer.retries_taken = made
-        return answer
 
     @property
     def attempts(self) -> int:

@@ -140,7 +140,7 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
             answer = send(request.cast_to, request.options_for(made), stream=stream, stream_cls=request.stream_cls)
             if request.reading is not None:
                 request.reading.start()
-            return request.counted(answer, made)
+            return answer
 
         return request.run(attempt)
 
@@ -179,7 +179,7 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
                 raise sdk.without_secrets(error, self)  # noqa: B904 - it has its own cause, or is the same
             if request.reading is not None:
                 await request.reading.start()
-            return request.counted(answer, made)
+            return answer
 
         return await request.run_async(attempt)
 

@@ -25,6 +25,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import openai
+
 from novita_openai.client.events import is_end
 from novita_openai.client.seam import Opening, Thinking
 
@@ -92,26 +94,26 @@ class Resumption:
         self.limit = asked.get("max_completion_tokens") or asked.get("max_tokens")
         self.owes_usage = bool((asked.get("stream_options") or {}).get("include_usage"))
 
-    def see(self, chunk: Any) -> None:
-        """Take note of a chunk that is given out."""
+    def see(self, event: Mapping[str, Any]) -> None:
+        """Take note of an event of which the chunk is given out."""
         if self.first is None:
-            self.first = chunk
-        if chunk.usage is not None:
+            self.first = event
+        if event.get("usage") is not None:
             self.owes_usage = False
-        for choice in chunk.choices:
-            if choice.index:
+        for choice in event["choices"]:
+            if choice["index"]:
                 self.is_plain = False
-            if is_end(choice.finish_reason):
-                self.finish_reason = choice.finish_reason
+            if is_end(reason := choice.get("finish_reason")):
+                self.finish_reason = reason
             if self._note(choice):
                 self.tokens += 1
                 self.in_a_row = 0
 
-    def _note(self, choice: Any) -> bool:
+    def _note(self, choice: Mapping[str, Any]) -> bool:
         """Add the text of a choice; tell whether it has any."""
-        if choice.text:
-            self.contents.append(choice.text)
-        return bool(choice.text)
+        if text := choice["text"]:
+            self.contents.append(text)
+        return bool(text)
 
     @property
     def is_complete(self) -> bool:
@@ -200,8 +202,12 @@ class Resumption:
 
     def _chunk(self, choices: list[dict[str, Any]], usage: Any = None) -> Any:
         names = ("id", "object", "created", "model", "system_fingerprint")
-        frame = {name: getattr(self.first, name) for name in names}
-        return type(self.first).construct(**frame, choices=choices, usage=usage)
+        frame = {name: self.first.get(name) for name in names}
+        return self._kind().construct(**frame, choices=choices, usage=usage)
+
+    def _kind(self) -> Any:
+        """Return the class of the stream's chunks."""
+        return openai.types.Completion
 
     def _summed(self, usage: Any) -> dict[str, int]:
         """Return the usage of the whole stream; the text so far, sent as prompt, counts as completion."""
@@ -219,27 +225,24 @@ class ChatResumption(Resumption):
     def __init__(self, asked: Mapping[str, Any], body: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
         super().__init__(asked)
         self.thoughts: list[str] = []
+        self.texts = {"content": self.contents, "reasoning_content": self.thoughts}
         self.own, self.extra = body, {name: value for name, value in extra.items() if name != "separate_reasoning"}
 
-    def _note(self, choice: Any) -> bool:
-        delta = choice.delta
-        # The SDK does not declare these fields: reading a missing one as an attribute raises an error, which is slow.
-        has_thought = bool(delta.model_extra) and self._think(delta.model_extra)
-        if delta.content:
-            self.contents.append(delta.content)
-        if delta.tool_calls or delta.function_call or delta.refusal:
-            self.is_plain = False
-        return has_thought or bool(delta.content)
+    def _note(self, choice: Mapping[str, Any]) -> bool:
+        """Add the text and the thought of a choice; one that says anything else cannot be resumed."""
+        has_text = False
+        for name, value in choice["delta"].items():
+            if value and name in self.texts and isinstance(value, str):
+                self.texts[name].append(value)
+                has_text = True
+            elif value and name != "role":
+                self.is_plain = False
+        return has_text
 
-    def _think(self, extra: Mapping[str, Any]) -> bool:
-        """Add a thought; return whether there is one. A stream with other unknown fields cannot be resumed."""
-        said = {name: value for name, value in extra.items() if value}
-        reasoning = said.pop("reasoning_content", "")
-        if said or not isinstance(reasoning, str):
-            self.is_plain = False
-        elif reasoning:
-            self.thoughts.append(reasoning)
-        return bool(reasoning)
+    def _kind(self) -> Any:
+        from openai.types.chat import ChatCompletionChunk
+
+        return ChatCompletionChunk
 
     def _plan(self) -> bool:
         self.is_asked_anew = not (self.thoughts or self.contents) and not self.is_to_count
@@ -290,8 +293,7 @@ class ChatResumption(Resumption):
         if not self.is_asked_anew:
             yield from super().take(chunk)
             return
-        chunk.id, chunk.created, chunk.model = self.first.id, self.first.created, self.first.model
-        yield chunk
+        yield chunk.model_copy(update={name: self.first.get(name) for name in ("id", "created", "model")})
 
     def _parts(self, text: str, *, is_last: bool) -> list[tuple[str, str]]:
         return [("content", text)] if self.thinking is None else self.thinking.feed(text, is_last=is_last)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -42,6 +42,8 @@ class _Guard:
     response: Any
     is_chat: bool
     resume: Any
+    last: Mapping[str, Any]
+    """The event of the chunk that is given out."""
 
     def __init__(
         self,
@@ -59,10 +61,14 @@ class _Guard:
     def read(self, event: Any) -> sdk.Event | None:
         """Return an event for the SDK; None where it has no content."""
         value = self.reader.read(event.event, event.data)
-        return None if value is None else sdk.Event(event.data, value)
+        if value is None:
+            return None
+        self.last = value
+        return sdk.Event(event.data, value)
 
     def noted(self, chunk: Any) -> Any:
         """Note what a chunk of a further request adds, and return it."""
+        self.last = chunk.to_dict(mode="python")
         for choice in chunk.choices:
             text = choice.delta.content if self.is_chat else choice.text
             self.reader.progress.see(choice.index, text, choice.finish_reason)
@@ -179,7 +185,7 @@ class GuardedStream(_Guard, sdk.Stream[_T]):
             try:
                 for chunk in chunks:
                     if resumption is not None:
-                        resumption.see(chunk)
+                        resumption.see(self.last)
                     yield chunk
                 self.reader.progress.end()
             except Exception as error:  # noqa: BLE001 - raised again as the SDK's
@@ -259,7 +265,7 @@ class AsyncGuardedStream(_Guard, sdk.AsyncStream[_T]):
             try:
                 async for chunk in chunks:
                     if resumption is not None:
-                        resumption.see(chunk)
+                        resumption.see(self.last)
                     yield chunk
                 self.reader.progress.end()
             except Exception as error:  # noqa: BLE001 - raised again as the SDK's

@@ -269,6 +269,16 @@ def is_text(stream: Any) -> bool:
     return getattr(getattr(stream, "_cast_to", None), "__name__", "") in _CHUNKS
 
 
+RETRY_COUNT: Final = "x-stainless-retry-count"
+"""The request header in which the SDK says how many attempts came before."""
+
+
+def retries_before(response: Any) -> int:
+    """Return how many attempts came before the one that a response answers; 0 where the caller sent another header."""
+    count = response.request.headers.get(RETRY_COUNT, "")
+    return int(count) if count.isdecimal() else 0
+
+
 class AnsweringClient:
     """A client of the SDK whose step from a response to an answer can be watched."""
 
@@ -281,6 +291,7 @@ class AnsweringClient:
 
     def _process_response(self, *, cast_to: Any, response: Any, stream: bool, **rest: Any) -> Any:
         sdk_step = cast("Any", super())._process_response
+        rest["retries_taken"] = retries_before(response)
 
         def make(kind: Any) -> Any:
             return sdk_step(cast_to=kind, response=response, stream=stream, **rest)

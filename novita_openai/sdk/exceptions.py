@@ -5,6 +5,7 @@ They are recognised by the names of their classes, anywhere in the chain of caus
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -97,7 +98,8 @@ def cause_in_words(error: BaseException) -> str:
     chain = [*_causes(error)][1:]
     name = next((name for name in _WORDS if any(is_named(each, name) for each in chain)), None)
     if name is None:
-        return ""
+        number = next((each.errno for each in reversed(chain) if isinstance(each, OSError) and each.errno), None)
+        return "" if number is None else f"it cannot be reached ({os.strerror(number)})"
     reason = next((getattr(each, "verify_message", "") for each in chain if hasattr(each, "verify_message")), "")
     return _WORDS[name] + (f" ({reason})" if reason else "")
 
