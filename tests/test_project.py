@@ -32,6 +32,7 @@ HOUSE: Rows = {
     "prompts": {
         "errors": None,
         "messages": None,
+        "rows": None,
         "tool_calls": modules("calls dialect hermes deepseek llama mistral families"),
         "engine": modules(
             "separators scanner trimming table dates losses reasoning description control folding blanking codec"
@@ -61,7 +62,9 @@ HOUSE: Rows = {
     "local": modules("settings weights model server"),
     "testing": None,
     "__pyinstaller": modules("hook-novita_openai"),
-    "cli": modules("terminal failures options serving asking progress jobs batch prompt program"),
+    "cli": modules(
+        "terminal failures options serving asking progress jobs batch prompt_options prompt_rows prompt program"
+    ),
     "__main__": None,
 }
 CORRIDOR = {"sdk", "error_replies", "errors", "backoff", "logs", "retry", "pacing", "prices"}
@@ -88,6 +91,8 @@ EXTRAS = {
     "cli.program": {"typer"},
     "cli.progress": {"rich"},
     "cli.prompt": {"typer"},
+    "cli.prompt_options": {"typer"},
+    "cli.prompt_rows": {"rich", "typer"},
     "cli.serving": {"rich", "typer"},
     "cli.terminal": {"rich", "typer"},
     "backoff": {"anyio"},  # which openai requires

@@ -2,86 +2,32 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from dataclasses import asdict
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
 from novita_openai.cli.failures import FAILED, reported
 from novita_openai.cli.options import BaseURLOption, JSONOption, PromptArgument, grouped
+from novita_openai.cli.prompt_options import (
+    FormatOption,
+    FormatOptions,
+    TemplateOptions,
+    ToolsOption,
+    chosen_format,
+    read_tools,
+)
+from novita_openai.cli.prompt_rows import RowOptions, convert_rows, parsed_row, rendered_row
 from novita_openai.cli.terminal import print_table, read_text, show, tell
-from novita_openai.prompts.catalog import detect, format_for_model, format_names, get_format, reads
+from novita_openai.prompts.catalog import detect, format_names, get_format, reads
 from novita_openai.prompts.over_completions.checking import RIGHT
-
-if TYPE_CHECKING:
-    from novita_openai.prompts import PromptFormat
+from novita_openai.prompts.rows import messages_from, row_of
 
 prompt_app = typer.Typer(
     help="Write chat messages as the prompt of a completion model, and read such a prompt back.", no_args_is_help=True
 )
-
-FormatOption = Annotated[
-    str | None, typer.Option("--format", "-f", help="The name of the prompt format; 'prompt formats' lists them.")
-]
-_NO_VARIABLES: Final = frozenset({"date", "name", "path", "source"})
-"""Arguments of a derivation that are no variables of a template."""
-
-
-@dataclass(frozen=True, slots=True)
-class TemplateOptions:
-    """A model's own chat template, and what it reads besides the messages."""
-
-    template: Annotated[
-        Path | None,
-        typer.Option(
-            "--template",
-            "-t",
-            exists=True,
-            help="A file with a chat template, or the folder of a model, in place of a format's name.",
-        ),
-    ] = None
-    variables: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="A variable of the template, such as eos_token=</s> or enable_thinking=false; repeat it for more.",
-        ),
-    ] = None
-    date: Annotated[
-        dt.datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="The date of today, for formats and templates that write it."),
-    ] = None
-
-    @property
-    def day(self) -> dt.date | None:
-        """Return the date that was given."""
-        return self.date.date() if self.date else None
-
-    def derived(self, path: Path) -> PromptFormat:
-        """Return the format of the chat template in a file or in a model's folder."""
-        from novita_openai.prompts import from_pretrained_config, from_template
-
-        variables = _variables(self.variables or ())
-        try:
-            if path.is_dir():
-                return from_pretrained_config(path, date=self.day, **variables)
-            return from_template(path.read_text(encoding="utf-8"), name=path.stem, date=self.day, **variables)
-        except UnicodeError as error:
-            raise typer.BadParameter(f"{path} is not UTF-8") from error
-
-
-@dataclass(frozen=True, slots=True)
-class FormatOptions:
-    """Which of the named formats is meant."""
-
-    name: FormatOption = None
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="The id of a model, in place of its format's name.")
-    ] = None
 
 
 @prompt_app.command()
@@ -103,33 +49,83 @@ def render(
     *,
     messages: Annotated[
         str | None,
-        typer.Argument(help="The messages, as a JSON list. Where they are missing or '-', standard input is read."),
+        typer.Argument(
+            help="The messages, as a JSON list or an object that 'parse --json' printed. "
+            "Where they are missing or '-', standard input is read."
+        ),
     ] = None,
     choice: FormatOptions,
     template: TemplateOptions,
+    rows: RowOptions,
     continue_final: Annotated[
         bool, typer.Option("--continue-final", help="Leave the last message open, for the model to go on with it.")
     ] = False,
     reply: Annotated[
-        bool, typer.Option("--reply/--no-reply", help="End with what asks for the assistant's reply, or without it.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--reply/--no-reply",
+            help="End with what asks for the assistant's reply, or without it.",
+            show_default="as parsed, rows that end with a reply without it, else with it",
+        ),
+    ] = None,
     bos: Annotated[
         bool, typer.Option("--bos", help="Begin with the text of the BOS token; servers add that token themselves.")
     ] = False,
+    tools: ToolsOption = None,
+    keep_reasoning: Annotated[
+        bool, typer.Option("--keep-reasoning", help="Write reasoning that the published template would leave out.")
+    ] = False,
+    ignore_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-unknown", help="Leave out of prompts what rows and messages hold besides; rows keep their fields."
+        ),
+    ] = False,
 ) -> None:
-    """Print chat messages as a prompt, without a newline at its end."""
-    fmt = _format(choice, template)
+    """Print chat messages as a prompt, without a newline at its end; with --jsonl, each row of a file.
+
+    Rows are OpenAI's {"messages"}, ShareGPT's {"conversations"} and Alpaca's {"instruction", "input", "output"}.
+    """
+    fmt = chosen_format(choice, template)
+    write = partial(
+        fmt.render,
+        continue_final=continue_final or None,
+        reply=reply,
+        bos=bos or None,
+        tools=read_tools(tools),
+        date=template.day,
+        keep_reasoning=keep_reasoning or None,
+    )
+    if rows.jsonl is not None:
+        _refuse_both(messages)
+        convert_rows(rows, partial(rendered_row, write, rows.field, ignore_unknown=ignore_unknown))
+        return
     given = _messages(read_text(messages))
-    show(fmt.render(given, continue_final=continue_final, reply=reply, bos=bos, date=template.day), end="")
+    history = given if isinstance(given, list) else messages_from(given, ignore_unknown=ignore_unknown)
+    show(write(history), end="")
 
 
 @prompt_app.command()
 @reported()
 @grouped
-def parse(*, prompt: PromptArgument = None, choice: FormatOptions, template: TemplateOptions) -> None:
-    """Print the chat messages of a prompt, as a JSON list."""
-    fmt = _format(choice, template)
-    show(json.dumps(fmt.parse(read_text(prompt)), ensure_ascii=False, indent=2))
+def parse(
+    *,
+    prompt: PromptArgument = None,
+    choice: FormatOptions,
+    template: TemplateOptions,
+    rows: RowOptions,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON from which 'render' writes the same prompt again.")
+    ] = False,
+) -> None:
+    """Print the chat messages of a prompt, as a JSON list; with --jsonl, those of each row of a file, as rows."""
+    fmt = chosen_format(choice, template)
+    if rows.jsonl is not None:
+        _refuse_both(prompt)
+        convert_rows(rows, partial(parsed_row, fmt.parse, rows.field))
+        return
+    history = fmt.parse(read_text(prompt))
+    show(json.dumps(row_of(history)) if as_json else json.dumps(history, ensure_ascii=False, indent=2))
 
 
 @prompt_app.command(name="detect")
@@ -166,30 +162,9 @@ def check_format(
         raise typer.Exit(FAILED)
 
 
-def _format(choice: FormatOptions, template: TemplateOptions) -> PromptFormat:
-    if [choice.name, choice.model, template.template].count(None) != 2:  # noqa: PLR2004 - two of three
-        raise typer.BadParameter("give one of --format, --model and --template")
-    if template.template is not None:
-        return template.derived(template.template)
-    return get_format(choice.name) if choice.name is not None else format_for_model(choice.model or "")
-
-
-def _variables(given: Iterable[str]) -> dict[str, Any]:
-    """Return the variables of a template: a token is text, anything else JSON where it can be, else text."""
-    variables: dict[str, Any] = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not equals or not key.isidentifier() or key in _NO_VARIABLES:
-            raise typer.BadParameter(f"{text!r} sets no variable of a template: give --set name=value")
-        variables[key] = value if key.endswith("_token") else _json_or_text(value)
-    return variables
-
-
-def _json_or_text(value: str) -> Any:
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
+def _refuse_both(argument: str | None) -> None:
+    if argument is not None:
+        raise typer.BadParameter("give either an argument or --jsonl")
 
 
 def _messages(text: str) -> Any:

@@ -5,6 +5,7 @@ else is refused. In a prompt, nothing tells a control token from the same charac
 would read as other turns is refused, never escaped; a server's chat endpoint can take it.
 
 - ``messages``, ``errors``: what goes in and comes out, and what is raised;
+- ``rows``: the messages of rows of data sets;
 - ``format``: ``PromptFormat``, which renders and parses, by the ``engine`` and the dialects in ``tool_calls``;
 - ``templates``: formats derived from chat templates;
 - ``catalog``: the named formats, which ``format_files`` reads from ``formats/*.toml``;
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from novita_openai.prompts.over_completions.chunks import completions_to_chunks
     from novita_openai.prompts.over_completions.requests import chat_to_completion
     from novita_openai.prompts.over_completions.responses import completion_to_chat
+    from novita_openai.prompts.rows import messages_from
     from novita_openai.prompts.templates.derivation import from_pretrained_config, from_template
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "from_pretrained_config",
     "from_template",
     "get_format",
+    "messages_from",
 ]
 
 _MODULES = {
@@ -63,6 +66,7 @@ _MODULES = {
     "over_completions.chunks": ("completions_to_chunks",),
     "over_completions.requests": ("chat_to_completion",),
     "over_completions.responses": ("completion_to_chat",),
+    "rows": ("messages_from",),
     "templates.derivation": ("from_pretrained_config", "from_template"),
 }
 """The public names by the modules that have them; a module is imported when one of its names is used first."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from novita_openai.prompts.errors import PromptError
 
-__all__ = ["ChatMessage", "History", "Tools", "Turn", "read_messages"]
+__all__ = ["ChatMessage", "History", "Tools", "Turn", "keys_of", "read_messages"]
 
 ChatMessage = dict[str, Any]
 
@@ -112,11 +112,20 @@ def _as_dict(index: int, message: Any) -> Mapping[str, Any]:
     return dumped
 
 
-def _read_message(index: int, message: Mapping[str, Any]) -> Turn:
-    name = message.get("role")
+def keys_of(name: Any, index: int) -> frozenset[str]:
+    """Return the keys that a message of this role can have; raise PromptError for an unknown role."""
+    return _KEYS[_role(name, index)]
+
+
+def _role(name: Any, index: int) -> str:
     role = _ROLES.get(name) if isinstance(name, str) else None
     if role is None:
         raise PromptError(f"unknown role {name!r}; the roles are {', '.join(_ROLES)}", index=index)
+    return role
+
+
+def _read_message(index: int, message: Mapping[str, Any]) -> Turn:
+    role = _role(message.get("role"), index)
     for key, value in message.items():
         if value not in (None, []) and key not in _KEYS[role]:
             raise PromptError(f"{key!r} of a {role} message cannot be written in a prompt: leave it out", index=index)
