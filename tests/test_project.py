@@ -52,8 +52,8 @@ HOUSE: Rows = {
     ),
     "batch": modules(
         "locks jsonl sizes usage extras requests rows files spending unnamed worklist tidying fitness report shutdown"
-        " options transport session verdicts lanes backlog waking outcomes engine interrupts job estimates streaming"
-        " runs"
+        " options transport session values verdicts lanes backlog waking outcomes engine interrupts job estimates"
+        " streaming runs"
     ),
     "emulator": modules(
         "replies faults models settings requests limits samples answers accounts clock wire storage batches hosted"

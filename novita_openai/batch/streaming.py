@@ -13,6 +13,7 @@ from novita_openai.batch.options import SessionOptions, checked
 from novita_openai.batch.report import BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError, BatchRequest, Reader
 from novita_openai.batch.session import Session
+from novita_openai.batch.values import plain_row
 
 if TYPE_CHECKING:
     from novita_openai.batch.shutdown import Shutdown
@@ -40,16 +41,27 @@ class Buffer:
         return len(self.rows) >= STREAM_BUFFER
 
 
+def _refuse_running_loop() -> None:
+    """Raise ``RuntimeError`` where an event loop runs already, beside which there cannot be another in its thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    told = "use `async for result in batch.stream(...)`"
+    raise RuntimeError(f"batch.stream() in a `for` loop inside a running event loop, as in a notebook: {told}")
+
+
 class stream:  # noqa: N801 - used like a function
     """Run the requests of a program and yield their results as they come: use it in ``for`` or in ``async for``.
 
-    ``requests``: rows as in a file of requests, but decoded; each is taken when there is room for it. A result is a
-    row as in the files of results, decoded; failed rows come too. Options: :class:`SessionOptions`. In ``for``,
-    requests make progress only while the loop waits for its next result; in ``async for``, whenever the event loop is
-    free.
+    ``requests``: rows as in a file of requests, but decoded; each is taken when there is room for it. They may hold
+    what programs have for JSON: numbers of numpy and ``decimal``, dates, dataclasses, pydantic models, rows of tables.
+    A custom_id may be a whole number, which comes back as text. A result is a row as in the files of results, decoded;
+    failed rows come too. Options: :class:`SessionOptions`. In ``for``, requests make progress only while the loop waits
+    for its next result; in ``async for``, whenever the event loop is free.
 
-    Raises :class:`BatchInputError` at a row that cannot be sent, once all before it have ended; and
-    :class:`BatchStopped`.
+    Raises :class:`BatchInputError` at a row that cannot be sent, once all before it have ended;
+    :class:`BatchStopped`; and ``RuntimeError`` for a ``for`` loop inside a running event loop.
     """
 
     def __init__(self, requests: Iterable[Mapping[str, Any]], **options: Unpack[SessionOptions]) -> None:
@@ -58,6 +70,7 @@ class stream:  # noqa: N801 - used like a function
         self._error: BatchInputError | None = None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        _refuse_running_loop()
         with asyncio.Runner() as runner:
             results = self._results(is_alone=True)
 
@@ -105,7 +118,7 @@ class stream:  # noqa: N801 - used like a function
         seen: set[str] = set()
         for number, row in enumerate(self._requests, start=1):
             try:
-                request = self._reader.row(number, row)
+                request = self._reader.row(number, plain_row(row))
                 if request.custom_id in seen:
                     raise ValueError(f"custom_id {request.custom_id!r} was given before")  # noqa: TRY301
             except ValueError as error:
