@@ -77,10 +77,9 @@ def test_metadata_of_a_bare_body_is_sent_and_comes_back(scripted: Job, server: S
     assert posts(server)[0].json["metadata"] == scripted.answers()["a"]["metadata"] == {"k": "v"}
 
 
-@pytest.mark.parametrize("metadata", [{1, 2}, float("nan")])
-def test_metadata_of_a_program_that_is_no_json_is_refused(scripted: Job, metadata: object) -> None:
-    with pytest.raises(BatchInputError, match="metadata cannot be written as JSON"):
-        list(batch.stream([row("a") | {"metadata": metadata}], client=scripted.client()))
+def test_metadata_of_a_program_that_is_no_json_is_refused(scripted: Job) -> None:
+    with pytest.raises(BatchInputError, match="metadata is of the type set"):
+        list(batch.stream([row("a") | {"metadata": {1, 2}}], client=scripted.client()))
 
 
 def test_headers_of_a_row_are_sent_with_it_and_with_no_other(scripted: Job, server: Server) -> None:
