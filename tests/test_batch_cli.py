@@ -160,6 +160,31 @@ def test_prompts_from_a_text(run: Run, job: Job, emulator: Emulator) -> None:
     assert sent == [("One", 4), ("Two", 4)]
 
 
+def test_a_schema_checks_answers_and_equal_rows_are_sent_once(
+    job: Job, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("jsonschema")
+    monkeypatch.setenv("NOVITA_API_KEY", "sk_test")
+    schema = job.folder / "schema.json"
+    schema.write_text('{"type": "array"}')
+    same = row("a")["body"]
+    job.write([{"custom_id": name, "body": same} for name in "abc"])
+    options: dict[str, Any] = {"requests": str(job.requests), "output": str(job.results), "base_url": server.base_url}
+    with pytest.raises(typer.Exit) as ended:
+        run_batch(**options, schema=schema, validate_attempts=1, dedupe=True)
+    assert ended.value.exit_code == 1
+    assert "2 requests sent, 1 of them retries; 2 not sent, as equal rows were" in capsys.readouterr().err
+    assert {found["error"]["code"] for found in job.failures().values()} == {"validation_failed"}
+
+
+@pytest.mark.parametrize(("content", "message"), [("{", "this is not JSON"), ("[]", "is an object, not list")])
+def test_a_schema_that_cannot_be_read_is_bad_usage(job: Job, content: str, message: str) -> None:
+    schema = job.folder / "schema.json"
+    schema.write_text(content)
+    with pytest.raises(typer.BadParameter, match=message):
+        run_batch(requests="x.jsonl", output="y.jsonl", schema=schema)
+
+
 def test_check_estimates_and_sends_nothing(run: Run, job: Job, emulator: Emulator) -> None:
     packed = job.folder / "requests.jsonl.gz"
     lines = (json.dumps(each) for each in [*rows(2), row("x", max_tokens=None)])

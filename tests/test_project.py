@@ -51,9 +51,9 @@ HOUSE: Rows = {
         " resumption draining streams attempts clients"
     ),
     "batch": modules(
-        "locks jsonl sizes usage extras requests rows files spending unnamed worklist tidying fitness report shutdown"
-        " options transport session values verdicts lanes backlog waking outcomes engine interrupts job estimates"
-        " streaming runs"
+        "locks jsonl sizes usage extras requests rows files reading checks spending unnamed worklist tidying fitness"
+        " report shutdown options transport validation session values verdicts lanes backlog waking outcomes engine"
+        " interrupts rechecks dedupe job estimates streaming runs"
     ),
     "emulator": modules(
         "replies faults models settings requests limits samples answers accounts clock wire storage batches hosted"

@@ -17,6 +17,7 @@ if find_spec("fcntl") is None:
 
 from novita_openai.batch.estimates import BatchEstimate
 from novita_openai.batch.options import RunOptions
+from novita_openai.batch.reading import BatchResult, results
 from novita_openai.batch.report import BatchProgress, BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.runs import arun, estimate, run
@@ -27,10 +28,12 @@ __all__ = [
     "BatchInputError",
     "BatchProgress",
     "BatchReport",
+    "BatchResult",
     "BatchStopped",
     "RunOptions",
     "arun",
     "estimate",
+    "results",
     "run",
     "stream",
 ]

@@ -6,8 +6,10 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from novita_openai.batch.dedupe import Dedupe
 from novita_openai.batch.engine import Engine
 from novita_openai.batch.fitness import misfits
+from novita_openai.batch.rechecks import recheck
 from novita_openai.batch.report import BatchProgress, BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.tidying import tidy
@@ -15,11 +17,13 @@ from novita_openai.batch.worklist import PendingRows, read_worklist
 from novita_openai.logs import warn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from novita_openai.batch.files import ResultFiles
     from novita_openai.batch.interrupts import Interrupts
     from novita_openai.batch.options import RunOptions
     from novita_openai.batch.outcomes import Sink
-    from novita_openai.batch.requests import Reader, Source
+    from novita_openai.batch.requests import BatchRequest, Reader, Source
     from novita_openai.batch.session import Session
     from novita_openai.batch.shutdown import Shutdown
     from novita_openai.batch.worklist import Worklist
@@ -68,7 +72,7 @@ class Job:
 
     async def _prepare(self, worklist: Worklist) -> None:
         """Look at the models list, if there is anything to send; remove the failed rows that are sent again."""
-        if worklist.wanted or worklist.unpriced:
+        if worklist.wanted or worklist.unpriced or self.session.validation.needs_models:
             await self.interrupts.wait_for(self.session.fetch_prices())
         if self.interrupts.came:
             return
@@ -78,6 +82,20 @@ class Job:
             warn("batch.unfit_model", model=misfit.model, problem=misfit.problem, near=list(misfit.near) or None)
         if self.files is not None:
             tidy(self.files, worklist, retry_failed=self.options.get("retry_failed", False))
+            await self._recheck(self.files, worklist)
+
+    async def _recheck(self, files: ResultFiles, worklist: Worklist) -> None:
+        check, interrupts = self.session.validation.check, self.interrupts
+        if check is not None:
+            await recheck(files, worklist, check, lambda: interrupts.came)
+
+    def dedupe(self) -> Dedupe | None:
+        """Return what holds equal rows back, None where all are sent."""
+        if not self.options.get("dedupe"):
+            return None
+        if self.files is None:
+            raise ValueError("dedupe=True: equal rows get a copy from the file of results; name one")
+        return Dedupe(self.files)
 
 
 class Execution:
@@ -86,7 +104,10 @@ class Execution:
     def __init__(self, job: Job, worklist: Worklist) -> None:
         self._job, self._worklist = job, worklist
         self._rows = PendingRows(job.source, job.reader, worklist)
-        self._engine = Engine(iter(self._rows), job.sink, job.session, on_tick=self._tick)
+        self._dedupe = job.dedupe()
+        pending = iter(self._rows) if self._dedupe is None else self._distinct(self._dedupe)
+        rows = job.session.validation.prepared(pending)
+        self._engine = Engine(rows, job.sink, job.session, on_tick=self._tick)
 
     async def run(self) -> BatchReport:
         """Send the rows; return the report, or raise what ended the run too early."""
@@ -95,6 +116,8 @@ class Execution:
         if interrupts.came:
             self._engine.shutdown.interrupt()
         await self._engine.run()
+        if self._dedupe is not None:
+            self._share(self._dedupe.share)
         self._tick()
         report = self._in_place(self._report())
         if not report.unfinished and self._engine.shutdown.stopped is None:
@@ -110,6 +133,17 @@ class Execution:
         self._sync(files)  # which stops the run, where nothing has done so
         succeeded, failed = files.counts()
         return replace(report, succeeded=min(succeeded, report.succeeded), failed=min(failed, report.failed))
+
+    def _distinct(self, dedupe: Dedupe) -> Iterator[BatchRequest]:
+        """Yield the pending rows of which no other asks the same; those that have a result already get a copy of it."""
+        self._share(dedupe.share_earlier)
+        yield from dedupe.distinct(self._rows)
+
+    def _share(self, share: Callable[[PendingRows], None]) -> None:
+        try:
+            share(PendingRows(self._job.source, self._job.reader, self._worklist))
+        except OSError as error:
+            self._engine.shutdown.stop_writing(error)
 
     def _order(self) -> None:
         if self._job.files is not None and self._job.options.get("ordered"):
@@ -144,11 +178,13 @@ class Execution:
         """Return a report on the whole job, earlier runs included."""
         before = self._job.session.spent_before.dollars
         worklist, this_run = self._worklist, self._engine.tally.report()
+        shared = (0, 0) if self._dedupe is None else (self._dedupe.succeeded, self._dedupe.failed)
         return replace(
             this_run,
             total=worklist.total,
-            succeeded=worklist.answered + this_run.succeeded,
-            failed=worklist.failed + this_run.failed,
+            succeeded=worklist.answered + this_run.succeeded + shared[0],
+            failed=worklist.failed + this_run.failed + shared[1],
+            deduplicated=sum(shared),
             resumed=worklist.answered + worklist.failed,
             job_cost=None if before is None or this_run.cost is None else before + this_run.cost,
             sent=this_run.sent + self._job.session.transport.resent,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final, Self, TypedDict
 
+from novita_openai.batch.checks import Validate, reads_text
 from novita_openai.batch.report import BatchProgress  # noqa: TC001 - public annotations can be resolved at run time
 from novita_openai.batch.requests import Reader, Source, text_body
 from novita_openai.batch.shutdown import DRAIN
@@ -20,6 +21,8 @@ RESERVED_FILES: Final = 24
 """Files that a process has open besides its connections."""
 ROW_TIMEOUT: Final = 1_800.0
 """Seconds that a row has, by default, from its first request to its result."""
+VALIDATE_ATTEMPTS: Final = 2
+"""How often a row is asked again, by default, because its answer does not pass the check."""
 
 
 class SessionOptions(TypedDict, total=False):
@@ -38,6 +41,13 @@ class SessionOptions(TypedDict, total=False):
     long a row has from its first request to its result (1,800); ``max_wait``, the longest pause that the service may
     ask for (the policy's ``retry_after_cap``); ``drain``, how long requests in flight have to end once the batch is
     ended early (8). ``attempts``: how often a row is sent before it has failed for good (the policy's).
+
+    ``validate``: what an answer must be: a JSON Schema, a pydantic model, or a function that gets a
+    :class:`BatchResult` and returns None or a text that says what is wrong (a ``ValueError`` says it too; any other
+    exception stops the batch). A row whose answer does not pass is asked again, with the answer and what was wrong,
+    ``validate_attempts`` (2) times; then it has failed, with the code ``validation_failed`` and its last answer. A
+    chat without a ``response_format`` gets that of the schema or model, where the models list says that its model has
+    structured outputs.
     """
 
     client: AsyncNovitaOpenAI | None
@@ -52,6 +62,8 @@ class SessionOptions(TypedDict, total=False):
     max_wait: float | None
     drain: float | None
     attempts: int | None
+    validate: Validate | None
+    validate_attempts: int | None
 
 
 class RunOptions(SessionOptions, total=False):
@@ -61,7 +73,12 @@ class RunOptions(SessionOptions, total=False):
     the order of the input when the job is complete; else they stay in the order in which they came. ``raw``: each line
     of the input, be it a ``.txt`` file or not, is a prompt that is sent to completions as it is. ``format``: each line
     is a user's message, to be rendered in the prompt format of this name. ``max_tokens``: the longest answer to a line
-    of text. ``on_progress``: called about twice a second, and at the end.
+    of text. ``dedupe``: of rows with equal requests one is sent, and the others get its result; rows that ask for
+    samples are all sent: those with a ``temperature`` above 0, an ``n`` or ``best_of`` above 1, or a ``seed``.
+    ``on_progress``: called about twice a second, and at the end.
+
+    With ``validate``, answers of earlier runs are checked again: a row of which the answer does not pass is sent again,
+    and one that had failed with an answer that passes now has succeeded.
     """
 
     retry_failed: bool
@@ -69,6 +86,7 @@ class RunOptions(SessionOptions, total=False):
     raw: bool
     format: str | None
     max_tokens: int | None
+    dedupe: bool
     on_progress: Callable[[BatchProgress], None] | None
 
 
@@ -92,8 +110,9 @@ def reader_for(source: Source, options: RunOptions) -> Reader:
     format_name, model, is_raw = options.get("format"), options.get("model"), bool(options.get("raw"))
     if format_name and is_raw:
         raise ValueError(f"format={format_name!r} and raw=True: a line is rendered or sent as it is; leave one out")
+    needs_text = reads_text(options.get("validate"))
     if not (is_raw or format_name or source.is_text):
-        return Reader(model)
+        return Reader(model, needs_text=needs_text)
     fields = {"model": model, "max_tokens": options.get("max_tokens")}
     given = {name: value for name, value in fields.items() if value is not None}
     return Reader(model, text_body(format_name, given, is_raw=is_raw))
@@ -111,6 +130,7 @@ class RunLimits:
     max_cost: float | None
     row_timeout: float
     drain: float
+    validate_attempts: int
 
     @classmethod
     def of(cls, options: SessionOptions) -> Self:
@@ -119,7 +139,7 @@ class RunLimits:
             value = options.get(name)
             if value is not None and (isinstance(value, bool) or not is_possible(value)):
                 raise ValueError(f"{name}={value!r}: give {wanted}, or None for the default")
-        row_timeout, drain = options.get("row_timeout"), options.get("drain")
+        row_timeout, drain, more = options.get("row_timeout"), options.get("drain"), options.get("validate_attempts")
         return cls(
             concurrency=options.get("concurrency"),
             connections=_connections(options.get("concurrency")),
@@ -129,6 +149,7 @@ class RunLimits:
             max_cost=options.get("max_cost"),
             row_timeout=ROW_TIMEOUT if row_timeout is None else row_timeout,
             drain=DRAIN if drain is None else drain,
+            validate_attempts=VALIDATE_ATTEMPTS if more is None else more,
         )
 
     def pacer(self, now: float) -> Pacer:
@@ -142,6 +163,10 @@ def _is_above_zero(value: Any) -> bool:
 
 def _is_from_zero(value: Any) -> bool:
     return isinstance(value, (int, float)) and value >= 0
+
+
+def _is_tally(value: Any) -> bool:
+    return isinstance(value, int) and value >= 0
 
 
 def _is_count(value: Any) -> bool:
@@ -159,6 +184,7 @@ _NUMBERS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "max_wait": (_is_from_zero, "seconds, 0 or more"),
     "drain": (_is_from_zero, "seconds, 0 or more"),
     "attempts": (_is_count, "a whole number of requests for a row, at least 1"),
+    "validate_attempts": (_is_tally, "how often a row is asked again, a whole number, 0 or more"),
 }
 """What each option with a number may be, and how that is said."""
 

@@ -7,8 +7,9 @@ from random import random
 from typing import TYPE_CHECKING, Final, Protocol
 
 from novita_openai.backoff import unless_skipped
+from novita_openai.batch.checks import VALIDATION_FAILED
 from novita_openai.batch.report import Tally
-from novita_openai.batch.rows import answer_row, error_row, unsent_row
+from novita_openai.batch.rows import answer_row, error_row, rejected_row, unsent_row
 from novita_openai.batch.spending import Account
 from novita_openai.batch.verdicts import Again, RowHistory, Stop, Wait, decide
 from novita_openai.errors import failure_of
@@ -53,11 +54,20 @@ class Outcomes:
         self._last_answer = clock()
 
     def answered(self, sending: Sending, answer: WholeAnswer) -> None:
-        """Write an answer."""
+        """Write an answer, or where it does not pass the check of the run, ask again or give up."""
         request = sending.request
         self._last_answer = self._clock()
         sending.answered(self.account.answered(request, answer.usage))
-        self._keep(answer_row(request, answer), succeeded=True)
+        row = answer_row(request, answer)
+        flaw = self._session.validation.flaw(row)
+        if flaw is None:
+            self._keep(row, succeeded=True)
+            return
+        self.tally.errors[VALIDATION_FAILED] += 1
+        if self._session.validation.asks_again(request, row, flaw):
+            sending.lane.add_again(request, self._clock())
+        else:
+            self._keep(rejected_row(request, answer, VALIDATION_FAILED, flaw), succeeded=False)
 
     def failed(self, sending: Sending, error: Exception) -> None:
         """Carry out what the failure of a request means."""

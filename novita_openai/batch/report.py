@@ -21,7 +21,8 @@ class BatchReport:
     failed for good; ``resumed`` of these were done when this run began. Of this run: ``sent`` requests, of which
     ``retries`` were not the first of their row; ``tokens`` and ``cost`` of its answers, in dollars by the prices of the
     models list, None where a price is not known; ``elapsed`` seconds. ``job_cost``: dollars of this run and of all rows
-    that earlier runs have written, None where one is not known. ``interrupted``: a signal ended it early.
+    that earlier runs have written, None where one is not known. ``deduplicated`` rows were not sent, as they got the
+    result of an equal one. ``interrupted``: a signal ended it early.
     """
 
     total: int
@@ -33,6 +34,7 @@ class BatchReport:
     tokens: int = 0
     cost: float | None = None
     job_cost: float | None = None
+    deduplicated: int = 0
     elapsed: float = 0.0
     interrupted: bool = False
 

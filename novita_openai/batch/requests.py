@@ -62,8 +62,9 @@ class BatchRequest:
     it. ``metadata``: the JSON of the row that comes back in its result, b"" without any. ``headers``: those of its
     request besides the client's.
     ``streams``: the row asks for its answer as a stream. ``attempts``: how many it has used up. ``refusals``: how often
-    it came too fast. ``started``: when it was first sent, in the event loop's time; None before; ``spent``: what
-    was spent for it, in earlier runs too.
+    it came too fast. ``corrections``: how often it was asked again because its answer did not pass the check;
+    ``amended``: the body that is sent in place of its own, None where there is none. ``started``: when it was first
+    sent, in the event loop's time; None before; ``spent``: what was spent for it, in earlier runs too.
     """
 
     custom_id: str
@@ -77,6 +78,8 @@ class BatchRequest:
     streams: bool = False
     attempts: int = 0
     refusals: int = 0
+    corrections: int = 0
+    amended: dict[str, Any] | None = None
     started: float | None = None
     spent: Spent = field(default_factory=Spent)
 
@@ -95,10 +98,17 @@ class Reader:
     """Turns lines into requests.
 
     ``model``: for bodies that name none. ``texts``: returns the body for a line of text; None: the lines are JSON.
+    ``needs_text``: the text of each answer is checked, so that embeddings are refused.
     """
 
-    def __init__(self, model: str | None = None, texts: Callable[[str], dict[str, Any]] | None = None) -> None:
-        self.model, self.texts = model, texts
+    def __init__(
+        self,
+        model: str | None = None,
+        texts: Callable[[str], dict[str, Any]] | None = None,
+        *,
+        needs_text: bool = False,
+    ) -> None:
+        self.model, self.texts, self._needs_text = model, texts, needs_text
 
     def line(self, number: int, line: bytes) -> BatchRequest:
         """Return the request of a line; raise ``ValueError``, with the reason, where it is not one."""
@@ -130,6 +140,8 @@ class Reader:
         model = body.get("model")
         if not isinstance(model, str) or not model:
             raise ValueError(f"no model in the body of {custom_id!r}: name one there, or give one for all such rows")
+        if self._needs_text and path == EMBEDDINGS:
+            raise ValueError("embeddings have no text that validate could check: give a function, or another job")
         content = encode(body)
         digest = blake2b(f"{path}\n".encode() + content, digest_size=16).hexdigest()
         sent = as_sent(body)

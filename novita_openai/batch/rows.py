@@ -18,7 +18,16 @@ from novita_openai.batch.requests import CHAT, COMPLETIONS, EMBEDDINGS, BatchReq
 from novita_openai.client.answers import is_whole_body, refuse
 from novita_openai.errors import Failure  # noqa: TC001 - annotations can be resolved at run time
 
-__all__ = ["ID_PREFIX", "ROW_START", "WholeAnswer", "answer_row", "error_row", "read_answer", "unsent_row"]
+__all__ = [
+    "ID_PREFIX",
+    "ROW_START",
+    "WholeAnswer",
+    "answer_row",
+    "error_row",
+    "read_answer",
+    "rejected_row",
+    "unsent_row",
+]
 
 ID_PREFIX: Final = "batch_req_"
 """How the id of every row begins; the digest of its request follows."""
@@ -73,6 +82,12 @@ def _rewritten(response: Any, kind: Any) -> tuple[bytes, Any]:
 def answer_row(request: BatchRequest, answer: WholeAnswer) -> bytes:
     """Return the row of an answer."""
     return _row(request, _response(answer.response, answer.content), b"null")
+
+
+def rejected_row(request: BatchRequest, answer: WholeAnswer, code: str, flaw: str) -> bytes:
+    """Return the row of a request of which no answer has passed the check; it keeps the last one."""
+    details = {"code": code, "message": flaw, "attempts": request.corrections + 1}
+    return _row(request, _response(answer.response, answer.content), json.dumps(details).encode())
 
 
 def error_row(request: BatchRequest, failure: Failure, key: str) -> bytes:

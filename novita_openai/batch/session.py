@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final, Self
 
 import openai
 
+from novita_openai.batch.checks import check_of
 from novita_openai.batch.options import RunLimits
 from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.spending import Prices
 from novita_openai.batch.transport import Transport
 from novita_openai.batch.usage import Spent
+from novita_openai.batch.validation import Validation
 from novita_openai.client import AsyncNovitaOpenAI
 from novita_openai.logs import warn
 from novita_openai.retry import RetryPolicy
@@ -32,7 +34,7 @@ PRICES_TIMEOUT: Final = 10.0
 
 
 class Session:
-    """The transport, the policy, the limits and the prices of one run; use it in ``async with``.
+    """The transport, the policy, the limits, the prices and the check of one run; use it in ``async with``.
 
     ``spent_before``: what earlier runs of the job have spent. ``no_prices``: why the models list could not be read.
 
@@ -40,7 +42,7 @@ class Session:
     """
 
     def __init__(self, options: SessionOptions, *, is_alone: bool = False) -> None:
-        client, limits = options.get("client"), RunLimits.of(options)
+        client, limits, check = options.get("client"), RunLimits.of(options), check_of(options.get("validate"))
         if client is not None and not isinstance(client, AsyncNovitaOpenAI):
             raise TypeError(f"client={client!r}: give an AsyncOpenAI of novita_openai, as from create_async_client()")
         source = client or AsyncNovitaOpenAI(policy=RetryPolicy.batch())
@@ -55,6 +57,7 @@ class Session:
             limits = replace(limits, connections=min(limits.connections, MOST_OVER_A_GIVEN_ONE))
         self.limits, self.prices, self.spent_before = limits, Prices(), Spent()
         self.no_prices = ""
+        self.validation = Validation(check, limits.validate_attempts)
 
     async def __aenter__(self) -> Self:
         await self.transport.prepare()
@@ -74,9 +77,12 @@ class Session:
         models = self.policy.wraps(self.transport.models) if is_needed else self.transport.models
         try:
             async with asyncio.timeout(None if is_needed else PRICES_TIMEOUT):
-                self.prices = Prices(await models())
+                rows = await models()
         except (openai.OpenAIError, TimeoutError) as error:
             self.no_prices = f"cannot be read: {error}"
+            return
+        self.prices = Prices(rows)
+        self.validation.learn(rows)
 
     def require_prices(self, models: Iterable[str]) -> None:
         """Refuse ``max_cost`` where one of the models has no known price."""

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
+from novita_openai.batch.checks import reads_text
 from novita_openai.batch.engine import Engine
 from novita_openai.batch.options import SessionOptions, checked
 from novita_openai.batch.report import BatchReport, BatchStopped
@@ -66,7 +67,8 @@ class stream:  # noqa: N801 - used like a function
 
     def __init__(self, requests: Iterable[Mapping[str, Any]], **options: Unpack[SessionOptions]) -> None:
         checked(options, SessionOptions)
-        self._requests, self._reader, self._options = requests, Reader(options.get("model")), options
+        self._requests, self._options = requests, options
+        self._reader = Reader(options.get("model"), needs_text=reads_text(options.get("validate")))
         self._error: BatchInputError | None = None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -90,7 +92,7 @@ class stream:  # noqa: N801 - used like a function
         buffer = Buffer()
         async with Session(self._options, is_alone=is_alone) as session:
             await session.fetch_prices()
-            engine = Engine(self._rows(), buffer, session)
+            engine = Engine(session.validation.prepared(self._rows()), buffer, session)
             running = asyncio.ensure_future(engine.run())
             running.add_done_callback(lambda _: buffer.came.set())
             try:

@@ -21,6 +21,8 @@ from novita_openai.errors import classify
 from novita_openai.retry import RetryPolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from novita_openai.batch.requests import BatchRequest
     from novita_openai.client import AsyncNovitaOpenAI
 
@@ -65,11 +67,12 @@ class Transport:
             if not await self._has_new_key(error):
                 raise
         self.resent += 1
+        request.spent.requests += 1
         return await self._send(request)
 
     async def _send(self, request: BatchRequest) -> Any:
-        content = _taken(request) if self._client.translate and request.path == CHAT else request.content
-        options = sdk.with_content(self._options[request.path], content)
+        is_translated = self._client.translate and request.path == CHAT
+        options = sdk.with_content(self._options[request.path], _content(request, is_translated=is_translated))
         if request.attempts or request.headers:
             retries = {"x-stainless-retry-count": str(request.attempts)} if request.attempts else {}
             options.headers = {**request.headers, **retries}
@@ -112,7 +115,9 @@ class Transport:
 _KEY_REFUSED: Final = 401
 
 
-def _taken(request: BatchRequest) -> bytes:
-    """Return the body of a chat in bytes, as the service takes it."""
-    body, _ = translated(request.body)
+def _content(request: BatchRequest, *, is_translated: bool) -> bytes:
+    """Return the body to send in bytes: that of the row where nothing has changed it."""
+    body: Mapping[str, Any] = request.body if request.amended is None else request.amended
+    if is_translated:
+        body, _ = translated(body)
     return request.content if body is request.body else encode(body)

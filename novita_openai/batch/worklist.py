@@ -75,6 +75,27 @@ class Worklist:
             raise ValueError(f"custom_id {request.custom_id!r} was not in it before")
         return state == PENDING
 
+    def is_answered(self, custom_id: str) -> bool:
+        """Tell whether a row of the input has an answer from an earlier run."""
+        return self.states.get(_number(custom_id)) == ANSWERED
+
+    def is_failed(self, custom_id: str) -> bool:
+        """Tell whether a row of the input has failed in an earlier run, and is not sent again."""
+        return self.states.get(_number(custom_id)) == FAILED
+
+    def reopen(self, custom_id: str, spent: Spent | None) -> None:
+        """Have an answered row sent again, for which so much was spent."""
+        self.states[_number(custom_id)] = PENDING
+        if spent is not None:
+            self._earlier[_number(custom_id)] = spent
+        self.answered -= 1
+
+    def accept(self, custom_id: str) -> None:
+        """Count a failed row as answered."""
+        self.states[_number(custom_id)] = ANSWERED
+        self.failed -= 1
+        self.answered += 1
+
     def add_known(self, row: KnownRow, *, failed: bool) -> None:
         """Take a row of the results; where a row has both, its answer counts and its failure does not."""
         spent, place = Spent.read(row.fields.get("spent")), place_of(row.custom_id)
@@ -116,8 +137,8 @@ class Worklist:
         return total
 
     def earlier(self, request: BatchRequest) -> Spent:
-        """Return what was spent for a row that had failed and is sent again; each row is asked for once."""
-        return self._earlier.pop(_number(request.custom_id), None) or Spent()
+        """Return what was spent for a row that had a result and is sent again."""
+        return replace(self._earlier.get(_number(request.custom_id)) or Spent())
 
     def add(self, request: BatchRequest, *, retry_failed: bool) -> None:
         """Take a row of the input; raise ``ValueError`` where its custom_id stands for another one."""

@@ -99,6 +99,7 @@ def _summary(report: BatchReport, output: str) -> str:
         f"{report.succeeded} of {report.total} rows succeeded, {report.failed} failed{failures}",
         *([f"{report.resumed} were done before"] if report.resumed else []),
         f"{report.sent} requests sent, {report.retries} of them retries",
+        *([f"{report.deduplicated} not sent, as equal rows were"] if report.deduplicated else []),
         f"{report.tokens} tokens",
         *([] if report.cost is None else [dollars(report.cost)]),
         f"{report.elapsed:.1f} s",

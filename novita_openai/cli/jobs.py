@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,6 +20,17 @@ def _refuse(given: bool) -> None:  # noqa: FBT001 - typer gives the value alone
         raise typer.BadParameter(
             "it is --raw now, which sends each line to completions as it is; a line of a .txt file is a user's message"
         )
+
+
+def _read_schema(path: Path) -> dict[str, Any]:
+    """Return the JSON Schema in a file."""
+    try:
+        schema: Any = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise typer.BadParameter(f"--schema {path}: this is not JSON: {error}") from None
+    if not isinstance(schema, dict):
+        raise typer.BadParameter(f"--schema {path}: a JSON Schema is an object, not {type(schema).__name__}")
+    return cast("dict[str, Any]", schema)
 
 
 ChangedOption = Annotated[bool, typer.Option("--prompts", hidden=True, callback=_refuse)]
@@ -82,6 +95,20 @@ class JobOptions:
     max_cost: Annotated[
         float | None, typer.Option(min=0, help="Stop before all starts of the job cost more than so many dollars.")
     ] = None
+    schema: Annotated[
+        Path | None,
+        typer.Option(
+            "--schema",
+            help="A file with a JSON Schema that each answer must fit; a row whose answer does not is asked again, "
+            "with what was wrong.",
+        ),
+    ] = None
+    validate_attempts: Annotated[
+        int | None, typer.Option(min=0, help="Ask at most so often again for an answer that fits.", show_default="2")
+    ] = None
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe", help="Send equal rows once, but for those that ask for samples.")
+    ] = False
     ordered: Annotated[
         bool, typer.Option("--ordered", help="When the job is complete, sort the results as the input is.")
     ] = False
@@ -91,7 +118,11 @@ class JobOptions:
         from novita_openai.client import AsyncNovitaOpenAI
         from novita_openai.retry import RetryPolicy
 
-        options = cast("RunOptions", asdict(self))
+        given = asdict(self)
+        schema = given.pop("schema")
+        options = cast("RunOptions", given)
+        if schema is not None:
+            options["validate"] = _read_schema(schema)
         if base_url is not None:
             options["client"] = AsyncNovitaOpenAI(base_url=base_url, policy=RetryPolicy.batch())
         return options

@@ -1,0 +1,58 @@
+"""The check of a run's answers: which rows ask for its form, which answers pass, and which are asked for again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from novita_openai.batch.checks import corrected, with_response_format
+from novita_openai.batch.reading import BatchResult
+
+if TYPE_CHECKING:
+    from novita_openai.batch.checks import Check
+    from novita_openai.batch.requests import BatchRequest
+
+__all__ = ["Validation"]
+
+
+class Validation:
+    """A check, None without one, and how often a row is asked again (``more``) because its answer does not pass."""
+
+    def __init__(self, check: Check | None, more: int) -> None:
+        self.check, self._more = check, more
+        self._structured: frozenset[str] = frozenset()
+
+    @property
+    def needs_models(self) -> bool:
+        """Tell whether the models list says something that the check needs."""
+        return self.check is not None and self.check.schema is not None
+
+    def learn(self, models: Iterable[Mapping[str, Any]]) -> None:
+        """Read from the rows of the models list which models have structured outputs."""
+        self._structured = frozenset(row["id"] for row in models if "structured-outputs" in (row.get("features") or ()))
+
+    def prepared(self, rows: Iterator[BatchRequest]) -> Iterator[BatchRequest]:
+        """Yield rows, of which those that can do so ask for what the check wants."""
+        if self.check is None:
+            yield from rows
+            return
+        for request in rows:
+            is_structured = request.model in self._structured
+            request.amended = with_response_format(request, self.check, has_structured_outputs=is_structured)
+            yield request
+
+    def flaw(self, row: bytes) -> str | None:
+        """Return what is wrong with the answer in a row of the results, None where nothing is.
+
+        Raises what a function of the program raises, but for ``ValueError``.
+        """
+        return None if self.check is None else self.check.flaw(BatchResult.read(row))
+
+    def asks_again(self, request: BatchRequest, row: bytes, flaw: str) -> bool:
+        """Make a row ask again, with its answer and what was wrong; tell whether it may."""
+        if request.corrections >= self._more:
+            return False
+        request.corrections += 1
+        body = request.body if request.amended is None else request.amended
+        request.amended = corrected(request.path, body, BatchResult.read(row).text, flaw)
+        return True
