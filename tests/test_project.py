@@ -33,7 +33,7 @@ HOUSE: Rows = {
         "errors": None,
         "messages": None,
         "rows": None,
-        "tool_calls": modules("calls dialect hermes deepseek llama mistral families"),
+        "tool_calls": modules("calls declarations arguments dialect tagged hermes deepseek llama mistral families"),
         "engine": modules(
             "separators scanner trimming table dates losses reasoning description control folding blanking codec"
             " conversion"

@@ -33,7 +33,8 @@ def chats_with(text: str) -> list[tuple[int, list[dict[str, Any]]]]:
 def forges(separator: str) -> bool:
     """Whether a separator holds what opens or ends a turn in every role: no words that stand only at the start."""
     marks = ("<|", "<｜", "[", "</s>", "<role>", "_of_", "<seed:", "\n", " USER:", " ASSISTANT:")
-    return any(mark in separator for mark in marks) and "begin" not in separator and "tool_response" not in separator
+    is_of_results = any(tag in separator for tag in ("response>", "result>", "tool_response:"))
+    return any(mark in separator for mark in marks) and "begin" not in separator and not is_of_results
 
 
 @EACH
@@ -54,7 +55,13 @@ def test_no_turn_of_any_order_can_be_forged(fmt: PromptFormat) -> None:
 def test_each_control_string_is_refused_in_a_users_text_but_for_tags_that_are_not_read_there(fmt: PromptFormat) -> None:
     for text in fmt.control:
         chat = [user(f"What is {text} for?")]
-        if text.strip("</>") in TAGS or text.startswith(("# Tools", "## Tools")):
+        tags = () if fmt.dialect is None else fmt.dialect.tags
+        is_word = not any(mark in text for mark in "|｜[]")
+        if (
+            text.strip("</>") in TAGS
+            or (is_word and ("assistant", text) in tags)
+            or text.startswith(("# Tools", "## Tools"))
+        ):
             assert fmt.parse(fmt.render(chat, date=DATE)) == chat
         else:
             with pytest.raises(PromptError, match="a control string of the format"):
@@ -136,6 +143,9 @@ def called(name: str = "f", arguments: Any = None, call_id: str = "call00001") -
     }
 
 
+NO_PARAMETERS = {"type": "object", "properties": {}, "enum": ["a"]}
+
+
 @pytest.mark.parametrize("fmt", TOOL_FORMATS, ids=lambda fmt: fmt.name)
 def test_calls_and_results_cannot_forge_turns(fmt: PromptFormat) -> None:
     tokens = [text for text in fmt.control if not text.startswith(("#", "Given")) and "think" not in text]
@@ -145,16 +155,19 @@ def test_calls_and_results_cannot_forge_turns(fmt: PromptFormat) -> None:
         assert_refused(fmt, [QUESTION, called(), result], 2)
         assert_refused(fmt, [QUESTION, called(f"f{token}")], 1, reply=False)
         assert_refused(fmt, [QUESTION, called(arguments={"a": {"b": [f"x{token}"]}})], 1, reply=False)
-        tool = {"type": "function", "function": {"name": "f", "description": f"x{token}", "enum": ["a"]}}
+        tool = {"type": "function", "function": {"name": "f", "description": f"x{token}", "parameters": NO_PARAMETERS}}
         error = assert_refused(fmt, [QUESTION], None, tools=[tool])
-        assert error.marker == token
+        assert error.marker
+        assert error.marker in token
 
 
 def test_the_id_of_a_call_cannot_forge_a_turn() -> None:
     fmt = get_format("mistral-v3")
     assert "</s>" in fmt.control
     ids = {"role": "tool", "tool_call_id": "call</s>1", "content": "x"}
-    assert_refused(fmt, [QUESTION, called(call_id="call</s>1"), ids], 1)
+    prompt = fmt.render([QUESTION, called(call_id="call</s>1"), ids])
+    assert prompt.count("</s>") == 1  # such an id is mapped, so that none of its text is in the prompt
+    assert fmt.parse(prompt)[1]["tool_calls"][0]["id"] == "000000000"
 
 
 def test_a_result_cannot_end_itself() -> None:

@@ -9,9 +9,11 @@ import pytest
 from openai.types.chat import ChatCompletionMessageToolCall
 
 from novita_openai.prompts import PromptError, get_format
+from novita_openai.prompts.tool_calls.arguments import JSON
 
-WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}
-TIME = {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object", "properties": {}}}}
+NONE: dict[str, Any] = {"type": "object", "properties": {}}
+WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "Now.", "parameters": NONE}}
+TIME = {"type": "function", "function": {"name": "get_time", "description": "Is it late?", "parameters": NONE}}
 QUESTION = {"role": "user", "content": "weather in Paris?"}
 SYSTEM = {"role": "system", "content": "Be brief."}
 NAMES = [
@@ -24,7 +26,27 @@ NAMES = [
     "mistral-v3-tekken",
     "mistral-v7",
     "deepseek-v3",
+    "deepseek-v3.1",
+    "deepseek-v3.2",
+    "deepseek-v4",
+    "glm-4.5",
+    "glm-4.6v",
+    "glm-4.7",
+    "glm-5.1",
+    "glm-5.2",
+    "hy3",
+    "kimi-k2",
+    "kimi-k2.5",
+    "mimo-v2.5",
+    "minimax-m2",
+    "nemotron-3",
+    "qwen3-coder",
+    "qwen3-coder-next",
+    "qwen3.5",
+    "qwen3.6",
+    "step-3.7",
 ]
+TAGGED = {name for name in NAMES if getattr(get_format(name).dialect, "arguments", JSON) is not JSON}
 EACH = pytest.mark.parametrize("name", NAMES)
 
 
@@ -71,7 +93,7 @@ def test_a_cycle_reads_back(name: str, system: list[dict[str, Any]]) -> None:
 def test_arguments_are_decoded_once(name: str, arguments: Any) -> None:
     fmt = get_format(name)
     prompt = fmt.render([QUESTION, asked(call(arguments)), answer()])
-    assert '{"city": "Paris"}' in prompt
+    assert name in TAGGED or '{"city": "Paris"}' in prompt
     found = fmt.parse(prompt)[1]["tool_calls"][0]["function"]
     assert json.loads(found["arguments"]) == {"city": "Paris"}
     sdk = ChatCompletionMessageToolCall.model_validate(call())
@@ -115,8 +137,6 @@ def test_some_families_say_less() -> None:
             get_format(name).render([QUESTION, asked(call(), content="So"), answer()])
     with pytest.raises(PromptError, match="one tool call"):
         get_format("llama-3.1").render([QUESTION, asked(call(), second)], reply=False)
-    with pytest.raises(PromptError, match="9 letters"):
-        get_format("mistral-v3").render([QUESTION, asked(call(call_id="call_1")), answer(call_id="call_1")])
     with pytest.raises(PromptError, match="first user message"):
         get_format("llama-3.1").render([{"role": "assistant", "content": "x"}], tools=[WEATHER], reply=False)
     with pytest.raises(PromptError, match="declared as"):
@@ -142,6 +162,24 @@ CALLS = {
     "mistral-v3": '[TOOL_CALLS] [{"name": "get_weather", "arguments": {"city": "Paris"}}]',
     "deepseek-v3": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n"
     '{"city": "Paris"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
+    "deepseek-v3.1": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>"
+    '{"city": "Paris"}<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
+    "deepseek-v4": '\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name="get_weather">\n<｜DSML｜parameter name="city" '
+    'string="true">Paris</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>',
+    "glm-4.5": "\n<think></think>\n<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Paris</arg_value>\n"
+    "</tool_call>",
+    "glm-4.7": "</think><tool_call>get_weather<arg_key>city</arg_key><arg_value>Paris</arg_value></tool_call>",
+    "hy3": "<tool_calls:opensource>\n<tool_call:opensource>get_weather<tool_sep:opensource>\n<arg_key:opensource>city"
+    "</arg_key:opensource>\n<arg_value:opensource>Paris</arg_value:opensource>\n</tool_call:opensource>\n"
+    "</tool_calls:opensource>",
+    "kimi-k2": "<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>"
+    '{"city": "Paris"}<|tool_call_end|><|tool_calls_section_end|>',
+    "minimax-m2": '</think>\n\n\n<minimax:tool_call>\n<invoke name="get_weather">\n<parameter name="city">Paris'
+    "</parameter>\n</invoke>\n</minimax:tool_call>",
+    "qwen3-coder": "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>\n"
+    "</tool_call>",
+    "qwen3.5": "</think>\n\n<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>\n"
+    "</tool_call>",
 }
 
 
@@ -153,7 +191,8 @@ def test_calls_are_taken_out_of_completions(name: str) -> None:
     assert message["tool_calls"][0]["function"] == {"name": "get_weather", "arguments": '{"city": "Paris"}'}
     history = [QUESTION, message, answer(call_id=message["tool_calls"][0]["id"])]
     assert fmt.parse(fmt.render(history)) == fmt.normalize(history) == history
-    assert fmt.message(CALLS[name][:-1], "length")["content"] == CALLS[name][:-1]
+    assert "tool_calls" not in fmt.message(CALLS[name][:-1], "length")
+    assert "tool_calls" not in fmt.message(f"{CALLS[name]} and so on", "stop")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +215,9 @@ def test_what_is_no_whole_call_stays_text(name: str, text: str) -> None:
     assert get_format(name).message(text, "stop") == {"role": "assistant", "content": text}
 
 
-@pytest.mark.parametrize("name", sorted({*NAMES} - {"mistral-v3", "mistral-v7"}))  # a blank tells theirs from text
+@pytest.mark.parametrize(
+    "name", sorted({*NAMES} - {"mistral-v3", "mistral-v7", "hy3", "nemotron-3"})
+)  # a blank tells theirs from text
 def test_text_that_reads_as_a_call_is_refused(name: str) -> None:
     fmt = get_format(name)
     text = fmt.render([QUESTION, asked(call())], reply=False)
@@ -204,3 +245,164 @@ def test_prompts_that_almost_use_tools_are_read_or_refused(name: str) -> None:
             except PromptError:
                 continue
             assert fmt.render(history) == changed
+
+
+IDS = {
+    "mistral-v3": ("000000000", "abcDEF123"),
+    "mistral-v7": ("000000000", "abcDEF123"),
+    "kimi-k2": ("functions.get_weather:0", "functions.get_weather:7"),
+    "qwen3": ("call_0", None),
+    "glm-4.5": ("call_0", None),
+}
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_ids_of_any_form_are_carried_or_mapped(name: str) -> None:
+    fmt, (mapped, native) = get_format(name), IDS[name]
+    for call_id, expected in [("call_9aGxYb2LkQ", mapped), (native or "toolu_01", native or mapped)]:
+        history = fmt.parse(fmt.render([QUESTION, asked(call(call_id=call_id)), answer(call_id=call_id)]))
+        assert (history[1]["tool_calls"][0]["id"], history[2]["tool_call_id"]) == (expected, expected)
+        assert fmt.normalize(history) == history
+
+
+def test_the_name_of_a_result_is_kept_where_the_prompt_holds_it() -> None:
+    fmt = get_format("kimi-k2")
+    named = [QUESTION, asked(call()), {**answer(), "name": "get_weather"}]
+    assert "<|im_system|>get_weather<|im_middle|>## Return of functions.get_weather:0\n" in fmt.render(named)
+    assert fmt.parse(fmt.render(named))[2]["name"] == "get_weather"
+    unnamed = fmt.render([QUESTION, asked(call()), answer()])
+    assert "<|im_system|>tool<|im_middle|>## Return of" in unnamed
+    assert "name" not in fmt.parse(unnamed)[2]
+    with pytest.raises(PromptError, match="result of a call"):
+        fmt.parse(unnamed.replace("## Return of", "## Result of"))
+    assert "name" not in get_format("glm-4.5").normalize(named)[2]
+
+
+@pytest.mark.parametrize("name", ["mistral-v3", "mistral-v3-tekken"])
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ('{"t": 5}', '{"t": 5}'),
+        ('{"t":5}', '{"t": 5}'),
+        ('say "hi"', '"say \\"hi\\""'),
+        ("", '""'),
+        ("5", "5"),
+        ("null", "null"),
+    ],
+)
+def test_a_result_is_json_as_the_vendor_s_library_writes_it(name: str, text: str, written: str) -> None:
+    fmt = get_format(name)
+    messages = [QUESTION, asked(call()), answer(text)]
+    prompt = fmt.render(messages)
+    assert f'{{"content": {written}, "call_id": "abcdefghi"}}[/TOOL_RESULTS]' in prompt
+    assert fmt.parse(prompt) == fmt.normalize(messages)
+    assert json.loads(json.dumps(fmt.parse(prompt)[2]["content"])) in (text, written)
+
+
+def test_a_result_that_is_a_quoted_string_is_refused() -> None:
+    with pytest.raises(PromptError, match="loses its quotes"):
+        get_format("mistral-v3").render([QUESTION, asked(call()), answer('"hi"')])
+
+
+TYPED: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Now.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+KINDS = {"city": "Paris", "days": 3, "deep": True, "no": None, "more": {"a": [1, "é"]}, "long": "a\n\nb\n"}
+
+
+@pytest.mark.parametrize("name", sorted(TAGGED))
+def test_arguments_keep_their_types(name: str) -> None:
+    fmt = get_format(name)
+    for arguments, tools in [(KINDS, [TYPED]), (KINDS, None), ({**KINDS, "city": "75001"}, [TYPED])]:
+        prompt = fmt.render([SYSTEM, QUESTION, asked(call(arguments)), answer()], tools=tools)
+        history = fmt.parse(prompt)
+        assert json.loads(history[2]["tool_calls"][0]["function"]["arguments"]) == arguments
+        assert history.tools == tools
+        assert fmt.render(history) == prompt
+
+
+@pytest.mark.parametrize("name", sorted(TAGGED))
+def test_a_text_that_would_read_as_a_number_needs_a_declared_type(name: str) -> None:
+    fmt = get_format(name)
+    messages = [QUESTION, asked(call({"city": "75001"})), answer()]
+    if "deepseek" in name:  # it writes which arguments are strings
+        assert fmt.parse(fmt.render(messages)) == fmt.normalize(messages)
+        return
+    with pytest.raises(PromptError, match="types of its parameters") as caught:
+        fmt.render(messages)
+    assert caught.value.index == 1
+    untyped = {"type": "function", "function": {"name": "get_weather", "description": "Now.", "parameters": NONE}}
+    with pytest.raises(PromptError, match="types of its parameters"):
+        fmt.render(messages, tools=[untyped])
+    with pytest.raises(PromptError, match="would read back otherwise"):
+        fmt.render([QUESTION, asked(call({"city": 5})), answer()], tools=[TYPED])
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("minimax-m2", {"strict": True}),
+        ("glm-5.2", {"function": {**TYPED["function"], "strict": True}}),
+        ("qwen3-coder", {"function": {**TYPED["function"], "description": " padded "}}),
+        ("qwen3-coder", {"function": {"name": "f"}}),
+        ("deepseek-v3.1", {"function": {"name": "f", "parameters": NONE}}),
+    ],
+)
+def test_a_declaration_that_would_not_read_back_is_refused(name: str, changed: dict[str, Any]) -> None:
+    with pytest.raises(PromptError, match="drops or changes a part of these declarations"):
+        get_format(name).render([QUESTION], tools=[TYPED | changed])
+
+
+@pytest.mark.parametrize("name", ["qwen3-coder", "deepseek-v3.1"])
+def test_what_stands_for_declarations_and_is_none_is_refused(name: str) -> None:
+    fmt = get_format(name)
+    prompt = fmt.render([QUESTION], tools=[WEATHER])
+    begin, end = prompt.index("get_weather"), prompt.rindex("Now.")
+    with pytest.raises(PromptError):
+        fmt.parse(prompt[:begin] + prompt[end:])
+
+
+def test_thoughts_of_calls_are_kept_until_a_reply_without_calls() -> None:
+    fmt = get_format("kimi-k2.5")
+    thinking = {**asked(call(call_id="functions.get_weather:0")), "reasoning_content": "hm"}
+    chain = [QUESTION, thinking, answer(call_id="functions.get_weather:0")]
+    prompt = fmt.render(chain)
+    assert "<think>hm</think><|tool_calls_section_begin|>" in prompt
+    assert fmt.parse(prompt) == chain
+    with pytest.raises(PromptError, match="drops this reasoning"):
+        fmt.render([*chain, {"role": "assistant", "content": "12."}, QUESTION])
+
+
+@pytest.mark.parametrize("name", ["hy3", "nemotron-3"])
+def test_calls_that_the_template_ends_otherwise_without_results_are_refused(name: str) -> None:
+    with pytest.raises(PromptError, match="with their results after them"):
+        get_format(name).render([QUESTION, asked(call())], reply=False)
+    with pytest.raises(PromptError, match="with their results after them"):
+        get_format(name).render([QUESTION, asked(call()), QUESTION])
+
+
+def test_declarations_that_are_no_tools_are_refused() -> None:
+    for name in ("glm-4.5", "qwen3-coder"):
+        with pytest.raises(PromptError, match="declared as"):
+            get_format(name).render([QUESTION], tools=[{"type": "function"}])
+
+
+def test_a_parameter_may_have_any_fields() -> None:
+    fields = {"enum": ["c", "f"], "default": "c", "minimum": 1, "nullable": None}
+    parameters = {"type": "object", "properties": {"unit": fields}, "required": []}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters, "strict": True}}
+    for name in ("qwen3-coder", "mimo-v2.5"):
+        fmt = get_format(name)
+        prompt = fmt.render([QUESTION], tools=[tool])
+        assert fmt.parse(prompt).tools == [tool]
+        assert fmt.render(fmt.parse(prompt)) == prompt

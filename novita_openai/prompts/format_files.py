@@ -3,7 +3,9 @@
 Each table of ``formats/*.toml`` is a format, to be compared with the vendor's template that its ``source`` names:
 
 - ``system``, ``user``, ``assistant``, ``tool``: the texts before and after a message of the role;
-- ``calls``, ``declared``: the same for tool calls and declarations, where they are turns of their own;
+- ``calls``, ``declared``: the same for tool calls and declarations, where they are turns of their own; ``declared_in``
+  is where declarations stand: ``"turn"`` before all other messages, ``"system"`` at the end of the system message,
+  after ``declared_glue``, ``"head"`` at its start, ``""`` before the last user's message;
 - ``start``: what every prompt starts with; ``bos``: the text of the token that begins a sequence, which stands apart;
 - ``reply``: what asks for the assistant's reply, where it is not the text before an assistant's message;
 - ``default_system``: the system text that the published template writes where there is no system message;
@@ -98,7 +100,8 @@ def _separators(entry: Entry, thought: Thought | None) -> dict[Pair, str]:
     regular = _regular_separators(entry, thought)
     absent = _absent(entry, regular)
     own = _own_separators(entry, has_thought=thought is not None)
-    separators = {pair: text for pair, text in regular.items() if pair not in absent} | own
+    declared = _declared_separators(entry, regular)
+    separators = {pair: text for pair, text in regular.items() if pair not in absent} | declared | own
     return {pair: text for pair, text in separators.items() if text is not False}
 
 
@@ -114,6 +117,32 @@ def _regular_separators(entry: Entry, thought: Thought | None) -> dict[Pair, Any
     for previous, (_, after) in turns.items():
         separators |= {(previous, role): after + before for role, (before, _) in turns.items()}
         separators |= {(previous, REPLY): after + reply, (previous, END): after}
+    return separators
+
+
+def _declared_separators(entry: Entry, regular: Mapping[Pair, Any]) -> dict[Pair, Any]:
+    """Return what stands around declarations that come before all other messages, or share the system message."""
+    place = entry.get("declared_in") if entry.get("declared") else None
+    if not place:
+        return {}
+    before, after = entry["declared"]
+    default, glue = entry.get("default_system", ""), entry.get("declared_glue", "\n\n")
+    opened, closed = entry["system"] if place != "turn" else ("", "")
+    separators: dict[Pair, Any] = dict.fromkeys((pair for pair in regular if "declared" in pair), False)
+    separators[START, "declared"] = entry.get("start", "") + opened + before
+    for role in ("user", "assistant", REASONED):
+        if (START, role) in regular:
+            separators["declared", role] = after + closed + regular[START, role].removeprefix(_start(entry, role))
+    if place == "head":
+        separators["declared", "system"] = after + glue
+    elif place == "turn":
+        start = len(entry.get("start", ""))
+        roles = {role for previous, role in regular if previous == START} & {"system", "user", "assistant", REASONED}
+        separators |= {("declared", role): after + regular[START, role][start:] for role in roles}
+    else:
+        separators["system", "declared"] = glue + before
+        lead = entry.get("declared_default", default + glue if default else "")
+        separators[START, "declared"] = entry.get("start", "") + opened + lead + before
     return separators
 
 

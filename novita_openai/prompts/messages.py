@@ -66,7 +66,7 @@ class Turn:
     """A message in the form in which formats handle it: checked, its content one text, developer messages as system.
 
     ``index`` is its place in the list of messages, for errors. ``calls`` are its tool calls; ``call_id`` names the
-    call that a tool message is the result of.
+    call that a tool message is the result of, and ``name`` is the name that the message has beside it.
     """
 
     role: str
@@ -75,6 +75,7 @@ class Turn:
     reasoning: str | None = None
     calls: tuple[Mapping[str, Any], ...] = ()
     call_id: str | None = None
+    name: str | None = None
 
     def with_text(self, text: str) -> Turn:
         """Return the same turn with another text."""
@@ -89,6 +90,8 @@ class Turn:
             message["tool_calls"] = [*self.calls]
         if self.call_id is not None:
             message["tool_call_id"] = self.call_id
+        if self.name is not None:
+            message["name"] = self.name
         return message
 
 
@@ -134,7 +137,8 @@ def _read_message(index: int, message: Mapping[str, Any]) -> Turn:
     if not (reasoning is None or isinstance(reasoning, str)):
         raise PromptError(f"reasoning_content must be text, not {type(reasoning).__name__}", index=index)
     text = _read_content(index, message.get("content"), may_be_none=bool(calls))
-    return Turn(role, text, index, reasoning or None, calls, message.get("tool_call_id"))
+    name = message.get("name") if role == "tool" else None
+    return Turn(role, text, index, reasoning or None, calls, message.get("tool_call_id"), name)
 
 
 def _read_content(index: int, content: Any, *, may_be_none: bool) -> str:

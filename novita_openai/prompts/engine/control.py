@@ -125,7 +125,9 @@ def _separator_tokens(description: Description) -> Iterator[str]:
     """Yield the tokens between two messages and right before a system message, but not those that begin a sequence."""
     for (previous, role), text in description.separators.items():
         tokens = [token for token in _tokens_in(text) if token != description.bos]
-        if previous != START:
+        if "declared" in (previous, role):  # the fixed text around declarations describes tags, and uses none
+            yield from (token for token in tokens if previous != START and _SPECIAL.search(token))
+        elif previous != START:
             yield from tokens
         elif role == "system":
             yield from (token for token in tokens[-1:] if not _BEGINNING.search(token))

@@ -20,7 +20,8 @@ class Thought:
     """How a format writes reasoning: after the assistant's header, between ``open`` and ``close``, before the content.
 
     ``absent`` stands there in messages without reasoning. ``kept`` says which thoughts the published template writes:
-    none (``""``), only those of replies after the last user message (``"last"``), or all (``"all"``). ``always`` says
+    none (``""``), only those of replies after the last user message (``"last"``), only those after the last reply
+    without tool calls (``"calls"``), or all (``"all"``). ``always`` says
     into which replies without reasoning it writes an empty thought: none (``""``), one after the last user message that
     ends the history (``"last"``), or each after the last user message (``"each"``).
     """
@@ -33,28 +34,31 @@ class Thought:
 
     def write(self, turns: Sequence[Turn], ending: str, *, keep: bool) -> list[Segment]:
         """Return the segments of turns; raise PromptError for a thought that the published template would drop."""
-        question = _last_question(turns)
-        return [
-            self._write_turn(turns, place, ending, is_kept=keep or self._keeps(place, question), question=question)
-            for place in range(len(turns))
-        ]
+        first = 0 if keep else self._first_kept(turns)
+        return [self._write_turn(turns, place, ending, is_kept=place >= first) for place in range(len(turns))]
 
-    def _keeps(self, place: int, question: int) -> bool:
-        """Tell whether the published template writes the thought of the message at this place."""
-        return self.kept == "all" or bool(self.kept and place > question)
+    def _first_kept(self, turns: Sequence[Turn]) -> int:
+        """Return the place from which on the published template writes thoughts; the number of turns if nowhere."""
+        if self.kept == "calls":
+            return max(
+                (place + 1 for place, turn in enumerate(turns) if turn.role == "assistant" and not turn.calls),
+                default=0,
+            )
+        return {"": len(turns), "last": _last_question(turns), "all": 0}[self.kept]
 
-    def _write_turn(self, turns: Sequence[Turn], place: int, ending: str, *, is_kept: bool, question: int) -> Segment:
+    def _write_turn(self, turns: Sequence[Turn], place: int, ending: str, *, is_kept: bool) -> Segment:
         turn, is_last = turns[place], place == len(turns) - 1
         if turn.reasoning and not is_kept:
             problem = (
                 "the published template drops this reasoning_content: leave it out, or render with keep_reasoning=True"
             )
             raise PromptError(problem, index=turn.index)
-        has_thought = turn.reasoning or (place > question and (self.always == "each" or (self.always and is_last)))
+        is_filled = self.always == "each" or (self.always == "last" and is_last)
+        has_thought = turn.reasoning or (is_filled and place > _last_question(turns))
         if turn.role != "assistant" or not has_thought:
             return turn.role, turn.text
         thought = turn.reasoning or ""
-        if thought != thought.strip("\n") or turn.text.startswith("\n"):
+        if thought != thought.strip("\n") or (turn.text.startswith("\n") and not turn.calls):
             problem = "newlines around reasoning_content, and before the content after it, are lost: strip them"
             raise PromptError(problem, index=turn.index, marker="\n")
         if is_last and ending == PromptEnding.PREFILL and not turn.text:
@@ -78,8 +82,7 @@ class Thought:
 
     def keeps(self, turns: Sequence[Turn]) -> bool:
         """Tell whether the published template writes all thoughts of these turns."""
-        question = _last_question(turns)
-        return not any(turn.reasoning and not self._keeps(place, question) for place, turn in enumerate(turns))
+        return not any(turn.reasoning for turn in turns[: self._first_kept(turns)])
 
     def split(self, text: str) -> tuple[str | None, str]:
         """Return the thought of a reply that starts with one, and the message after it; None for a reply without.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,9 @@ ToolCall = Mapping[str, Any]
 """A call in OpenAI's shape: ``{"id": ..., "type": "function", "function": {"name": ..., "arguments": JSON text}}``."""
 
 
-def json_text(value: Any, indent: int | None = None) -> str:
+def json_text(value: Any, indent: int | None = None, *, is_compact: bool = False) -> str:
     """Return JSON as chat templates write it."""
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+    return json.dumps(value, ensure_ascii=False, indent=indent, separators=(",", ":") if is_compact else None)
 
 
 def json_or_none(text: str) -> Any:
@@ -67,26 +67,35 @@ def _tool_call_in(value: Any, arguments: str) -> ToolCall | None:
 
 
 def numbered(calls: Iterable[ToolCall], id_style: str, start: int = 0) -> tuple[ToolCall, ...]:
-    """Return the calls, with a number in ``id_style`` as the id of each that has none."""
-    return tuple({**each, "id": each["id"] or id_style.format(number)} for number, each in enumerate(calls, start))
+    """Return the calls, with a number in ``id_style`` as the id of each that has none.
+
+    ``{number}`` stands for the number, and ``{name}`` for the name of the function.
+    """
+    return tuple(
+        {**each, "id": each["id"] or id_style.format(number=number, name=each["function"]["name"])}
+        for number, each in enumerate(calls, start)
+    )
 
 
-def normal_calls(turns: Sequence[Turn], id_style: str, *, keeps_ids: bool) -> list[Turn]:
+def normal_calls(
+    turns: Sequence[Turn], id_style: str, id_of: Callable[[ToolCall], str], *, keeps_names: bool = False
+) -> list[Turn]:
     """Return the turns with all calls in one shape, and each result with the id of its call.
 
-    Without ``keeps_ids`` the prompt holds no ids, so the calls are numbered. Results must follow their calls directly
-    and in the same order: in most formats nothing else says which call a result belongs to.
+    ``id_of`` returns the id of a call as a prompt can hold it, "" if it cannot: such calls are numbered. Results must
+    follow their calls directly and in the same order: in most formats nothing else says which call a result belongs to.
+    With ``keeps_names`` a result keeps the name that its message has.
     """
     normal: list[Turn] = []
     pending: list[tuple[Any, str]] = []  # the calls without a result: the id in the message, and the one in the prompt
     count = 0
     for turn in turns:
         if turn.role == "tool":
-            normal.append(_answering(turn, pending))
+            normal.append(replace(_answering(turn, pending), name=turn.name if keeps_names else None))
             continue
         calls = tuple(_checked_call(turn.index, each) for each in turn.calls)
         ids = [each["id"] for each in calls]
-        calls = numbered(calls if keeps_ids else [{**each, "id": ""} for each in calls], id_style, count)
+        calls = numbered([{**each, "id": id_of(each)} for each in calls], id_style, count)
         pending = [(theirs, ours["id"]) for theirs, ours in zip(ids, calls, strict=True)]
         count += len(calls)
         normal.append(replace(turn, calls=calls) if calls else turn)

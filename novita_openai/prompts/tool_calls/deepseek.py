@@ -33,7 +33,7 @@ class _DeepSeek(DeclaredInSystem):
         ]
         return turn.text + "\n".join(calls).join(_CALLS)
 
-    def read_calls(self, text: str) -> tuple[str, tuple[ToolCall, ...]]:
+    def read_calls(self, text: str, tools: Tools | None = None) -> tuple[str, tuple[ToolCall, ...]]:  # noqa: ARG002 - JSON says the types
         before, begin, rest = text.partition(_CALLS[0])
         inside, end, after = rest.partition(_CALLS[1])
         if not (begin and end) or after.strip() or _CALL.sub("", inside).strip():

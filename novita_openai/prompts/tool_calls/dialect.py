@@ -8,17 +8,17 @@ the prompt before it counts.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import cache
+from typing import ClassVar
 
 from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.messages import Tools, Turn
 from novita_openai.prompts.tool_calls.calls import ToolCall, json_or_none, normal_calls
-
-if TYPE_CHECKING:
-    import re
+from novita_openai.prompts.tool_calls.declarations import is_tool
 
 __all__ = ["DeclaredInSystem", "Dialect", "overlap", "refuse_content"]
 
@@ -29,29 +29,42 @@ class Dialect(ABC):
 
     Each message that holds calls or declarations has one of the ``markers`` in its text. The first call of a reply
     starts with ``call_starts``. ``tags`` are the control strings of calls, results and declarations that stand in no
-    separator, each with the role in whose messages it is read. ``id_style`` numbers calls that have no id; with
-    ``keeps_ids`` the prompt holds the ids. With ``is_whole`` a reply is either a call or text, never both. Where tools
-    are declared, the first text of ``header`` becomes the second in the separators at the start of the prompt.
+    separator, each with the role in whose messages it is read. The prompt holds the ids of calls in the form
+    ``id_form``, in which ``{name}`` stands for the function's name, or none; ``id_style`` numbers calls whose ids it
+    cannot hold. ``result`` is how a result is written, with ``{text}``, ``{id}`` and ``{name}`` for what it consists
+    of. With ``is_whole`` a reply is either a call or text, never both. Where tools are declared, the first text of
+    ``header`` becomes the second in the separators at the start of the prompt.
     """
 
     markers: tuple[str, ...]
     call_starts: str
     tags: tuple[tuple[str, str], ...] = ()
-    id_style: str = "call_{}"
-    keeps_ids: bool = False
+    id_style: str = "call_{number}"
+    id_form: str = ""
+    result: str = "{text}"
     is_whole: bool = False
     header: tuple[str, str] = ("", "")
 
     def normal(self, turns: Sequence[Turn]) -> list[Turn]:
         """Return the turns as they read back from a prompt."""
-        return normal_calls(turns, self.id_style, keeps_ids=self.keeps_ids)
+        return normal_calls(turns, self.id_style, self._id_of, keeps_names="{name}" in self.result)
+
+    def _id_of(self, call: ToolCall) -> str:
+        """Return the id of a call as a prompt can hold it; "" if it cannot."""
+        form = self.id_form.replace("{name}", re.escape(call["function"]["name"]))
+        return call["id"] if form and re.fullmatch(form, call["id"]) else ""
+
+    def name_in(self, call_id: str) -> str:
+        """Return the name of the function that an id holds; "" if it holds none."""
+        found = re.fullmatch(self.id_form.replace("{name}", "(?P<name>.+)"), call_id)
+        return "" if found is None else found["name"]
 
     def write(self, turns: Sequence[Turn], tools: Tools | None, default: str | None) -> list[Turn]:
         """Return the turns with declarations, calls and results in their texts.
 
         ``default`` is the system text that the format writes where there is no system message.
         """
-        if not all(map(_is_tool, tools or ())):
+        if not all(map(is_tool, tools or ())):
             raise PromptError("a tool is declared as {'type': 'function', 'function': {'name': ...}}")
         written = [self.write_turn(turn) for turn in turns]
         return self.declare(written, tools, default) if tools else written
@@ -63,12 +76,29 @@ class Dialect(ABC):
 
     def write_turn(self, turn: Turn) -> Turn:
         """Return the turn with its calls, or its result, in the text."""
+        if turn.role == "tool":
+            return turn.with_text(self.write_result(turn))
         return turn.with_text(self.write_calls(turn)) if turn.calls else turn
+
+    def write_result(self, turn: Turn) -> str:
+        """Return the text of a result."""
+        parts = {"text": turn.text, "id": turn.call_id or "", "name": turn.name or turn.role}
+        return re.sub(r"\{(\w+)\}", lambda field: parts[field[1]], self.result)
+
+    def read_result(self, turn: Turn) -> Turn:
+        """Return a result with its parts taken out of its text."""
+        found = _result_pattern(self.result).fullmatch(turn.text)
+        if found is None:
+            raise PromptError("this is not how the format writes the result of a call", offset=0)
+        parts = found.groupdict()
+        name = parts.get("name")
+        named = None if name == turn.role else name
+        return replace(turn, text=parts["text"], call_id=parts.get("id", turn.call_id), name=named)
 
     def read_turn(self, turn: Turn) -> Turn:
         """Return the turn with its calls, or its result, taken out of the text."""
         if turn.role != "assistant":
-            return turn
+            return self.read_result(turn) if turn.role == "tool" else turn
         text, calls = self.read_calls(turn.text)
         return replace(turn, text=text, calls=calls)
 
@@ -77,8 +107,11 @@ class Dialect(ABC):
         """Return the text of a message with calls."""
 
     @abstractmethod
-    def read_calls(self, text: str) -> tuple[str, tuple[ToolCall, ...]]:
-        """Return a reply's text without its calls, and the calls; a call that is not complete stays text."""
+    def read_calls(self, text: str, tools: Tools | None = None) -> tuple[str, tuple[ToolCall, ...]]:
+        """Return a reply's text without its calls, and the calls; a call that is not complete stays text.
+
+        Where the types of arguments are not written, those that ``tools`` declare decide.
+        """
 
     @abstractmethod
     def declare(self, turns: list[Turn], tools: Tools, default: str | None) -> list[Turn]:
@@ -93,7 +126,7 @@ class Dialect(ABC):
         place = text.find(self.call_starts)
         if place < 0:
             place = len(text) - overlap(text, self.call_starts)
-        return place - text.endswith("\n", 0, place)  # the newline before a call is part of it
+        return len(text[:place].rstrip("\n"))  # the newlines before a call are part of it
 
 
 class DeclaredInSystem(Dialect):
@@ -114,7 +147,7 @@ class DeclaredInSystem(Dialect):
         """Return the turns without declarations, and the tools that were declared; None if there were none."""
         found = self.pattern.search(turns[0].text) if turns[0].role == "system" else None
         tools = None if found is None else [json_or_none(text) for text in self.declarations(found)]
-        if found is None or tools is None or not all(map(_is_tool, tools)) or self.declaration(tools) != found.group():
+        if found is None or tools is None or not all(map(is_tool, tools)) or self.declaration(tools) != found.group():
             return [*turns], None
         before = turns[0].text[: found.start()]
         if before in ("", f"{default}\n\n"):
@@ -130,9 +163,13 @@ class DeclaredInSystem(Dialect):
         """Return the JSON of each tool in a match of the pattern."""
 
 
-def _is_tool(value: Any) -> bool:
-    function = value.get("function") if isinstance(value, Mapping) else None
-    return isinstance(function, Mapping) and isinstance(function.get("name"), str)
+@cache
+def _result_pattern(result: str) -> re.Pattern[str]:
+    parts = {"text": "(?P<text>.*)", "id": r"(?P<id>[^\n]*)", "name": r"(?P<name>[^\n<|]*)"}
+    pieces = re.split(r"\{(\w+)\}", result)
+    return re.compile(
+        "".join(parts[each] if place % 2 else re.escape(each) for place, each in enumerate(pieces)), re.DOTALL
+    )
 
 
 def refuse_content(turn: Turn) -> None:

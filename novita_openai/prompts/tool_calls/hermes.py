@@ -40,7 +40,7 @@ class _Hermes(DeclaredInSystem):
         ]
         return "\n".join([turn.text, *calls] if turn.text else calls)
 
-    def read_calls(self, text: str) -> tuple[str, tuple[ToolCall, ...]]:
+    def read_calls(self, text: str, tools: Tools | None = None) -> tuple[str, tuple[ToolCall, ...]]:  # noqa: ARG002 - JSON says the types
         begin = text.find("<tool_call>")
         if begin < 0 or not text.rstrip().endswith("</tool_call>") or _CALL.sub("", text[begin:]).strip():
             return text, ()

@@ -41,7 +41,7 @@ class _Llama(Dialect):
             raise PromptError(problem, index=turn.index)
         return f'{{"name": {json_text(name)}, "parameters": {arguments}}}'
 
-    def read_calls(self, text: str) -> tuple[str, tuple[ToolCall, ...]]:
+    def read_calls(self, text: str, tools: Tools | None = None) -> tuple[str, tuple[ToolCall, ...]]:  # noqa: ARG002 - JSON says the types
         value = json_or_none(text) if text.lstrip().startswith("{") else None
         is_call = isinstance(value, dict) and value.keys() == {"name", "parameters"}
         calls = tool_calls_in([value], "parameters") if is_call else ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -15,30 +14,37 @@ from novita_openai.prompts.tool_calls.dialect import Dialect, refuse_content
 __all__ = ["MISTRAL", "MISTRAL_V7"]
 
 _CALLS: Final = "[TOOL_CALLS]"
-_ID: Final = re.compile("[a-zA-Z0-9]{9}")
+_ID: Final = "[a-zA-Z0-9]{9}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Mistral(Dialect):
-    """``result`` is how a result is written, and the pattern that reads it."""
+    """With ``has_json_results`` a result is JSON, and a text in it is quoted."""
 
-    result: tuple[str, str] = (
-        '{{"content": {text}, "call_id": "{id}"}}',
-        r'\{"content": (?P<text>.*), "call_id": "(?P<id>[a-zA-Z0-9]{9})"\}',
-    )
+    has_json_results: bool = False
+
+    def normal(self, turns: Sequence[Turn]) -> list[Turn]:
+        turns = Dialect.normal(self, turns)
+        return [self._with_json(turn) if turn.role == "tool" else turn for turn in turns]
+
+    def _with_json(self, turn: Turn) -> Turn:
+        """Return a result whose text is as it reads back: what is JSON, in the form in which it is written."""
+        value = json_or_none(turn.text) if self.has_json_results else None
+        if isinstance(value, str):
+            raise PromptError("a result that is JSON of a string loses its quotes: give the string", index=turn.index)
+        return turn if value is None else turn.with_text(json_text(value))
 
     def write_turn(self, turn: Turn) -> Turn:
-        ids = [call["id"] for call in turn.calls] + ([turn.call_id] if turn.role == "tool" else [])
-        wrong = [each for each in ids if not _ID.fullmatch(each or "")]
-        if wrong:
-            raise PromptError(f"the id of a tool call must be 9 letters or digits, not {wrong[0]!r}", index=turn.index)
-        if turn.role == "tool":
-            return turn.with_text(self.result[0].format(text=turn.text, id=turn.call_id))
-        return replace(turn, role="calls", text=self.write_calls(turn)) if turn.calls else turn
+        if turn.calls:
+            return replace(turn, role="calls", text=self.write_calls(turn))
+        is_text = turn.role == "tool" and self.has_json_results and not _is_json(turn.text)
+        return Dialect.write_turn(self, turn.with_text(json_text(turn.text)) if is_text else turn)
 
     def read_turn(self, turn: Turn) -> Turn:
-        if turn.role == "tool" and (found := re.fullmatch(self.result[1], turn.text, re.DOTALL)):
-            return replace(turn, text=found["text"], call_id=found["id"])
+        if turn.role == "tool":
+            turn = self.read_result(turn)
+            value = json_or_none(turn.text) if self.has_json_results else None
+            return turn.with_text(value) if isinstance(value, str) else turn
         if turn.role == "calls":
             _, calls = self.read_calls(_CALLS + turn.text)
             return replace(turn, role="assistant", text="" if calls else turn.text, calls=calls)
@@ -52,7 +58,7 @@ class _Mistral(Dialect):
         )
         return f"[{', '.join(calls)}]"
 
-    def read_calls(self, text: str) -> tuple[str, tuple[ToolCall, ...]]:
+    def read_calls(self, text: str, tools: Tools | None = None) -> tuple[str, tuple[ToolCall, ...]]:  # noqa: ARG002 - JSON says the types
         before, marker, after = text.partition(_CALLS)
         values = json_or_none(after) if marker else None
         calls = tool_calls_in(values) if isinstance(values, list) else ()
@@ -76,12 +82,18 @@ class _Mistral(Dialect):
         return [turn for turn in turns if turn.role != "declared"], tools
 
 
-MISTRAL: Final = _Mistral((), _CALLS, id_style="{:09}", keeps_ids=True)
-MISTRAL_V7: Final = _Mistral(
+def _is_json(text: str) -> bool:
+    return text == "null" or json_or_none(text) is not None
+
+
+MISTRAL: Final = _Mistral(
     (),
     _CALLS,
-    id_style="{:09}",
-    tags=(("tool", "[TOOL_CONTENT]"),),
-    keeps_ids=True,
-    result=("{id}[TOOL_CONTENT] {text}", r"(?P<id>[a-zA-Z0-9]{9})\[TOOL_CONTENT\] (?P<text>.*)"),
+    id_style="{number:09}",
+    id_form=_ID,
+    result='{"content": {text}, "call_id": "{id}"}',
+    has_json_results=True,
+)
+MISTRAL_V7: Final = _Mistral(
+    (), _CALLS, (("tool", "[TOOL_CONTENT]"),), id_style="{number:09}", id_form=_ID, result="{id}[TOOL_CONTENT] {text}"
 )
