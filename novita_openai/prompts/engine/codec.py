@@ -57,15 +57,21 @@ class Codec:
     def table(self) -> Table:
         """The separators, compiled."""
         counted = (
-            needles_of(self.control, self.description.separators.values()),
+            needles_of(self.control, self.description.separators),
             tuple(each.core for each in self.control),
         )
         return Table(
             self.description.separators,
             self.description.trim,
             bos=self.description.bos,
-            counted=[tuple(dict.fromkeys((*strings, *self._call_markers))) for strings in counted],
+            counted=[tuple(dict.fromkeys((*strings, *self._other_markers))) for strings in counted],
         )
+
+    @property
+    def _other_markers(self) -> tuple[str, ...]:
+        """What shows that a text may hold a call or a declaration, where that is no control string."""
+        known = [each.text for each in self.control]
+        return tuple(marker for marker in self._call_markers if marker not in known)
 
     def normal(self, turns: Sequence[Turn]) -> list[Turn]:
         """Return the turns as they read back: trimmed, folded, and with their tool calls in one shape."""
@@ -81,9 +87,7 @@ class Codec:
             return None
         if self._seems_logged(layout, texts[-1], ending):
             return None
-        if layout.trims:
-            texts = [trim(text) for trim, text in zip(layout.trims, texts, strict=True)]
-        prompt = layout.write(texts)
+        prompt = layout.write(layout.trimmed(texts))
         return prompt if layout.is_safe(prompt) else None
 
     def _plain_layout(self, roles: tuple[str, ...], ending: str) -> Layout | None:

@@ -52,6 +52,9 @@ _BEGINNING: Final = re.compile(r"^<s>$|bos|begin|text|document|mask|sop", re.IGN
 _RARE: Final = "<[]"
 """Characters that most control strings start with and ordinary text seldom holds."""
 
+_LONGEST_CORE: Final = 20
+"""Characters; Python counts short strings faster."""
+
 _TOOLS: Final = frozenset({"tool", "calls", "declared"})
 
 
@@ -71,8 +74,8 @@ class Control(NamedTuple):
 
     @property
     def core(self) -> str:
-        """The longest beginning that cannot start inside of itself, so that ``str.count`` misses none."""
-        sizes = range(len(self.text), 0, -1)
+        """A beginning, not long, that cannot start inside of itself, so that ``str.count`` misses none."""
+        sizes = range(min(len(self.text), _LONGEST_CORE), 0, -1)
         return next(self.text[:size] for size in sizes if not can_overlap(self.text[:size]))
 
 
@@ -81,18 +84,22 @@ def _tokens_in(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
-def needles_of(controls: Iterable[Control], separators: Iterable[str]) -> tuple[str, ...]:
+def needles_of(controls: Iterable[Control], separators: Separators) -> tuple[str, ...]:
     """Return short strings of which each control string holds one: where these are not more, it is not there more."""
-    ends = tuple(filter(None, separators))
-    return tuple(dict.fromkeys(_needle(each, ends) for each in controls))
+    return tuple(dict.fromkeys(_needle(each, separators) for each in controls))
 
 
-def _needle(control: Control, ends: Iterable[str]) -> str:
-    """Return the first character of a control string, if it is rare and a text that makes the string must hold it."""
-    text = control.text
+def _needle(control: Control, separators: Separators) -> str:
+    """Return a string that is quickly counted, and that a text must hold which makes the control string."""
+    text, core = control.text, control.core
     beginnings = tuple(text[:size] for size in range(1, len(text)))
-    is_made_of_end = any(end.endswith(beginnings) for end in ends)
-    return text[0] if text[0] in _RARE and not is_made_of_end else control.core
+    if text[0] in _RARE and not any(separator.endswith(beginnings) for separator in separators.values()):
+        return text[0]
+    word = core.lstrip()
+    rests = tuple(core[size:] for size in range(1, len(core) - len(word) + 1))
+    later = [separator for (previous, _), separator in separators.items() if previous != START]
+    is_made_of_start = can_overlap(word) or any(separator.startswith(rests) for separator in later)
+    return word if word and not is_made_of_start else core
 
 
 def stops_of(separators: Separators) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Final
 
 __all__ = ["PLACEHOLDER", "read_date", "write_date"]
@@ -41,8 +42,7 @@ def write_date(style: str, date: dt.date) -> str:
 
 def read_date(style: str, text: str, position: int) -> dt.date | None:
     """Return the date that stands at a position of a text; None if there is no date in this style."""
-    pattern = re.compile(re.sub("%.", lambda directive: _PATTERNS[directive.group()], style), re.ASCII)
-    found = pattern.match(text, position)
+    found = _pattern(style).match(text, position)
     if found is None:
         return None
     fields = found.groupdict()
@@ -51,6 +51,11 @@ def read_date(style: str, text: str, position: int) -> dt.date | None:
         return dt.date(int(fields["year"]), month, int(fields["day"]))
     except ValueError:
         return None
+
+
+@cache
+def _pattern(style: str) -> re.Pattern[str]:
+    return re.compile(re.sub("%.", lambda directive: _PATTERNS[directive.group()], style), re.ASCII)
 
 
 def _month_of(name: str) -> int:

@@ -72,6 +72,14 @@ class Layout:
         pieces[1::2] = texts
         return "".join(pieces)
 
+    def trimmed(self, texts: Sequence[str]) -> Sequence[str]:
+        """Return the texts with what the format strips from them stripped."""
+        if self.trims is None:
+            return texts
+        if len({*self.trims}) == 1:
+            return [*map(self.trims[0], texts)]
+        return [trim(text) for trim, text in zip(self.trims, texts, strict=True)]
+
     def is_safe(self, prompt: str) -> bool:
         """Tell whether a prompt has each control string only in its separators; it may do so if this is False, too."""
         if prompt.startswith(self.rivals):
