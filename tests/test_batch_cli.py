@@ -88,7 +88,7 @@ def test_bad_input_is_told_line_by_line(run: Run, job: Job, emulator: Emulator) 
         (["requests.jsonl", "-o", "."], "Is a directory"),
         (["requests.jsonl", "-o", "out.jsonl", "--concurrency", "9999999"], "concurrency=9999999"),
         (["requests.jsonl", "-o", "out.jsonl", "--concurrency", "0"], "--concurrency"),
-        (["requests.jsonl", "-o", "out.jsonl", "--base-url", "nonsense"], "nonsense"),
+        (["requests.jsonl", "-o", "out.jsonl", "--base-url", "nonsense"], "is no address"),
         (["requests.jsonl", "-o", "out.jsonl", "--prompts"], "--raw"),
         (["requests.jsonl", "-o", "out.jsonl", "--drain", "-1"], "--drain"),
     ],

@@ -26,9 +26,9 @@ import novita_openai
 from .report import Comparison, table
 from .server import CHUNKS, Server, serving
 
-CALL_BOUND: Final = 1.02
-CHUNK_BOUND: Final = 1.10
-IMPORT_BOUND: Final = 1.10
+CALL_BOUND: Final = 1.03
+CHUNK_BOUND: Final = 1.07
+IMPORT_BOUND: Final = 1.05
 OUTAGE_BOUND: Final = 0.40
 OUTAGE_CALLS: Final = 200
 WARM_UP_CALLS: Final = 200

@@ -197,12 +197,13 @@ def _doubt(other: str, written: Transition, read: Sequence[Control], controls: S
     (start, end), (place, _) = _first(other, read), _first(written.separator, read)
     if not _agree(other[start:], written.separator[place:]):
         return
+    more = other[start - place + len(written.separator) :]
+    if any(each.text in more and each.is_read_in(written.role) for each in controls):
+        return  # which the text after it would have to hold
     if start > place and other[:start].endswith(written.separator[:place]):
         yield other[:end]
-    elif start == place and len(other) > len(written.separator) and written.role != REPLY:
-        more = other[len(written.separator) :]
-        if not any(each.text in more and each.is_read_in(written.role) for each in controls):
-            yield other
+    elif start == place and more and written.role != REPLY:
+        yield other
 
 
 def _first(separator: str, controls: Sequence[Control]) -> tuple[int, int]:
