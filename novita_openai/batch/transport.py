@@ -86,7 +86,7 @@ class Transport:
         if classify(error).status != _KEY_REFUSED:
             return False
         source: Any = self._source.key_source
-        key = await source() if callable(source) else self._source.api_key
+        key = self._source.api_key if isinstance(source, str) else await source()
         if error.request.headers.get("authorization") == f"Bearer {key}":
             return False
         self._client.api_key = key

@@ -293,7 +293,9 @@ def _flaw(holder: Any, wanted: _Wanted) -> str | None:
         return None
     if error := _read(holder, "error"):
         return f"The answer is not whole: the service says {error!r} beside the choices."
-    reason = next((reason for item in items if is_failure(reason := _read(item, "finish_reason"))), None)
+    reason = next(
+        (reason for item in cast("list[Any]", items) if is_failure(reason := _read(item, "finish_reason"))), None
+    )
     return None if reason is None else f"The answer is not whole: its finish_reason is {reason!r}."
 
 

@@ -28,9 +28,11 @@ class Arguments(Protocol):
 
     def write(self, arguments: Mapping[str, Any]) -> str:
         """Return the text of arguments."""
+        ...
 
     def read(self, text: str, schema: Schema) -> Mapping[str, Any] | None:
         """Return the arguments that a text holds; None if it holds none."""
+        ...
 
 
 class _Json:
