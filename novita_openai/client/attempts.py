@@ -14,7 +14,7 @@ import openai
 
 from novita_openai import sdk
 from novita_openai.client.events import choices_asked_for
-from novita_openai.client.hosted import creates, hosted_url
+from novita_openai.client.hosted import creates, hosted_url, is_hosted
 from novita_openai.client.options import counted_by
 from novita_openai.client.resumption import Resumption, resumption_of
 from novita_openai.client.translation import translated
@@ -72,8 +72,10 @@ class ClientCall(Call):
         resume: Callable[[Continuation, Exception], Any],
     ) -> None:
         policy = counted_by(options.max_retries, client.policy)
-        super().__init__(replace(policy, retry_ambiguous=False) if creates(options.method, options.url) else policy)
-        options = _at(options, hosted_url(options.url, client.base_url))
+        if is_hosted(options.url):
+            policy = replace(policy, retry_ambiguous=False) if creates(options.method, options.url) else policy
+            options = _at(options, hosted_url(options.url, client.base_url))
+        super().__init__(policy)
         options = _translated(options) if client.translate and options.url.endswith(_CHAT) else options
         self.client, self.options, self.streams, self.resume = client, options, streams, resume
         self.cast_to, self.is_stream, self.stream_cls = cast_to, stream, stream_cls
@@ -244,7 +246,7 @@ def _at(options: Any, url: str) -> Any:
 def _translated(options: Any) -> Any:
     """Return the options of a chat request as the service takes it: changed copies, or the same object."""
     body, extra = sdk.body_of(options), sdk.extra_body_of(options)
-    if not isinstance(body, Mapping):
+    if not isinstance(body, (dict, Mapping)):
         return options
     taken, more = translated(body, extra)
     return options if taken is body else sdk.with_body(options, options.url, taken, more)

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["LISTS", "as_promised", "creates", "hosted_url", "seconds_in"]
+__all__ = ["LISTS", "as_promised", "creates", "hosted_url", "is_hosted", "seconds_in"]
 
 _BASE_PATHS: Final = ("/v3/openai", "/openai", "/openai/v1")
 _HOSTED_PATH: Final = "/openai/v1"
@@ -29,12 +29,17 @@ LISTS: Final = frozenset(f"{page}CursorPage[{item}]" for page in ("Sync", "Async
 """The names of the SDK's classes for lists of files and batches."""
 
 
+def is_hosted(url: str) -> bool:
+    """Tell whether a path is one of those that the service has in one place only."""
+    return url.startswith(_HOSTED)
+
+
 def hosted_url(url: str, base_url: object) -> str:
     """Return the whole address of a path that the service has under ``/openai/v1`` only; other paths as they are.
 
     Only where the base URL ends in one of the service's three base paths: other servers have one base path for all.
     """
-    if not url.startswith(_HOSTED):  # quick, as it is asked of every call
+    if not is_hosted(url):
         return url
     base = urlsplit(f"{base_url}")
     if base.path.rstrip("/") not in _BASE_PATHS:

@@ -23,6 +23,8 @@ def translated(body: Body, extra: Body = _NOTHING) -> tuple[Body, Body]:
     ``max_completion_tokens`` becomes ``max_tokens`` (the smaller where both are given), the role ``developer`` becomes
     ``system``. Where nothing is to be changed, the same objects are returned, else changed copies.
     """
+    if not extra and "max_completion_tokens" not in body and not _has_developers(body.get("messages")):
+        return body, extra  # quick, as it is asked of every chat
     asked = {name: value for name, value in {**body, **extra}.items() if not _is_omitted(value)} if extra else body
     changed = {**_limit(asked), **_messages(asked)}
     if not changed:
@@ -42,10 +44,18 @@ def _limit(asked: Body) -> Body:
 
 def _messages(asked: Body) -> Body:
     """Return the messages with the roles that the service takes, where one has another."""
-    messages = asked.get("messages")
-    if not isinstance(messages, list | tuple) or not any(map(_is_developers, messages)):
+    messages: Any = asked.get("messages")
+    if not _has_developers(messages):
         return _NOTHING
     return {"messages": [{**each, "role": "system"} if _is_developers(each) else each for each in messages]}
+
+
+def _has_developers(messages: Any) -> bool:
+    if isinstance(messages, (list, tuple)):
+        for message in messages:
+            if _is_developers(message):
+                return True
+    return False
 
 
 def _is_developers(message: Any) -> bool:
