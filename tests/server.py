@@ -169,6 +169,8 @@ class Server:
         pieces = reply.body if isinstance(reply.body, tuple) else ()
         content = b"".join(pieces) or _encode(reply.body)
         headers = {"content-type": "application/json", "content-length": str(len(content)), **reply.headers}
+        if "transfer-encoding" in headers:
+            del headers["content-length"]
         lines = [f"HTTP/1.1 {reply.status} X", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         writer.write("\r\n".join(lines).encode("latin-1"))
         for byte in content[:5] if reply.trickle else b"":

@@ -17,6 +17,7 @@ from novita_openai.batch.jsonl import decode
 from novita_openai.batch.requests import CHAT, COMPLETIONS, EMBEDDINGS, BatchRequest
 from novita_openai.client.answers import is_whole_body, refuse
 from novita_openai.errors import Failure  # noqa: TC001 - annotations can be resolved at run time
+from novita_openai.sdk.direct import as_response
 
 __all__ = [
     "ID_PREFIX",
@@ -65,12 +66,13 @@ def read_answer(request: BatchRequest, response: Any) -> WholeAnswer:
     except ValueError:
         content, body = _rewritten(response, kind)
     if not is_whole_body(body, kind):
-        refuse(response, kind)
+        refuse(as_response(response), kind)
     return WholeAnswer(response, content, body.get("usage"))
 
 
 def _rewritten(response: Any, kind: Any) -> tuple[bytes, Any]:
     """Return the body of an answer that the SDK reads although it is not JSON (with NaN, in UTF-16), written anew."""
+    response = as_response(response)
     refuse(response, kind)
     try:
         body = response.json(parse_constant=lambda _: None)

@@ -1,29 +1,30 @@
 """How a batch sends: as the client does, over connections of the run's own, by the cheapest way.
 
-Every call of the SDK ends in ``request()``, and making its options is most of the work. Here they are made once, and
-each row sends a copy with its own bytes. The answer comes as the HTTP library's response, which the SDK does not parse.
-
-A client that was given an ``http_client`` sends over that, with its proxies, certificates and hooks.
+A client that was given an ``http_client`` sends over that, with its proxies, certificates and hooks. Else rows go over
+aiohttp itself where that is installed.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import openai
 
 from novita_openai import sdk
+from novita_openai.batch.direct import DirectSender
 from novita_openai.batch.requests import CHAT, FIELDS, encode
+from novita_openai.batch.senders import SDKSender
 from novita_openai.client.connections import async_http_client
 from novita_openai.client.translation import translated
 from novita_openai.errors import classify
 from novita_openai.retry import RetryPolicy
+from novita_openai.sdk.direct import is_direct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from novita_openai.batch.requests import BatchRequest
+    from novita_openai.batch.senders import Sender
     from novita_openai.client import AsyncNovitaOpenAI
 
 __all__ = ["Transport"]
@@ -36,6 +37,8 @@ class Transport:
     connection outlives it. ``is_fast``: a busy run does not slow its connections down. ``resent``: requests that were
     sent again because the key had changed.
     """
+
+    _sender: Sender
 
     def __init__(
         self, client: AsyncNovitaOpenAI, connections: int, *, timeout: float | None = None, is_alone: bool = False
@@ -52,9 +55,6 @@ class Transport:
         if timeout is not None:
             options["timeout"] = timeout
         self._source, self._client = client, cast("Any", client).with_options(**options)
-        self._request: Any = partial(openai.AsyncOpenAI.request, self._client)
-        self._response = sdk.http_library().Response
-        self._options: dict[str, Any] = {}
 
     async def send(self, request: BatchRequest) -> Any:
         """Return the HTTP response, its body read; raise the SDK's errors.
@@ -72,14 +72,9 @@ class Transport:
 
     async def _send(self, request: BatchRequest) -> Any:
         is_translated = self._client.translate and request.path == CHAT
-        options = sdk.with_content(self._options[request.path], _content(request, is_translated=is_translated))
-        if request.attempts or request.headers:
-            retries = {"x-stainless-retry-count": str(request.attempts)} if request.attempts else {}
-            options.headers = {**request.headers, **retries}
-        try:
-            return await self._request(self._response, options)
-        except BaseException as error:  # noqa: BLE001 - raised again, without the sent headers
-            raise sdk.without_secrets(error, self._client)  # noqa: B904 - it has its own cause, or is the same
+        retries = {"x-stainless-retry-count": str(request.attempts)} if request.attempts else {}
+        content = _content(request, is_translated=is_translated)
+        return await self._sender.send(request.path, content, {**request.headers, **retries})
 
     async def _has_new_key(self, error: openai.APIStatusError) -> bool:
         """Tell whether a key was refused that is not the client's any more; from now on its new one is sent."""
@@ -93,9 +88,11 @@ class Transport:
         return True
 
     async def prepare(self) -> None:
-        """Make the options for each path, as the SDK's ``post`` makes them."""
-        for path in FIELDS.values():
-            self._options[path] = await sdk.options_of_post(self._client, path)
+        """Make the options for each path, as the SDK's ``post`` makes them, and choose the way of sending."""
+        options = {path: await sdk.options_of_post(self._client, path) for path in FIELDS.values()}
+        self._sender = by_sdk = SDKSender(self._client, options)
+        if self._source.given_http_client is None and is_direct(self._client):
+            self._sender = DirectSender(self._client, options, by_sdk)
 
     async def models(self) -> list[dict[str, Any]]:
         """Return the rows of the models list."""

@@ -22,6 +22,8 @@ import openai
 from novita_openai import __version__
 from novita_openai.sdk.exceptions import *  # noqa: F403 - all that it offers is offered here
 from novita_openai.sdk.exceptions import forget_frames, is_foreign, replacement_cause
+from novita_openai.sdk.library import http_library as http_library
+from novita_openai.sdk.library import limits as limits
 
 _T = TypeVar("_T")
 
@@ -38,7 +40,7 @@ CLASS_NAMES: Final = {
     "APIResponse": ("__init__.cast_to",),
     "AsyncAPIResponse": ("__init__.cast_to",),
     "OpenAI": _CLIENT,
-    "AsyncOpenAI": _CLIENT,
+    "AsyncOpenAI": (*_CLIENT, "_build_request", "_make_status_error_from_response"),
     "_streaming.SSEBytesDecoder": ("iter_bytes", "aiter_bytes"),
     "_constants": ("RAW_RESPONSE_HEADER",),
     "_models.FinalRequestOptions": (*_OPTIONS, *_CONTENT, "get_max_retries", "post_parser"),
@@ -326,14 +328,3 @@ def isolate(client: openai.OpenAI | openai.AsyncOpenAI, options: Mapping[str, An
     for name in ("organization", "project", "webhook_secret", "admin_api_key"):
         setattr(client, name, options.get(name))
     client._custom_headers = dict(options.get("default_headers") or {})
-
-
-@cache
-def http_library() -> Any:
-    """Return the HTTP library that the SDK's release uses: httpx, since 3.0 httpx2."""
-    return import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0])
-
-
-def limits(connections: int) -> Any:
-    """Return the HTTP library's limits that keep as many idle connections as may be open."""
-    return http_library().Limits(max_connections=connections, max_keepalive_connections=connections)

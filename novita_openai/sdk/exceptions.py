@@ -58,6 +58,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "ConnectionResetError": "it cut the connection",
     "BrokenPipeError": "it cut the connection",
     "ClientConnectionError": "it cut the connection",
+    "ClientPayloadError": "it cut the connection",
     "ConnectTimeout": "no connection came about in time",
     "RemoteProtocolError": "it closed the connection before the answer was whole",
     "ReadError": "it cut the connection",
