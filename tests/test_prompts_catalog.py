@@ -99,6 +99,19 @@ USUAL = {
     "zai-org/GLM-4.6": "glm-4.5",
     "moonshotai/Kimi-K2-Instruct-0905": "kimi-k2",
     "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16": "nemotron-3",
+    "mistralai/Mistral-Small-3.1-24B-Instruct-2503": "mistral-v7-tekken",
+    "mistralai/Ministral-3-3B-Instruct-2512-BF16": "ministral-3-3b",
+    "CohereLabs/c4ai-command-r7b-12-2024": "command-r7b",
+    "CohereLabs/command-a-plus-05-2026": "command-a-plus",
+    "HuggingFaceTB/SmolLM3-3B": "smollm3",
+    "ibm-granite/granite-3.2-8b-instruct": "granite-3.1",
+    "ibm-granite/granite-4.0-h-small": "granite-4.0",
+    "allenai/Llama-3.1-Tulu-3-8B": "tulu-3",
+    "allenai/Olmo-3-32B-Think": "olmo-3-32b-think",
+    "tiiuae/Falcon-H1-34B-Instruct": "falcon-h1",
+    "RekaAI/reka-flash-3": "reka-flash-3",
+    "swiss-ai/Apertus-70B-Instruct-2509": "apertus",
+    "baichuan-inc/Baichuan2-13B-Chat": "baichuan-2",
 }
 
 
@@ -139,7 +152,7 @@ def test_ids_that_do_not_tell_one_format_raise(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_catalog_is_whole() -> None:
-    assert len(format_names()) == len(FORMATS) == 105
+    assert len(format_names()) == len(FORMATS) == 138
     assert [*format_names()] == sorted(format_names())
     assert all(fmt.source and 1 <= len(fmt.stop) <= 4 for fmt in FORMATS)
     assert get_format("chatml") is get_format("chatml")

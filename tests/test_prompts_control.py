@@ -12,7 +12,7 @@ from novita_openai.prompts import PromptError, PromptFormat, Thought, get_format
 
 EACH = pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: fmt.name)
 QUESTION, REPLY = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
-TAGS = ("think", "seed:think", "think:opensource", "mm:think", "tool_call")
+TAGS = ("think", "reasoning", "seed:think", "think:opensource", "mm:think", "tool_call")
 TOOL_FORMATS = [fmt for fmt in FORMATS if fmt.tools]
 
 

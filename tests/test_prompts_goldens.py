@@ -16,21 +16,12 @@ from typing import Any
 
 import pytest
 
-from novita_openai.prompts import PromptError, format_names, get_format
+from novita_openai.prompts import PromptError, get_format
 
 HERE = Path(__file__).parent
 GOLDENS = json.loads(lzma.decompress((HERE / "prompt_goldens.json.xz").read_bytes()))
 REFUSALS = tomllib.loads((HERE / "prompt_refusals.toml").read_text(encoding="utf-8"))
 CASES = {(name, case): prompt for name, case, prompt in GOLDENS["prompts"]}
-# Their default system texts are longer than 400 characters.
-LEFT_OUT = {
-    "mistral-v7-tekken",
-    "mistral-small-3.1",
-    "mistral-v11",
-    "ministral-3",
-    "command-r7b",
-    "smollm3",
-}
 
 
 def outcome(name: str, case: str) -> tuple[str, str]:
@@ -72,9 +63,6 @@ def departures() -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", sorted(GOLDENS["sources"]))
 def test_every_published_prompt_is_written_or_refused_for_a_recorded_reason(name: str) -> None:
-    if name in LEFT_OUT:
-        assert name not in format_names()
-        return
     reasons, departed = recorded(), departures()
     for case in (case for format_name, case in CASES if format_name == name):
         kind, found = outcome(name, case)
@@ -87,4 +75,4 @@ def test_every_published_prompt_is_written_or_refused_for_a_recorded_reason(name
 def test_the_table_of_refusals_has_no_other_rows() -> None:
     assert {*recorded(), *departures()} <= {*CASES}
     assert not {*recorded()} & departures()
-    assert len(CASES) == 3847
+    assert len(CASES) == 4962

@@ -128,7 +128,7 @@ def test_every_stop_follows_a_reply(fmt: PromptFormat) -> None:
     after = prompt[prompt.index("two") + 3 :] + fmt.render(messages[:2], date=DATE, reply=False).partition("two")[2]
     missing = {stop for stop in fmt.stop if stop not in after}
     assert 1 <= len(fmt.stop) <= 4
-    assert missing <= UNWRITTEN_STOPS | ({"</s>"} if fmt.name == "solar" else set()) | (
+    assert missing <= UNWRITTEN_STOPS | ({"</s>"} if fmt.name in ("solar", "baichuan-2") else set()) | (
         {"<|role_end|>"} if fmt.name == "ling" else set()
     )
 
@@ -140,6 +140,9 @@ def completion_of(fmt: PromptFormat, text: str) -> str:
         return f"{fmt.thought.open}well{fmt.thought.close}{text}"
     if fmt.thought is None or opened == fmt.thought.absent or opened.endswith(fmt.thought.close):
         return blank + text
+    begun = opened[len(fmt.thought.open) :] if opened.startswith(fmt.thought.open) else ""
+    if begun and fmt.thought.close.startswith(begun):  # the prompt has an empty thought, but not all that ends it
+        return fmt.thought.close[len(begun) :] + text
     if fmt.thought.absent.startswith(opened):
         return blank + fmt.thought.absent[len(opened) :] + text.lstrip("\n")
     rest = fmt.thought.open.removeprefix(opened) if opened else ""  # a blank that the prompt leaves to the model
@@ -147,7 +150,7 @@ def completion_of(fmt: PromptFormat, text: str) -> str:
 
 
 # Their published templates write an empty thought into the prompt, and something else into the history.
-REWRITTEN = {"gemma-4"}
+REWRITTEN = {"gemma-4", "command-r7b-tools"}
 
 
 @EACH

@@ -13,6 +13,7 @@ Each table of ``formats/*.toml`` is a format, to be compared with the vendor's t
 - ``pairs``: separators that are not the text after one message and the text before the next, keyed by
   ``"previous next"``; false where the format has no such order;
 - ``think``: how reasoning is written, as the fields of ``Thought``;
+- ``lost``: the texts, by role, that the published template takes out of messages, or by which it writes them otherwise;
 - ``models``: the ids of the service's models that use the format;
 - ``names``: the usual names of other models that use it, in lower case; ``{size}`` stands for a number of parameters;
 - ``like``: the format whose values hold for this one too, unless it has its own.
@@ -28,6 +29,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
+from novita_openai.prompts.engine.losses import Losses
 from novita_openai.prompts.engine.reasoning import Thought
 from novita_openai.prompts.engine.separators import END, REASONED, REPLY, START
 from novita_openai.prompts.format import PromptFormat
@@ -84,10 +86,16 @@ def format_of(name: str, entry: Entry) -> PromptFormat:
         trim={_pair(key) if " " in key else key: side for key, side in entry.get("trim", {}).items()},
         joins={_pair(key): text for key, text in entry.get("joins", {}).items()},
         never_empty=tuple(entry.get("never_empty", ())),
+        losses=_losses(entry),
         thought=thought,
         stop=tuple(entry["stop"]),
         **{field: entry[field] for field in _FIELDS if field in entry},
     )
+
+
+def _losses(entry: Entry) -> Losses | None:
+    lost = {role: tuple(texts) for role, texts in entry.get("lost", {}).items()}
+    return Losses(markers=lost) if lost else None
 
 
 def _pair(key: str) -> Pair:

@@ -30,8 +30,8 @@ class Description:
       the history, and ``asked`` replaces ``user`` before the message that asks for the reply, where these have another
       header. A history with a pair that has no separator is refused.
     - ``bos``: the text that begins a sequence, written only when asked for, as completions servers add it themselves.
-    - ``trim``: what is stripped from a role's texts (``"left"``, ``"right"``, ``"both"``), keyed by role, or by
-      (previous role, role) where it depends on the role before.
+    - ``trim``: what is stripped from a role's texts (``"left"``, ``"right"``, ``"both"``, ``"newlines"``: those at the
+      start), keyed by role, or by (previous role, role) where it depends on the role before.
     - ``joins``: the text that joins neighbouring messages of a role into one, keyed by (role, role).
     - ``system_in``: ``"first"`` or ``"last"``: the user message that the system text is moved into, with
       ``joins["system", "user"]`` after it; "" where the format has system messages, or no place for system text.

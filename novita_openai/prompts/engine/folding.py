@@ -24,12 +24,17 @@ def _joined(turns: Sequence[Turn], description: Description) -> list[Turn]:
     """Return the turns with neighbours of one role joined, where the format does not tell them apart."""
     joined: list[Turn] = []
     for turn in turns:
-        between = description.joins.get((turn.role, turn.role)) if joined and joined[-1].role == turn.role else None
+        between = description.joins.get((turn.role, turn.role)) if joined and _are_alike(joined[-1], turn) else None
         if between is None:
             joined.append(turn)
         else:
             joined[-1] = joined[-1].with_text(joined[-1].text + between + turn.text)
     return joined
+
+
+def _are_alike(turn: Turn, other: Turn) -> bool:
+    """Tell whether two turns are of one role and of nothing but text."""
+    return turn.role == other.role and not any((turn.calls, turn.reasoning, other.calls, other.reasoning))
 
 
 def _with_system_moved(turns: list[Turn], description: Description) -> list[Turn]:

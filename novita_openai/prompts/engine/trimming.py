@@ -24,7 +24,17 @@ def keep(text: str) -> str:
     return text
 
 
-_TRIMS: Final[Mapping[str, Trim]] = {"none": keep, "left": str.lstrip, "right": str.rstrip, "both": str.strip}
+def _without_first_newlines(text: str) -> str:
+    return text.lstrip("\n")
+
+
+_TRIMS: Final[Mapping[str, Trim]] = {
+    "none": keep,
+    "left": str.lstrip,
+    "right": str.rstrip,
+    "both": str.strip,
+    "newlines": _without_first_newlines,
+}
 
 
 def trim_for(trims: Trims, previous: str, role: str) -> Trim:
