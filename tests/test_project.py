@@ -33,6 +33,7 @@ HOUSE: Rows = {
         "errors": None,
         "messages": None,
         "rows": None,
+        "tokens": None,
         "tool_calls": modules("calls declarations arguments dialect tagged hermes deepseek llama mistral families"),
         "engine": modules(
             "separators scanner trimming table dates losses reasoning description control folding blanking codec"
@@ -40,7 +41,8 @@ HOUSE: Rows = {
         ),
         "format": None,
         "templates": modules(
-            "meter literals variables sandbox chat_template derived draft probe verification model_folder derivation"
+            "meter literals variables sandbox chat_template derived draft probe marks verification model_folder"
+            " derivation"
         ),
         "format_files": None,
         "catalog": None,

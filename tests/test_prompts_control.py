@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from novita_openai.prompts import PromptError, PromptFormat, Thought, get_format
 
 EACH = pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: fmt.name)
 QUESTION, REPLY = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
-TAGS = ("think", "reasoning", "seed:think", "think:opensource", "mm:think", "tool_call")
 TOOL_FORMATS = [fmt for fmt in FORMATS if fmt.tools]
 
 
@@ -55,13 +55,10 @@ def test_no_turn_of_any_order_can_be_forged(fmt: PromptFormat) -> None:
 def test_each_control_string_is_refused_in_a_users_text_but_for_tags_that_are_not_read_there(fmt: PromptFormat) -> None:
     for text in fmt.control:
         chat = [user(f"What is {text} for?")]
-        tags = () if fmt.dialect is None else fmt.dialect.tags
         is_word = not any(mark in text for mark in "|｜[]")
-        if (
-            text.strip("</>") in TAGS
-            or (is_word and ("assistant", text) in tags)
-            or text.startswith(("# Tools", "## Tools"))
-        ):
+        is_unread = is_word and re.fullmatch(r"</?[\w:]*(think|reasoning|\w*calls?|response|result)(:\w+)?>", text)
+        is_of_results = re.search("tool_?response|tool_?result|function_?result", text)
+        if (is_unread and not is_of_results) or text.startswith(("# Tools", "## Tools")):
             assert fmt.parse(fmt.render(chat, date=DATE)) == chat
         else:
             with pytest.raises(PromptError, match="a control string of the format"):

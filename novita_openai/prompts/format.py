@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from novita_openai.prompts.engine.codec import RenderOptions
 from novita_openai.prompts.engine.conversion import Conversion
 from novita_openai.prompts.engine.description import Description
-from novita_openai.prompts.engine.separators import REPLY, PromptEnding
+from novita_openai.prompts.engine.separators import END, REPLY, PromptEnding
 from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.messages import ChatMessage, History, Tools, Turn, read_messages
 from novita_openai.prompts.tool_calls.calls import numbered
@@ -123,10 +123,13 @@ class PromptFormat(Description):
 
         The message ends before the first stop string, if a server included it. Reasoning and tool calls are taken out
         of its text. With the ``finish_reason`` ``"length"`` nothing is read as a tool call, as it may be cut. White
-        space that the format writes after the assistant's header, where the prompt left it to the model, is taken off.
+        space that the format writes after the assistant's header, where the prompt left it to the model, is taken off,
+        and so is what it writes before the string that ends a reply.
         """
         reasoning, content = self.split(self.until_stop(text))
         dialect = self.dialect
+        if finish_reason != "length":
+            content = self.without_closing(content)
         if dialect is None or finish_reason == "length":
             return Turn("assistant", content, 0, reasoning).as_message()
         content, calls = dialect.read_calls(content)
@@ -136,6 +139,10 @@ class PromptFormat(Description):
         """Return what stands before the first stop string."""
         places = [place for place in map(text.find, self.stop) if place >= 0]
         return text[: min(places)] if places else text
+
+    def without_closing(self, content: str) -> str:
+        """Return the content of a whole reply without what the format writes before the string that ends it."""
+        return "" if content == self.closing.lstrip("\n") else content.removesuffix(self.closing)
 
     def split(self, text: str) -> tuple[str | None, str]:
         """Return the reasoning of a completion, None if it has none, and the content after it."""
@@ -157,6 +164,13 @@ class PromptFormat(Description):
         if header.startswith(reply):
             return "", header[len(reply) :]
         return reply[len(header) :] if reply.startswith(header) else "", ""
+
+    @cached_property
+    def closing(self) -> str:
+        """What stands between a reply and the string that ends it."""
+        after = self.separators.get(("assistant", END)) or self.separators.get(("assistant", "user"), "")
+        places = [place for place in map(after.find, self.stop) if place >= 0]
+        return after[: min(places)] if places else ""
 
     @property
     def dialect(self) -> Dialect | None:

@@ -30,24 +30,12 @@ from novita_openai.prompts.engine.separators import (
     exits_of,
     transitions_of,
 )
+from novita_openai.prompts.tokens import is_beginning, is_special, named_roles, tokens_in
 
 if TYPE_CHECKING:
     from novita_openai.prompts.engine.description import Description
 
 __all__ = ["Control", "control_of", "needles_of", "stops_of"]
-
-_TOKEN: Final = re.compile(r"<[|｜][^<>|｜\n]*[|｜]>|<+[^<>\s]+>+|\[[^\[\]\s]+\]|\]~\w+\]|\[\w+~\[")
-"""Angle or square brackets around a name; the last two are MiniMax's."""
-
-_ELEMENT: Final = re.compile(r"<(\w+)>[^<>\s]+</\1>")
-"""A role between two tags of words."""
-
-_SPECIAL: Final = re.compile(r"[|｜\[\]]")
-"""What tags of words, which ordinary text holds, do not have."""
-
-_THOUGHT: Final = re.compile(r"</?(?:\w+:)?(?:think|thought|reason)\w*(?::\w+)?>")
-_BEGINNING: Final = re.compile(r"^<s>$|bos|begin|text|document|mask|sop", re.IGNORECASE)
-"""The tags of thoughts, and the names of tokens that begin a sequence."""
 
 _RARE: Final = "<[]"
 """Characters that most control strings start with and ordinary text seldom holds."""
@@ -79,11 +67,6 @@ class Control(NamedTuple):
         return next(self.text[:size] for size in sizes if not can_overlap(self.text[:size]))
 
 
-def _tokens_in(text: str) -> list[str]:
-    """Return the tokens that stand in a text."""
-    return _TOKEN.findall(text)
-
-
 def needles_of(controls: Iterable[Control], separators: Separators) -> tuple[str, ...]:
     """Return short strings of which each control string holds one: where these are not more, it is not there more."""
     return tuple(dict.fromkeys(_needle(each, separators) for each in controls))
@@ -110,19 +93,22 @@ def stops_of(separators: Separators) -> tuple[str, ...]:
 
 def _stop_in(text: str) -> str:
     """Return the string at which a reply ends that this text follows; "" if an ordinary reply could hold it."""
-    token = _ELEMENT.match(text.lstrip()) or _TOKEN.match(text.lstrip())
-    if token is not None:
-        return token.group()
+    first = next(iter(tokens_in(text)), "")
+    if first and text.lstrip().startswith(first):
+        return first
     line = text.lstrip().partition("\n")[0]
-    return f"\n{line.rstrip()}" if line and text[: text.index(line)].endswith("\n") else ""
+    before = text[: text.index(line)]
+    return f"{before}{line.rstrip()}" if line and before.endswith("\n") else ""
 
 
 def control_of(description: Description, tags: Iterable[tuple[str, str]] = ()) -> tuple[Control, ...]:
     """Return the control strings of a format; ``tags`` are those of tool calls, each with the role it is read in."""
-    tokens = dict.fromkeys(chain(_separator_tokens(description), _other_tokens(description)))
-    roles = {token: _roles_of(token, description) for token in tokens}
+    tokens = chain(_separator_tokens(description), _other_tokens(description))
+    roles = {token: _roles_of(token, description) for token in dict.fromkeys(tokens)}
     for role, text in tags:
-        roles.setdefault(text, frozenset() if _SPECIAL.search(text) else frozenset({role}))
+        roles.setdefault(text, frozenset() if is_special(text) else frozenset({role}))
+    for mark in description.marks:
+        roles.setdefault(mark, named_roles(mark) or frozenset())
     controls = [Control(text, found) for text, found in roles.items()]
     controls += map(Control, dict.fromkeys(_words(description, controls)))
     return (*controls, *map(Control, dict.fromkeys(_doubtful(description, controls))))
@@ -130,31 +116,51 @@ def control_of(description: Description, tags: Iterable[tuple[str, str]] = ()) -
 
 def _separator_tokens(description: Description) -> Iterator[str]:
     """Yield the tokens between two messages and right before a system message, but not those that begin a sequence."""
+    elements = _elements(description)
     for (previous, role), text in description.separators.items():
-        tokens = [token for token in _tokens_in(text) if token != description.bos]
+        tokens = [token for token in _turn_tokens(text, elements) if token != description.bos]
         if "declared" in (previous, role):  # the fixed text around declarations describes tags, and uses none
-            yield from (token for token in tokens if previous != START and _SPECIAL.search(token))
+            yield from (token for token in tokens if previous != START and is_special(token))
         elif previous != START:
             yield from tokens
         elif role == "system":
-            yield from (token for token in tokens[-1:] if not _BEGINNING.search(token))
+            yield from (token for token in tokens[-1:] if not is_beginning(token))
+
+
+def _elements(description: Description) -> frozenset[str]:
+    """Return the tags of elements, such as ``<response>`` and ``</response>``, which stand around parts of a turn."""
+    thought = () if description.thought is None else description.thought.tags
+    texts = (*description.separators.values(), *thought)
+    tags = {token for text in texts for token in tokens_in(text) if not is_special(token)}
+    starts = [tag for tag in tags if named_roles(tag) is None and f"</{tag[1:]}" in tags and tag != "<s>"]
+    return frozenset([*starts, *(f"</{tag[1:]}" for tag in starts)])
+
+
+def _turn_tokens(text: str, elements: Container[str]) -> list[str]:
+    """Return the tokens of a text, but for the tags of elements that stand in it beside a token."""
+    tokens = tokens_in(text)
+    return [token for token in tokens if token not in elements] if any(map(is_special, tokens)) else tokens
 
 
 def _other_tokens(description: Description) -> Iterator[str]:
     """Yield the tokens that end a reply, and the tags of thoughts."""
-    thought = () if description.thought is None else description.thought.tags
-    for text in (*description.stop, *thought):
-        yield from _tokens_in(text)
+    for text in description.stop:
+        yield from tokens_in(text)
+    for text in () if description.thought is None else description.thought.tags:
+        yield from (token for token in tokens_in(text) if is_special(token) or named_roles(token) is not None)
 
 
 def _roles_of(token: str, description: Description) -> frozenset[str]:
-    """Return the roles in which a tag of words is read: of thoughts, or of results that stand in a user's turn."""
-    pairs = [pair for pair, text in description.separators.items() if pair[0] != START and token in text]
-    if _SPECIAL.search(token):
+    """Return the roles in which a token is read: all, but for tags of thoughts, of calls, and of results."""
+    if is_special(token):
         return frozenset()
-    if _THOUGHT.fullmatch(token):
-        return frozenset({"assistant"})
-    return frozenset({"user", "tool"}) if pairs and all(_TOOLS.intersection(pair) for pair in pairs) else frozenset()
+    named = named_roles(token)
+    if named is not None:
+        return named
+    pairs = [pair for pair, text in description.separators.items() if pair[0] != START and token in text]
+    if not pairs or not all(_TOOLS.intersection(pair) for pair in pairs):
+        return frozenset()
+    return frozenset({"tool", "user"} if any(map(description.is_in_user_turn, pairs)) else {"tool"})
 
 
 def _words(description: Description, controls: Sequence[Control]) -> Iterator[str]:
@@ -174,7 +180,7 @@ def _words(description: Description, controls: Sequence[Control]) -> Iterator[st
 def _system_words(description: Description, words: Container[str]) -> set[str]:
     """Return how a system message would begin later in a prompt, if it begins with plain words as the user's does."""
     system, user = (description.separators.get(pair, "") for pair in ((START, "system"), ("system", "user")))
-    if user not in words or not system.strip() or _tokens_in(system):
+    if user not in words or not system.strip() or tokens_in(system):
         return set()
     return {user[: len(user) - len(user.lstrip())] + system}
 

@@ -39,6 +39,8 @@ class Description:
     - ``losses``: what else the published template loses, as ``from_template`` finds it.
     - ``thought``: how reasoning is written.
     - ``tools``: the name of the dialect in which tool calls are written.
+    - ``marks``: the tokens and tags that the published template writes for calls, results and thoughts, also where the
+      format has no place for these.
     - ``date``: the style of the date that stands for ``{date}`` in separators.
     - ``stop``: at most 4 stop strings; the first is the one that ends a turn.
     - ``source``: where the format was taken from.
@@ -54,6 +56,7 @@ class Description:
     losses: Losses | None = None
     thought: Thought | None = None
     tools: str = ""
+    marks: tuple[str, ...] = ()
     date: str = ""
     stop: tuple[str, ...] = ()
     source: str = ""
@@ -76,3 +79,8 @@ class Description:
         if pair[0] == START and self.bos and text.startswith(self.bos):
             return f"the separator {pair} starts with the BOS, which is written apart: take it out"
         return None
+
+    def is_in_user_turn(self, pair: tuple[str, str]) -> bool:
+        """Tell whether a separator begins a result in the way in which the format begins a user's message."""
+        user = self.separators.get((pair[0], "user"), "")
+        return pair[1] == "tool" and user != "" and self.separators[pair].startswith(user)

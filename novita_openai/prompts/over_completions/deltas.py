@@ -54,6 +54,8 @@ class Deltas:
     def _calls(self, content: str, finish_reason: str | None) -> tuple[str, tuple[ToolCall, ...]]:
         """Return the rest of the content, and the tool calls at its end."""
         dialect = self._format.dialect
+        if finish_reason != "length":
+            content = self._without_closing(content)
         if dialect is None or finish_reason == "length" or (self._has_content and dialect.is_whole):
             return content, ()
         content, calls = dialect.read_calls(content)
@@ -126,9 +128,23 @@ class Deltas:
         dialect = self._format.dialect
         may_be_call = dialect is not None and not (self._has_content and dialect.is_whole)
         settled = dialect.settled(self._held) if dialect is not None and may_be_call else len(self._held)
+        settled = min(settled, len(self._held) - self._overlap_with_closing())
         content, self._held = self._held[:settled], self._held[settled:]
         self._has_content = self._has_content or bool(content)
         return content
+
+    def _without_closing(self, content: str) -> str:
+        """Return the content that is left without what the format writes before the string that ends a reply."""
+        return (
+            content.removesuffix(self._format.closing) if self._has_content else self._format.without_closing(content)
+        )
+
+    def _overlap_with_closing(self) -> int:
+        """Return how many characters at the end of the text may be what the format writes before that string."""
+        closing, text = self._format.closing, self._held
+        if closing and text.endswith(closing):
+            return len(closing)
+        return max(overlap(text, closing), 0 if self._has_content else overlap(text, closing.lstrip("\n")))
 
 
 def _may_become(text: str, absent: str, tag: str) -> bool:

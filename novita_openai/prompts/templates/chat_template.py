@@ -90,7 +90,7 @@ class ChatTemplate:
         self._source, self._date, self._given = source, date, dict(variables)
         self._lock = Lock()
         self._environment = Sandbox(date)
-        self._variables = {
+        self.variables = {
             name: value for name, value in variables.items() if value is not None or not name.endswith("_token")
         }
         with _as_template_error("syntax"):
@@ -130,7 +130,7 @@ class ChatTemplate:
         ``more`` is work that is allowed beyond that of a short history.
         """
         self._environment.meter.refill(more)
-        context = {"tools": None, "documents": None, **self._variables, "messages": [*map(dict, messages)]}
+        context = {"tools": None, "documents": None, **self.variables, "messages": [*map(dict, messages)]}
         with _as_template_error("refused"):
             made = self._template.new_context(context | {"add_generation_prompt": reply})
             return "".join(self._template.root_render_func(made))

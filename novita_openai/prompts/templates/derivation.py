@@ -11,6 +11,7 @@ from novita_openai.prompts.engine.control import stops_of
 from novita_openai.prompts.engine.separators import REPLY, PromptEnding
 from novita_openai.prompts.errors import PromptError, TemplateError
 from novita_openai.prompts.templates.chat_template import ChatTemplate
+from novita_openai.prompts.templates.marks import marks_of
 from novita_openai.prompts.templates.model_folder import read_source, read_tokens
 from novita_openai.prompts.templates.probe import Probe, chat_roles, observe
 from novita_openai.prompts.templates.variables import SPECIAL_TOKENS, check_variables
@@ -101,6 +102,7 @@ def derive(template: ChatTemplate, name: str, bos_token: str = "", *, verify: bo
     probe, draft = _observed(template)
     draft.take_bos(bos_token)
     verify_draft(probe, draft)
+    draft.marks = marks_of(probe)
     stops = stops_of(draft.separators)
     asks = _asks_for_replies(probe, draft)
     if not asks:

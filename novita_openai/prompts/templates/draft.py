@@ -25,8 +25,8 @@ _KNOWN_BOS: Final = (
 class Draft:
     """What a template writes around the texts of a chat, and what it loses, as the fields of ``PromptFormat``.
 
-    The fields from ``markers`` on are those of ``Losses``. With ``asks`` the header of the user's message that asks for
-    the reply may be longer than that of other user messages.
+    The fields from ``markers`` to ``repeats`` are those of ``Losses``. With ``asks`` the header of the user's message
+    that asks for the reply may be longer than that of other user messages.
     """
 
     asks: bool = False
@@ -41,6 +41,7 @@ class Draft:
     edges: set[str] = field(default_factory=set)
     endings: set[str] = field(default_factory=set)
     repeats: bool = False
+    marks: tuple[str, ...] = ()
 
     @property
     def has_system(self) -> bool:
@@ -125,6 +126,7 @@ class Draft:
                 system_in=self.system_in,
                 losses=None if self.losses == Losses() else self.losses,
                 stop=stop,
+                marks=self.marks,
                 probe=probe,
             )
         except ValueError as error:

@@ -20,12 +20,16 @@ _OF_DICTS: Final = frozenset({"get", "items", "keys", "pop", "values"})
 
 @dataclass(frozen=True)
 class Literals:
-    """Strings by what a template may do with them: look for them anywhere, at the start, at the end, or compare."""
+    """Strings by what a template may do with them: look for them anywhere, at the start, at the end, or compare.
+
+    ``all`` are all of its strings, with the text between its tags.
+    """
 
     searched: tuple[str, ...]
     starts: tuple[str, ...]
     ends: tuple[str, ...]
     compared: tuple[str, ...]
+    all: tuple[str, ...]
 
 
 def find_literals(tree: nodes.Template) -> Literals:
@@ -36,6 +40,7 @@ def find_literals(tree: nodes.Template) -> Literals:
         _distinct([*_arguments(tree, {"startswith"}), *sliced]),
         _distinct([*_arguments(tree, {"endswith"}), *sliced]),
         _distinct(_compared(tree)),
+        _distinct(_all(tree)),
     )
 
 
@@ -47,6 +52,13 @@ def _strings(expressions: Iterable[nodes.Node]) -> Iterator[str]:
     for node in expressions:
         if isinstance(node, nodes.Const) and isinstance(node.value, str):
             yield node.value
+
+
+def _all(tree: nodes.Template) -> Iterator[str]:
+    for node in tree.find_all((nodes.Const, nodes.TemplateData)):
+        text = node.value if isinstance(node, nodes.Const) else node.as_const()
+        if isinstance(text, str):
+            yield text
 
 
 def _searched(tree: nodes.Template) -> Iterator[str]:

@@ -38,14 +38,15 @@ class Probe:
 
     def prompt(self, chat: Iterable[Segment], *, reply: bool = True) -> str:
         """Return what the template writes."""
-        return self.template.render([self._message(*turn) for turn in chat], reply=reply)
+        return self.template.render([self.message(*turn) for turn in chat], reply=reply)
 
     def confirm(self, chat: Sequence[Segment], *, reply: bool) -> str:
         """Return what the template writes for a chat of any length."""
-        messages = [self._message(*turn) for turn in chat]
+        messages = [self.message(*turn) for turn in chat]
         return self.template.confirm(messages, reply=reply, size=sum(len(text) for _, text in chat))
 
-    def _message(self, role: str, text: str) -> Mapping[str, Any]:
+    def message(self, role: str, text: str) -> Mapping[str, Any]:
+        """Return a message as the template takes it."""
         return {"role": role, "content": [{"type": "text", "text": text}] if self.wants_parts else text}
 
     def gaps(self, roles: Sequence[str], *, reply: bool = True, left: str = "", right: str = "") -> list[str]:

@@ -8,18 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
 from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.messages import Tools, Turn
+from novita_openai.prompts.tokens import is_special, named_roles, tokens_in
 from novita_openai.prompts.tool_calls.arguments import JSON, Arguments, Schema, loose
 from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, tool_call
 from novita_openai.prompts.tool_calls.declarations import TOOL_LINES, DeclarationsForm
 from novita_openai.prompts.tool_calls.dialect import Dialect
 
 __all__ = ["Tagged"]
-
-_TAG: Final = re.compile(r"</?[^<>\s=]+>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +45,8 @@ class Tagged(Dialect):
     is_answered: bool = False
 
     def __post_init__(self) -> None:
-        pieces = "\n".join((*self.calls, self.call[0], self.call[2])).split("\n")
-        tags = dict.fromkeys(piece for piece in pieces if _TAG.fullmatch(piece))
+        tokens = tokens_in("\n".join((*self.calls, *self.call)))
+        tags = dict.fromkeys(token for token in tokens if is_special(token) or named_roles(token))
         object.__setattr__(self, "tags", tuple(("assistant", tag) for tag in tags))
 
     def write(self, turns: Sequence[Turn], tools: Tools | None, default: str | None) -> list[Turn]:
