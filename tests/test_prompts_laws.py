@@ -167,7 +167,7 @@ def test_a_reply_appends(fmt: PromptFormat) -> None:
         prompt = fmt.render(messages, date=DATE)
         history = [*messages, fmt.message(completion)]
         whole = fmt.render(history, date=DATE, reply=False, keep_reasoning=True)
-        assert whole.startswith(prompt + completion) != (fmt.name in REWRITTEN)
+        assert (whole + fmt.closing).startswith(prompt + completion) != (fmt.name in REWRITTEN)
         assert fmt.parse(whole) == history
 
     law()
