@@ -72,19 +72,23 @@ _LONGEST_PAGE: Final = 4_000
 _IN_PAGES: Final = re.IGNORECASE | re.DOTALL
 
 
-def seconds_in(text: str | None, unit: float = 1.0) -> float | None:
-    """Return the seconds that a header names: a number of ``unit`` seconds, or an HTTP date; None for other texts."""
+def seconds_in(text: str | None, unit: float = 1.0, *, sent: str | None = None) -> float | None:
+    """Return the seconds that a header names: a number of ``unit`` seconds, or an HTTP date; None for other texts.
+
+    A date is held against that of the reply, ``sent``, as the clock of the service may be another than ours.
+    """
     try:
         number = float(text or "") * unit
     except ValueError:
-        return _seconds_until(text or "")
+        moment, now = _moment(text or ""), _moment(sent or "")
+        return None if moment is None else moment - (time.time() if now is None else now)
     # "inf" and "nan" are not times, but digits are, even where they make a number too large for a float.
     return number if math.isfinite(number) or any(character.isdigit() for character in text or "") else None
 
 
-def _seconds_until(date: str) -> float | None:
+def _moment(date: str) -> float | None:
     try:
         moment = email.utils.parsedate_to_datetime(date)
-        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time()
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
     except (ValueError, OverflowError):
         return None

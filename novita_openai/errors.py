@@ -99,7 +99,7 @@ RULES: Final[tuple[ErrorRule, ...]] = (
         stops_batch=True,
     ),
     ErrorRule(403, None, Action.FAIL, f"The account may not do this. {_MODELS}"),
-    ErrorRule(404, NOT_JSON, Action.FAIL, "There is no such address.", stops_batch=True),
+    ErrorRule(404, NOT_JSON, Action.FAIL, "There is no such address."),
     ErrorRule(404, NO_WORD, Action.FAIL, "There is no such address, or nothing of the name that the request gives."),
     ErrorRule(404, None, Action.FAIL, "The request names something that does not exist."),
     ErrorRule(408, None, Action.RETRY, "The service gave up waiting for the request."),
@@ -168,6 +168,11 @@ class Failure:
         return isinstance(self.error, openai.APIError) or self.rule is not UNKNOWN
 
     @property
+    def has_word(self) -> bool:
+        """Tell whether the service itself has spoken, not only the network or something in front of it."""
+        return isinstance(self.error, openai.APIError) and self.reason not in _WORDLESS
+
+    @property
     def host(self) -> str:
         """Return the host and port that the request went to, "" where that is not known."""
         return self.url.partition("://")[2].partition("/")[0].rpartition("@")[2]
@@ -205,6 +210,7 @@ _NAMED: Final[Mapping[str, str]] = {
     "batches": "The account of this key has no such batch.",
     "files": "The account of this key has no such file: what is uploaded is kept for 15 days, results for 30.",
 }
+_WORDLESS: Final = {NO_WORD, NOT_JSON} | {rule.reason for rule in RULES if rule.status is None}
 NOT_FOUND: Final = 404
 ORIGIN: Final = "https://api.novita.ai"
 
@@ -315,7 +321,7 @@ def retry_after(error: BaseException) -> float | None:
     Read from ``retry-after-ms`` (milliseconds), else ``retry-after`` (seconds or an HTTP date); RFC 9110, 10.2.3.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        seconds = seconds_in(header_of(error, name), unit)
+        seconds = seconds_in(header_of(error, name), unit, sent=header_of(error, "date"))
         if seconds is not None:
             return seconds if seconds > 0 else None
     return None

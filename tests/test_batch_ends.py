@@ -175,8 +175,9 @@ def test_no_answer_for_half_an_hour_stops_the_batch(scripted: Job, server: Serve
             clock.ahead += 900
 
     scripted.write(rows(3))
+    patient = scripted.client(policy=policy(attempts=1_000_000))
     with pytest.raises(BatchStopped, match="no answer for 30 minutes; the last error: ") as caught:
-        scripted.run_on(clock, client=scripted.client(policy=policy(attempts=1_000_000)), on_progress=watch)
+        scripted.run_on(clock, client=patient, on_progress=watch, row_timeout=10_000)
     assert (caught.value.report.failed, caught.value.report.unfinished) == (0, 3)
     assert clock.ahead >= 1_800
 

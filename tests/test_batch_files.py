@@ -322,7 +322,7 @@ def test_a_damaged_line_is_set_aside_and_its_row_asked_again(job: Job, which: st
         report = job.run([*rows(3), *bad])
     kept_in = path.with_name(f"{path.stem}.damaged.jsonl")
     facts = {"file": str(path), "count": 1, "lines": [place + 1], "kept_in": str(kept_in)}
-    assert logs == [{"event": "batch.damaged_rows", "log_level": "warning", **facts}]
+    assert logs[:1] == [{"event": "batch.damaged_rows", "log_level": "warning", **facts}]
     assert (report.sent, report.resumed, report.succeeded, report.failed) == (1, 5, 3, 3)
     assert kept_in.read_bytes() == text + b"\n"
     job.assert_complete(["r0", "r1", "r2", "bad0", "bad1", "bad2"])

@@ -54,8 +54,8 @@ HOUSE: Rows = {
     ),
     "batch": modules(
         "locks jsonl sizes usage extras requests rows files reading checks spending unnamed worklist tidying fitness"
-        " report shutdown options senders direct transport validation session values verdicts lanes backlog waking"
-        " outcomes engine interrupts rechecks dedupe job estimates streaming runs"
+        " report shutdown options senders direct transport validation probes session values verdicts lanes backlog"
+        " cursors standing waking outcomes engine interrupts rechecks dedupe job estimates streaming runs"
     ),
     "emulator": modules(
         "replies faults models settings requests limits samples answers accounts clock wire storage batches hosted"

@@ -8,6 +8,7 @@ Nor are rows with ``headers``, of which nobody here can know what they change.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,7 +36,8 @@ def asks_for_samples(body: Mapping[str, Any]) -> bool:
 class Dedupe:
     """What of a job's rows need not be sent, as another one asks the same.
 
-    ``succeeded`` and ``failed`` count the rows that got a copy of a result. In memory each row takes about 200 bytes.
+    ``succeeded`` counts the rows that got a copy of an answer, ``failures`` by code those of a failed row. In memory
+    each row takes about 200 bytes.
     """
 
     def __init__(self, files: ResultFiles) -> None:
@@ -43,21 +45,20 @@ class Dedupe:
         self._seen: set[str] = set()
         self._shared: set[int] = set()
         self._held: set[int] = set()
-        self.succeeded = self.failed = 0
+        self.succeeded, self.failures = 0, Counter[str]()
 
-    def distinct(self, rows: Iterable[BatchRequest]) -> Iterator[BatchRequest]:
-        """Yield the rows that are to be sent."""
-        for request in rows:
-            number = hash(request.custom_id) & BITS
-            if number in self._shared:
-                continue
-            if not _can_share(request):
-                yield request
-            elif request.digest in self._seen:
-                self._held.add(number)
-            else:
-                self._seen.add(request.digest)
-                yield request
+    def is_distinct(self, request: BatchRequest) -> bool:
+        """Tell whether a row is to be sent, and not held back until an equal one has a result."""
+        number = hash(request.custom_id) & BITS
+        if number in self._shared:
+            return False
+        if not _can_share(request):
+            return True
+        if request.digest in self._seen:
+            self._held.add(number)
+            return False
+        self._seen.add(request.digest)
+        return True
 
     def share_earlier(self, rows: Iterable[BatchRequest]) -> None:
         """Copy the results of earlier runs to the pending rows that ask the same; raise ``OSError`` as a file does."""
@@ -79,7 +80,8 @@ class Dedupe:
                 succeeded = row["error"] is None
                 self._files.write(json.dumps(row).encode(), succeeded=succeeded)
                 self.succeeded += succeeded
-                self.failed += not succeeded
+                if not succeeded:
+                    self.failures[row["error"]["code"]] += 1
                 yield request
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 import openai
@@ -17,9 +17,12 @@ from novita_openai.batch.backlog import Backlog
 from novita_openai.batch.outcomes import Outcomes, Sink
 from novita_openai.batch.rows import read_answer
 from novita_openai.batch.shutdown import Shutdown
+from novita_openai.batch.standing import Standing
+from novita_openai.batch.verdicts import FEW
 from novita_openai.batch.waking import Alarm, Ticker
 
 if TYPE_CHECKING:
+    from novita_openai.batch.backlog import Feed
     from novita_openai.batch.lanes import Lane, Sending
     from novita_openai.batch.report import Tally
     from novita_openai.batch.requests import BatchRequest
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 ROWS_A_TURN: Final = 1_000
-"""Rows read in one turn of the event loop, so that answers do not wait for long."""
+"""Rows started or read in one turn of the event loop, so that answers do not wait for long."""
 
 
 class Engine:
@@ -37,16 +40,15 @@ class Engine:
     ``on_tick``: called when the run begins, and about twice a second while it lasts.
     """
 
-    def __init__(
-        self, rows: Iterator[BatchRequest], sink: Sink, session: Session, on_tick: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, feed: Feed, sink: Sink, session: Session, on_tick: Callable[[], None] = lambda: None) -> None:
         self._clock = asyncio.get_running_loop().time
         self._alarm, self._ticker = Alarm(), Ticker(on_tick)
         self.shutdown = Shutdown(self._clock, self._alarm.ring, session.limits.drain)
         self._sink, self._session = sink, session
-        self._outcomes = Outcomes(sink, session, self.shutdown, self._clock)
+        self._backlog = Backlog(feed, session.limits, self._clock())
+        self._standing = Standing(self._clock(), self._are_few_left, is_reached=session.is_reached)
+        self._outcomes = Outcomes(sink, session, self.shutdown, self._backlog, self._standing)
         self._account = self._outcomes.account
-        self._backlog = Backlog(rows, session.limits)
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_at_limit = False
 
@@ -74,6 +76,8 @@ class Engine:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.shutdown.error is not None:
             raise self.shutdown.error
+        if (told := self._outcomes.put_off()) is not None:
+            self.shutdown.stop(told)
 
     async def _run(self) -> None:
         while True:
@@ -87,45 +91,50 @@ class Engine:
             return self.shutdown.remaining <= 0
         return self.shutdown.has_begun or self._backlog.is_empty
 
+    def _are_few_left(self) -> bool:
+        most = FEW - len(self._tasks)
+        return most > 0 and self._backlog.count(most) < most
+
     def _start_all(self) -> float:
         """Start what may be started; return the seconds until more may be."""
         if self.shutdown.has_begun:
             return self.shutdown.remaining
-        now = self._clock()
-        for lane in self._backlog.lanes():
-            self._start_from(lane, now)
-        if self._read(now):
-            return 0.0
-        if not self._can_start():
-            return math.inf  # whatever changes that rings the alarm
-        return self._backlog.wait(now)
+        now, turns = self._clock(), ROWS_A_TURN
+        lanes = self._backlog.lanes()
+        while lanes or self._read(lanes, now):
+            if not self._can_start():
+                return math.inf  # whatever changes that rings the alarm
+            if turns <= 0:
+                return 0.0
+            turns -= len(lanes)
+            lanes = [lane for lane in lanes if self._start_next(lane, now)]
+        return self._backlog.wait(now) if self._can_start() else math.inf
 
-    def _read(self, now: float) -> bool:
-        """Read rows and start those that may start; tell whether there may be more to read at once."""
-        for _ in range(ROWS_A_TURN):
-            if not (self._backlog.is_readable and self._can_start()):
-                return False
-            lane = self._backlog.read(now)
-            if lane is None:
-                return False
-            self._start_from(lane, now)
-        return True
+    def _read(self, lanes: list[Lane], now: float) -> bool:
+        """Read one row further, and have its lane tried; tell whether there was one."""
+        lane = self._backlog.read(now) if self._can_start() else None
+        if lane is not None:
+            lanes.append(lane)
+        return lane is not None
 
     def _can_start(self) -> bool:
         """Tell whether a row of some model may be started."""
         is_room = len(self._tasks) < self._session.limits.connections and not self._is_at_limit
         return is_room and not (self.shutdown.has_begun or self._sink.is_full())
 
-    def _start_from(self, lane: Lane, now: float) -> None:
-        """Start the rows of a lane that may start now."""
-        while self._can_start() and (request := lane.take(now)) is not None:
-            if lane.refusal is not None:
-                self._outcomes.refuse(request, lane.refusal)
-            elif self._account.limit.allows(request):
-                self._start(lane, request, now)
-            else:
-                lane.put_back(request)
-                self._pause_or_stop(request)
+    def _start_next(self, lane: Lane, now: float) -> bool:
+        """Start the next row of a lane, if one may start; tell whether another one may."""
+        request = lane.take(now) if self._can_start() else None
+        if request is None:
+            return False
+        if lane.refusal is not None:
+            self._outcomes.refuse(request, lane.refusal)
+        elif self._account.limit.allows(request):
+            self._start(lane, request, now)
+        else:
+            lane.put_back(request)
+            self._pause_or_stop(request)
+        return True
 
     def _pause_or_stop(self, request: BatchRequest) -> None:
         """Start no more until a request has ended, as ``max_cost`` does not allow the row; stop if that cannot help."""
@@ -137,9 +146,8 @@ class Engine:
     def _start(self, lane: Lane, request: BatchRequest, now: float) -> None:
         sending = lane.start(request, now)
         self.tally.sent += 1
-        self.tally.retries += request.started is not None
-        if request.started is None:
-            request.started = now
+        self.tally.retries += bool(request.attempts or request.refusals or request.corrections)
+        self._standing.sent(lane, request, now)
         self._account.started(request)
         self._tasks.add(asyncio.create_task(self._send(sending)))
 
@@ -155,9 +163,11 @@ class Engine:
             self._alarm.ring()
 
     async def _attempt(self, sending: Sending) -> None:
+        request = sending.request
         try:
-            answer = read_answer(sending.request, await self._session.transport.send(sending.request))
-        except openai.APIError as error:
-            self._outcomes.failed(sending, error)
+            async with asyncio.timeout_at((request.started or 0.0) + self._session.seconds_a_row):
+                answer = read_answer(request, await self._session.transport.send(request))
+        except (openai.APIError, TimeoutError) as error:
+            await self._outcomes.failed(sending, error)
         else:
             self._outcomes.answered(sending, answer)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
+from novita_openai.batch.backlog import ReadAhead
+from novita_openai.batch.cursors import Cursors
 from novita_openai.batch.dedupe import Dedupe
 from novita_openai.batch.engine import Engine
 from novita_openai.batch.fitness import misfits
@@ -17,8 +20,9 @@ from novita_openai.batch.worklist import PendingRows, read_worklist
 from novita_openai.logs import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from novita_openai.batch.backlog import Feed
     from novita_openai.batch.files import ResultFiles
     from novita_openai.batch.interrupts import Interrupts
     from novita_openai.batch.options import RunOptions
@@ -104,10 +108,8 @@ class Execution:
     def __init__(self, job: Job, worklist: Worklist) -> None:
         self._job, self._worklist = job, worklist
         self._rows = PendingRows(job.source, job.reader, worklist)
-        self._dedupe = job.dedupe()
-        pending = iter(self._rows) if self._dedupe is None else self._distinct(self._dedupe)
-        rows = job.session.validation.prepared(pending)
-        self._engine = Engine(rows, job.sink, job.session, on_tick=self._tick)
+        self._dedupe, self._failures = job.dedupe(), worklist.failures()
+        self._engine = Engine(self._feed(), job.sink, job.session, on_tick=self._tick)
 
     async def run(self) -> BatchReport:
         """Send the rows; return the report, or raise what ended the run too early."""
@@ -115,6 +117,8 @@ class Execution:
         interrupts.on_signal = self._engine.shutdown.interrupt
         if interrupts.came:
             self._engine.shutdown.interrupt()
+        if self._dedupe is not None:  # rows that have a result already get a copy of it
+            self._share(self._dedupe.share_earlier)
         await self._engine.run()
         if self._dedupe is not None:
             self._share(self._dedupe.share)
@@ -134,10 +138,17 @@ class Execution:
         succeeded, failed = files.counts()
         return replace(report, succeeded=min(succeeded, report.succeeded), failed=min(failed, report.failed))
 
-    def _distinct(self, dedupe: Dedupe) -> Iterator[BatchRequest]:
-        """Yield the pending rows of which no other asks the same; those that have a result already get a copy of it."""
-        self._share(dedupe.share_earlier)
-        yield from dedupe.distinct(self._rows)
+    def _feed(self) -> Feed:
+        """Return the pending rows: for each model by itself, where it is known where they are."""
+        places = self._worklist.places
+        if places is not None:
+            return Cursors(self._rows, places, self._accept)
+        return ReadAhead(request for request in self._rows if self._accept(request))
+
+    def _accept(self, request: BatchRequest) -> bool:
+        """Make a row ready to be sent; tell whether it is, as no other that is sent asks the same."""
+        self._job.session.validation.prepare(request)
+        return self._dedupe is None or self._dedupe.is_distinct(request)
 
     def _share(self, share: Callable[[PendingRows], None]) -> None:
         try:
@@ -165,8 +176,10 @@ class Execution:
             self._sync(self._job.files)
         on_progress = self._job.options.get("on_progress")
         if on_progress is not None:
-            in_flight, errors = self._engine.in_flight, dict(self._engine.tally.errors)
-            on_progress(BatchProgress(**asdict(self._report()), in_flight=in_flight, errors=errors))
+            report = self._report()
+            known = {each.name: getattr(report, each.name) for each in fields(report)}
+            known["errors"] = dict(self._engine.tally.reasons)
+            on_progress(BatchProgress(**known, in_flight=self._engine.in_flight))
 
     def _sync(self, files: ResultFiles) -> None:
         try:
@@ -178,7 +191,8 @@ class Execution:
         """Return a report on the whole job, earlier runs included."""
         before = self._job.session.spent_before.dollars
         worklist, this_run = self._worklist, self._engine.tally.report()
-        shared = (0, 0) if self._dedupe is None else (self._dedupe.succeeded, self._dedupe.failed)
+        shared = (0, 0) if self._dedupe is None else (self._dedupe.succeeded, self._dedupe.failures.total())
+        copied = Counter[str]() if self._dedupe is None else self._dedupe.failures
         return replace(
             this_run,
             total=worklist.total,
@@ -191,6 +205,8 @@ class Execution:
             retries=this_run.retries + self._job.session.transport.resent,
             elapsed=time.monotonic() - self._job.started,
             interrupted=self._engine.shutdown.interrupted,
+            stopped=self._engine.shutdown.stopped,
+            errors=dict(self._failures + self._engine.tally.errors + copied),
         )
 
 

@@ -18,7 +18,16 @@ from typing import Any, BinaryIO, Final, NoReturn, Self
 
 from novita_openai.batch.locks import LockedError, LockFile, locked
 
-__all__ = ["DisplacedError", "Journal", "LockedError", "copy_lines", "decode", "numbered_lines", "write_whole"]
+__all__ = [
+    "DisplacedError",
+    "Journal",
+    "LockedError",
+    "copy_lines",
+    "decode",
+    "numbered_lines",
+    "placed_lines",
+    "write_whole",
+]
 
 BLOCK: Final = 65_536
 MEGABYTE: Final = 1_000_000
@@ -42,12 +51,17 @@ _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def numbered_lines(file: BinaryIO, longest: int | None = None) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that hold anything, stripped, with their numbers from 1.
+    """Yield the lines that hold anything, stripped, with their numbers from 1; errors as of :func:`placed_lines`."""
+    return ((number, line) for number, _, line in placed_lines(file, longest))
+
+
+def placed_lines(file: BinaryIO, longest: int | None = None) -> Iterator[tuple[int, int, bytes]]:
+    """Yield the lines that hold anything, stripped, with their numbers from 1 and the positions where they begin.
 
     Raises ``ValueError`` where more than ``longest`` bytes come without such a line, as from a device that never ends,
     or from a small file that unpacks to a large one.
     """
-    number, empty = 0, 0
+    number, start, empty = 0, 0, 0
     while line := file.readline(-1 if longest is None else longest + 1):
         number += 1
         stripped = line.strip()
@@ -55,11 +69,12 @@ def numbered_lines(file: BinaryIO, longest: int | None = None) -> Iterator[tuple
         if longest is not None and max(len(line), empty) > longest:
             raise ValueError(f"line {number}: more than {longest // MEGABYTE} MB without a row; a row is a line")
         if stripped:
-            yield number, stripped
+            yield number, start, stripped
+        start += len(line)
 
 
 def copy_lines(source: BinaryIO, target: BinaryIO, longest: int) -> None:
-    """Copy what can be read only once; raise ``ValueError`` as :func:`numbered_lines` does."""
+    """Copy what can be read only once; raise ``ValueError`` as :func:`placed_lines` does."""
     length = 0
     while block := source.read(BLOCK):
         target.write(block)

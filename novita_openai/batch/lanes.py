@@ -1,27 +1,40 @@
-"""The rows of one model: those that wait, those to be sent again, those in flight, and the pace at which they start."""
+"""The rows of one model: those to be sent, those to be sent again, those in flight, and the pace of their starts."""
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
+import math
+from collections import Counter, deque
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from novita_openai.batch.requests import BatchRequest
     from novita_openai.errors import Failure
     from novita_openai.pacing import Pacer, Ticket
 
-__all__ = ["Held", "Lane", "Sending"]
+__all__ = ["Fresh", "Held", "Lane", "Sending", "Wish"]
 
 MOST_HELD: Final = 1_000
 MOST_BYTES_HELD: Final = 32 * 1024 * 1024
 
 
+class Fresh(Protocol):
+    """The rows of a run that were not sent yet."""
+
+    def has(self, model: str) -> bool:
+        """Tell whether there may be a row of a model to take."""
+        ...
+
+    def take(self, model: str) -> BatchRequest | None:
+        """Return the next row of a model, None where there is none after all."""
+        ...
+
+
 @dataclass(slots=True)
 class Held:
-    """How many rows wait in all lanes together, and how many bytes they have."""
+    """How many rows wait in memory, and how many bytes they have."""
 
     rows: int = 0
     bytes: int = 0
@@ -42,35 +55,49 @@ class Held:
         self.bytes -= len(request.content)
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The seconds for which the service ``asked`` to wait, and when these are over (``due``)."""
+
+    asked: float
+    due: float
+
+
 class Lane:
-    """The rows of one model that wait to be sent, each of which is counted in ``held``.
+    """The rows of one model that are to be sent: ``fresh`` ones, and those to be sent again, which it holds.
 
     ``refusal``: the failure that says that there is no such model, or not for this account; None without one.
+    ``put_off``: the wait that the service asks for where that is too long for this run, None without one.
+    ``answers``: how many rows of the model were answered.
     """
 
-    def __init__(self, pacer: Pacer, held: Held) -> None:
-        self.pacer = pacer
+    def __init__(self, model: str, pacer: Pacer, fresh: Fresh) -> None:
+        self.model, self.pacer = model, pacer
         self.refusal: Failure | None = None
-        self._held = held
-        self._fresh: deque[BatchRequest] = deque()
+        self.put_off: Wish | None = None
+        self.answers = 0
+        self._fresh = fresh
+        self._held = Held()
+        self._back: deque[BatchRequest] = deque()
         self._again: list[tuple[float, int, BatchRequest]] = []
         self._order = count()
-        self._answers = self._answer_tokens = 0
+        self._answer_tokens = 0
+        self._refused: Counter[str] = Counter()
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether no row waits."""
-        return not (self._fresh or self._again)
+        """Tell whether no row is to be sent."""
+        return self.put_off is not None or not (self._back or self._again or self._fresh.has(self.model))
 
-    def add(self, request: BatchRequest) -> None:
-        """Take a new row."""
-        self._held.add(request)
-        self._fresh.append(request)
+    @property
+    def waiting(self) -> int:
+        """Return how many rows wait that were taken before."""
+        return 0 if self.put_off is not None else self._held.rows
 
     def put_back(self, request: BatchRequest) -> None:
         """Take a row back that was not sent."""
         self._held.add(request)
-        self._fresh.appendleft(request)
+        self._back.appendleft(request)
 
     def add_again(self, request: BatchRequest, due: float) -> None:
         """Take a row back that may be sent again from a time on."""
@@ -79,7 +106,7 @@ class Lane:
 
     def wait(self, now: float) -> float:
         """Return the seconds until a row may start: 0 or less is now, infinity is when another has ended."""
-        row = 0.0 if self._fresh or not self._again else self._again[0][0] - now
+        row = 0.0 if self._has_fresh() else self._again[0][0] - now if self._again else math.inf
         return max(self.pacer.wait(now), row)
 
     def take(self, now: float) -> BatchRequest | None:
@@ -89,21 +116,33 @@ class Lane:
         """
         if self.is_empty or (self.refusal is None and self.wait(now) > 0):
             return None
-        is_due = self._again and (self._again[0][0] <= now or self.refusal is not None)
-        request = heapq.heappop(self._again)[2] if is_due else self._fresh.popleft()
-        self._held.remove(request)
-        return request
+        if self._again and (self._again[0][0] <= now or self.refusal is not None):
+            return self._taken(heapq.heappop(self._again)[2])
+        return self._taken(self._back.popleft()) if self._back else self._fresh.take(self.model)
 
     def start(self, request: BatchRequest, now: float) -> Sending:
         """Count a row that starts; if it has no ``max_tokens``, an answer of the usual length is expected."""
-        usual, most = self._answer_tokens / self._answers if self._answers else 0.0, request.max_tokens
+        usual, most = self._answer_tokens / self.answers if self.answers else 0.0, request.max_tokens
         tokens = request.prompt_tokens + (usual if most is None else most)
         return Sending(self, request, self.pacer.start(now, tokens))
 
     def count_answer(self, tokens: int) -> None:
         """Learn how long answers usually are."""
-        self._answers += 1
+        self.answers += 1
         self._answer_tokens += max(0, tokens)
+
+    def count_refusal(self, summary: str) -> int:
+        """Return how many rows were refused alike, this one included."""
+        self._refused[summary] += 1
+        return 0 if self.answers else self._refused[summary]
+
+    def _has_fresh(self) -> bool:
+        """Tell whether there is a row that need not wait; none is taken while too many wait to be sent again."""
+        return bool(self._back) or (self._fresh.has(self.model) and not self._held.is_full)
+
+    def _taken(self, request: BatchRequest) -> BatchRequest:
+        self._held.remove(request)
+        return request
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +173,12 @@ class Sending:
         self.lane.pacer.failed(self.ticket, now, delay, asked)
         self.lane.add_again(self.request, now + delay)
 
-    def ended(self) -> None:
-        """Let go of the row, as it is not sent again."""
-        self.lane.pacer.ended(self.ticket)
+    def ended(self, *, was_heard: bool = False) -> None:
+        """Let go of the row, as it is not sent again.
+
+        ``was_heard``: the service has read and refused it, which says as much about the pace as an answer.
+        """
+        if was_heard:
+            self.lane.pacer.answered(self.ticket)
+        else:
+            self.lane.pacer.ended(self.ticket)

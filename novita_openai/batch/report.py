@@ -9,8 +9,21 @@ from dataclasses import dataclass, field
 import openai
 
 from novita_openai.batch.spending import Usage
+from novita_openai.batch.usage import Spent
 
-__all__ = ["BatchProgress", "BatchReport", "BatchStopped", "Tally"]
+__all__ = ["BatchProgress", "BatchReport", "BatchStopped", "ModelReport", "Tally"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReport:
+    """What a run has come to for one model: ``rows`` that have ended, ``tokens`` and ``cost`` in dollars.
+
+    ``cost``: None where a price is not known.
+    """
+
+    rows: int = 0
+    tokens: int = 0
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,11 +31,16 @@ class BatchReport:
     """What a job has come to.
 
     Of the whole job, earlier runs included: ``total`` rows, of which ``succeeded`` have an answer and ``failed`` have
-    failed for good; ``resumed`` of these were done when this run began. Of this run: ``sent`` requests, of which
-    ``retries`` were not the first of their row; ``tokens`` and ``cost`` of its answers, in dollars by the prices of the
-    models list, None where a price is not known; ``elapsed`` seconds. ``job_cost``: dollars of this run and of all rows
-    that earlier runs have written, None where one is not known. ``deduplicated`` rows were not sent, as they got the
-    result of an equal one. ``interrupted``: a signal ended it early.
+    failed for good, for the reasons in ``errors`` (the number of rows by the code of their error); ``resumed`` of these
+    were done when this run began.
+
+    Of this run: ``sent`` requests, of which ``retries`` were not the first of their row; ``tokens`` and ``cost`` of its
+    answers, in dollars by the prices of the models list, None where a price is not known; the ``finish_reasons`` of the
+    answers (the number of choices by reason); the same by model in ``models``; ``elapsed`` seconds.
+
+    ``job_cost``: dollars of this run and of all rows that earlier runs have written, None where one is not known.
+    ``deduplicated`` rows were not sent, as they got the result of an equal one. ``interrupted``: a signal ended it
+    early. ``stopped``: why it ended early by itself, None where it did not.
     """
 
     total: int
@@ -37,6 +55,10 @@ class BatchReport:
     deduplicated: int = 0
     elapsed: float = 0.0
     interrupted: bool = False
+    stopped: str | None = None
+    errors: Mapping[str, int] = field(default_factory=dict)
+    finish_reasons: Mapping[str, int] = field(default_factory=dict)
+    models: Mapping[str, ModelReport] = field(default_factory=dict)
 
     @property
     def unfinished(self) -> int:
@@ -46,10 +68,12 @@ class BatchReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchProgress(BatchReport):
-    """A report while the run goes on, with the requests ``in_flight`` and the count of each reason in ``errors``."""
+    """A report while the run goes on, with the requests ``in_flight``.
+
+    Here ``errors`` counts the failures of requests, by reason, whether or not their rows have failed for good.
+    """
 
     in_flight: int = 0
-    errors: Mapping[str, int] = field(default_factory=dict)
 
 
 class BatchStopped(openai.OpenAIError):
@@ -69,13 +93,20 @@ class BatchStopped(openai.OpenAIError):
 
 @dataclass(slots=True)
 class Tally:
-    """What one run has done so far."""
+    """What one run has done so far.
+
+    ``reasons``: how often requests failed, by reason; ``errors``: how many rows failed for good, by code; ``rows``: how
+    many have ended, by model.
+    """
 
     sent: int = 0
     retries: int = 0
     succeeded: int = 0
     failed: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    finish_reasons: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
     usage: Usage = field(default_factory=Usage)
 
     def report(self) -> BatchReport:
@@ -88,4 +119,11 @@ class Tally:
             retries=self.retries,
             tokens=self.usage.tokens,
             cost=self.usage.cost,
+            errors=dict(self.errors),
+            finish_reasons=dict(self.finish_reasons),
+            models={model: self._of_model(model) for model in self.rows.keys() | self.usage.by_model.keys()},
         )
+
+    def _of_model(self, model: str) -> ModelReport:
+        spent = self.usage.by_model.get(model, Spent())
+        return ModelReport(self.rows[model], spent.tokens, spent.dollars)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Self, cast
 
 from novita_openai.batch.extras import as_sent, extra_of, read_headers, read_metadata
-from novita_openai.batch.jsonl import copy_lines, decode, numbered_lines
+from novita_openai.batch.jsonl import copy_lines, decode, placed_lines
 from novita_openai.batch.sizes import about_prompt_tokens, most_answer_tokens
 from novita_openai.batch.usage import Spent
 
@@ -61,10 +61,14 @@ class BatchRequest:
     ``path``: below the base URL. ``content``: the body in bytes. ``digest``: of the path and of the body as the row has
     it. ``metadata``: the JSON of the row that comes back in its result, b"" without any. ``headers``: those of its
     request besides the client's.
-    ``streams``: the row asks for its answer as a stream. ``attempts``: how many it has used up. ``refusals``: how often
-    it came too fast. ``corrections``: how often it was asked again because its answer did not pass the check;
-    ``amended``: the body that is sent in place of its own, None where there is none. ``started``: when it was first
-    sent, in the event loop's time; None before; ``spent``: what was spent for it, in earlier runs too.
+    ``streams``: its answer comes as a stream, as the row asks for it, or as it takes too long for a gateway.
+    ``corrections``: how often it was asked again because its answer did not pass the check; ``amended``: the body that
+    is sent in place of its own, None where there is none. ``spent``: what was spent for it, in earlier runs too.
+
+    How it fared in this run: ``attempts``, how often it failed, but for coming too fast, and ``counted``, how many of
+    these count against it; ``refusals``, how often it came too fast; ``witnessed``, how many failures and refusals came
+    while other rows were answered; ``started``, when its time began, in the event loop's time, None before it was sent;
+    ``seen``, how many answers there were when it was last heard of, in all and of its model.
     """
 
     custom_id: str
@@ -76,12 +80,15 @@ class BatchRequest:
     metadata: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     streams: bool = False
-    attempts: int = 0
-    refusals: int = 0
     corrections: int = 0
     amended: dict[str, Any] | None = None
-    started: float | None = None
     spent: Spent = field(default_factory=Spent)
+    attempts: int = 0
+    counted: int = 0
+    refusals: int = 0
+    witnessed: int = 0
+    started: float | None = None
+    seen: tuple[int, int] = (0, 0)
 
     @property
     def prompt_tokens(self) -> int:
@@ -220,6 +227,7 @@ class Source:
         self.path = Path(path)
         self.is_stdin = str(path) == "-"
         self._spool: BinaryIO | None = None
+        self._file: BinaryIO | None = None
         if self.is_stdin:
             if stdin is None and sys.stdin is None:
                 raise OSError(errno.EBADF, "it is closed", "standard input")
@@ -247,19 +255,39 @@ class Source:
         self.close()
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yield numbered lines; raise :class:`BatchInputError` where a ``.gz`` file is not gzip, or is damaged."""
+        """Yield numbered lines; errors as of :meth:`placed_lines`."""
+        return ((number, line) for number, _, line in self.placed_lines())
+
+    def placed_lines(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yield lines, each with its number and where it begins.
+
+        Raises :class:`BatchInputError` where a ``.gz`` file is not gzip, or is damaged.
+        """
         with self._opened() as file:
             try:
-                yield from numbered_lines(file, LONGEST_ROW)
+                yield from placed_lines(file, LONGEST_ROW)
             except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
                 raise BatchInputError([f"{self}: {error}"]) from error
+
+    @property
+    def is_compressed(self) -> bool:
+        """Tell whether the file can be read only from its start."""
+        return self._spool is None and self.path.suffix == ".gz"
+
+    def line_at(self, start: int) -> bytes:
+        """Return the line that begins at a position."""
+        if self._spool is None and self._file is None:
+            self._file = self.path.open("rb")
+        file = cast("BinaryIO", self._spool or self._file)
+        file.seek(start)
+        return file.readline(LONGEST_ROW).strip()
 
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
         if self._spool is not None:
             self._spool.seek(0)
             yield self._spool
-        elif self.path.suffix == ".gz":
+        elif self.is_compressed:
             with gzip.open(self.path) as file:
                 yield cast("BinaryIO", file)
         else:
@@ -267,9 +295,10 @@ class Source:
                 yield file
 
     def close(self) -> None:
-        """Delete the temporary file, if there is one."""
-        if self._spool is not None:
-            self._spool.close()
+        """Close what is open, and delete the temporary file, if there is one."""
+        for file in (self._spool, self._file):
+            if file is not None:
+                file.close()
 
 
 def text_body(format_name: str | None, options: Mapping[str, Any], *, is_raw: bool) -> Callable[[str], dict[str, Any]]:

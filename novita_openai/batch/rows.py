@@ -22,6 +22,7 @@ from novita_openai.sdk.direct import as_response
 __all__ = [
     "ID_PREFIX",
     "ROW_START",
+    "ROW_TIMEOUT",
     "WholeAnswer",
     "answer_row",
     "error_row",
@@ -30,6 +31,8 @@ __all__ = [
     "unsent_row",
 ]
 
+ROW_TIMEOUT: Final = "row_timeout"
+"""The code of a row whose time was up."""
 ID_PREFIX: Final = "batch_req_"
 """How the id of every row begins; the digest of its request follows."""
 ROW_START: Final = f'{{"id": "{ID_PREFIX}'
@@ -44,11 +47,12 @@ _SHORTEST_SECRET: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class WholeAnswer:
-    """A whole answer: the HTTP response, its body on one line, and the ``usage`` in it."""
+    """A whole answer: the HTTP response, its body on one line, and the ``usage`` and ``finish_reasons`` in it."""
 
     response: Any
     content: bytes
     usage: object
+    finish_reasons: tuple[str, ...] = ()
 
 
 _KINDS: Final[dict[str, Any]] = {
@@ -67,7 +71,13 @@ def read_answer(request: BatchRequest, response: Any) -> WholeAnswer:
         content, body = _rewritten(response, kind)
     if not is_whole_body(body, kind):
         refuse(as_response(response), kind)
-    return WholeAnswer(response, content, body.get("usage"))
+    reasons = tuple(choice.get("finish_reason") for choice in body.get("choices", ()))
+    if not all(reasons):
+        raise openai.APIResponseValidationError(as_response(response), body, message=_NO_END)
+    return WholeAnswer(response, content, body.get("usage"), tuple(map(str, reasons)))
+
+
+_NO_END: Final = "The answer may be cut: it has no finish_reason."
 
 
 def _rewritten(response: Any, kind: Any) -> tuple[bytes, Any]:
@@ -92,11 +102,11 @@ def rejected_row(request: BatchRequest, answer: WholeAnswer, code: str, flaw: st
     return _row(request, _response(answer.response, answer.content), json.dumps(details).encode())
 
 
-def error_row(request: BatchRequest, failure: Failure, key: str) -> bytes:
-    """Return the row of a request that failed for good."""
+def error_row(request: BatchRequest, failure: Failure, key: str, *, late: float | None = None) -> bytes:
+    """Return the row of a request that failed for good; ``late``: the seconds that it had, where these were up."""
     response = getattr(failure.error, "response", None)
     known = b"null" if response is None else _response(response, _redacted(_error_body(response), key))
-    return _row(request, known, _details(failure, key, request.attempts))
+    return _row(request, known, _details(failure, key, request.attempts, late=late))
 
 
 def unsent_row(request: BatchRequest, failure: Failure, key: str) -> bytes:
@@ -104,8 +114,11 @@ def unsent_row(request: BatchRequest, failure: Failure, key: str) -> bytes:
     return _row(request, b"null", _details(failure, key, 0))
 
 
-def _details(failure: Failure, key: str, attempts: int) -> bytes:
-    details = {"code": failure.reason, "message": _message_of(failure, key), "attempts": attempts}
+def _details(failure: Failure, key: str, attempts: int, *, late: float | None = None) -> bytes:
+    code, message = failure.reason, _message_of(failure, key)
+    if late is not None:
+        code, message = ROW_TIMEOUT, f"no answer within {late:g} s; the last failure: {failure.summary}: {message}"
+    details = {"code": code, "message": message, "attempts": attempts}
     return json.dumps(details).encode()
 
 

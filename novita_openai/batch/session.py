@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
@@ -11,6 +12,7 @@ import openai
 
 from novita_openai.batch.checks import check_of
 from novita_openai.batch.options import RunLimits
+from novita_openai.batch.probes import Probe
 from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.spending import Prices
 from novita_openai.batch.transport import Transport
@@ -38,7 +40,7 @@ class Session:
 
     ``spent_before``: what earlier runs of the job have spent. ``no_prices``: why the models list could not be read.
 
-    ``is_alone``: the event loop ends with the run.
+    ``is_reached``: something has come from the host. ``is_alone``: the event loop ends with the run.
     """
 
     def __init__(self, options: SessionOptions, *, is_alone: bool = False) -> None:
@@ -47,7 +49,7 @@ class Session:
             raise TypeError(f"client={client!r}: give an AsyncOpenAI of novita_openai, as from create_async_client()")
         source = client or AsyncNovitaOpenAI(policy=RetryPolicy.batch())
         self._own = source if client is None else None
-        self.policy = _policy(source, options)
+        self.policy = _policy(source, options, limits.row_timeout)
         self.transport = Transport(source, limits.connections, timeout=options.get("timeout"), is_alone=is_alone)
         if not self.transport.is_fast:
             warn("batch.slow_transport", hint="pip install 'novita-openai[fast]'")
@@ -56,7 +58,8 @@ class Session:
         if source.given_http_client is not None and limits.concurrency is None:
             limits = replace(limits, connections=min(limits.connections, MOST_OVER_A_GIVEN_ONE))
         self.limits, self.prices, self.spent_before = limits, Prices(), Spent()
-        self.no_prices = ""
+        self.no_prices, self.is_reached = "", False
+        self.probe = Probe(self.transport.models)
         self.validation = Validation(check, limits.validate_attempts)
 
     async def __aenter__(self) -> Self:
@@ -64,9 +67,15 @@ class Session:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.probe.close()
         await self.transport.close()
         if self._own is not None:
             await self._own.close()
+
+    @property
+    def seconds_a_row(self) -> float:
+        """Return the seconds that a row has from its first request on."""
+        return self.policy.deadline or math.inf
 
     async def fetch_prices(self) -> None:
         """Read the models list; where that fails, costs stay unknown.
@@ -74,13 +83,15 @@ class Session:
         Where ``max_cost`` needs the prices, a failed request is sent again as the policy says, without a time limit.
         """
         is_needed = self.limits.max_cost is not None
-        models = self.policy.wraps(self.transport.models) if is_needed else self.transport.models
+        policy = replace(self.policy, deadline=None)
+        models = policy.wraps(self.transport.models) if is_needed else self.transport.models
         try:
             async with asyncio.timeout(None if is_needed else PRICES_TIMEOUT):
                 rows = await models()
         except (openai.OpenAIError, TimeoutError) as error:
-            self.no_prices = f"cannot be read: {error}"
+            self.no_prices, self.is_reached = f"cannot be read: {error}", isinstance(error, openai.APIStatusError)
             return
+        self.is_reached = True
         self.prices = Prices(rows)
         self.validation.learn(rows)
 
@@ -92,11 +103,12 @@ class Session:
             raise BatchInputError([f"max_cost needs prices, and the models list {why}"])
 
 
-def _policy(client: AsyncNovitaOpenAI, options: SessionOptions) -> RetryPolicy:
-    """Return a client's policy, with what the options say in place of its own."""
+def _policy(client: AsyncNovitaOpenAI, options: SessionOptions, row_timeout: float) -> RetryPolicy:
+    """Return a client's policy, with what the options say in place of its own; its deadline is that of a row."""
     policy, attempts, max_wait = client.policy, options.get("attempts"), options.get("max_wait")
     return replace(
         policy,
+        deadline=min(policy.deadline or row_timeout, row_timeout),
         attempts=attempts or policy.attempts or 1 + client.max_retries,
         retry_after_cap=policy.retry_after_cap if max_wait is None else max_wait,
     )

@@ -171,13 +171,17 @@ class Account:
         self.limit.charge(request, cost)
         return known.total
 
-    def failed(self, request: BatchRequest, failure: Failure) -> None:
-        """Count what a failure has cost: an answer that holds no choice is charged, and one that was lost may be.
+    def failed(self, request: BatchRequest, failure: Failure) -> bool:
+        """Count what a failure has cost; tell whether it was charged.
+
+        An answer that holds no choice is charged, and one that was lost may be.
 
         Error statuses are not charged: https://novita.ai/docs/guides/llm-billing.
         """
         usage = usage_in(failure.error)
         if reported_tokens(usage) is not None:
             self.answered(request, usage)
-        elif failure.is_ambiguous and failure.status is None:
+            return True
+        if failure.is_ambiguous and failure.status is None:
             self.limit.charge(request, None)
+        return False

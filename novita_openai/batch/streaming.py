@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
+from novita_openai.batch.backlog import ReadAhead
 from novita_openai.batch.checks import reads_text
 from novita_openai.batch.engine import Engine
 from novita_openai.batch.options import SessionOptions, checked
@@ -18,6 +19,7 @@ from novita_openai.batch.values import plain_row
 
 if TYPE_CHECKING:
     from novita_openai.batch.shutdown import Shutdown
+    from novita_openai.batch.validation import Validation
 
 __all__ = ["stream"]
 
@@ -92,7 +94,7 @@ class stream:  # noqa: N801 - used like a function
         buffer = Buffer()
         async with Session(self._options, is_alone=is_alone) as session:
             await session.fetch_prices()
-            engine = Engine(session.validation.prepared(self._rows()), buffer, session)
+            engine = Engine(ReadAhead(self._rows(session.validation)), buffer, session)
             running = asyncio.ensure_future(engine.run())
             running.add_done_callback(lambda _: buffer.came.set())
             try:
@@ -116,7 +118,7 @@ class stream:  # noqa: N801 - used like a function
         if shutdown.stopped is not None:
             raise BatchStopped(shutdown.stopped, report, shutdown.needs_change)
 
-    def _rows(self) -> Iterator[BatchRequest]:
+    def _rows(self, validation: Validation) -> Iterator[BatchRequest]:
         seen: set[str] = set()
         for number, row in enumerate(self._requests, start=1):
             try:
@@ -127,4 +129,5 @@ class stream:  # noqa: N801 - used like a function
                 self._error = BatchInputError([f"request {number}: {error}"])
                 return
             seen.add(request.custom_id)
+            validation.prepare(request)
             yield request

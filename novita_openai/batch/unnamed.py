@@ -33,11 +33,15 @@ def _name_of(place: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class UnnamedResult:
-    """A result by its place, and whether it has ``failed``; what was ``spent`` for it, where it is known."""
+    """A result by its place, and whether it has ``failed``; what was ``spent`` for it, where it is known.
+
+    ``code``: that of a failure.
+    """
 
     place: int
     failed: bool
     spent: Spent | None = field(default=None, compare=False)
+    code: str = field(default="", compare=False)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from novita_openai.batch.checks import corrected, with_response_format
@@ -31,15 +31,11 @@ class Validation:
         """Read from the rows of the models list which models have structured outputs."""
         self._structured = frozenset(row["id"] for row in models if "structured-outputs" in (row.get("features") or ()))
 
-    def prepared(self, rows: Iterator[BatchRequest]) -> Iterator[BatchRequest]:
-        """Yield rows, of which those that can do so ask for what the check wants."""
-        if self.check is None:
-            yield from rows
-            return
-        for request in rows:
+    def prepare(self, request: BatchRequest) -> None:
+        """Have a row that can do so ask for what the check wants."""
+        if self.check is not None:
             is_structured = request.model in self._structured
             request.amended = with_response_format(request, self.check, has_structured_outputs=is_structured)
-            yield request
 
     def flaw(self, row: bytes) -> str | None:
         """Return what is wrong with the answer in a row of the results, None where nothing is.

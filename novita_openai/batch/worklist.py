@@ -8,6 +8,8 @@ in 2 million.
 from __future__ import annotations
 
 import asyncio
+from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +24,7 @@ from novita_openai.prices import Tokens
 if TYPE_CHECKING:
     from novita_openai.batch.spending import Prices
 
-__all__ = ["PendingRows", "Worklist", "read_worklist"]
+__all__ = ["PendingRows", "Places", "Worklist", "read_worklist"]
 
 BITS: Final = (1 << 60) - 1
 HEX_DIGITS: Final = 15
@@ -40,25 +42,42 @@ _STATES: Final = (PENDING, ANSWERED, FAILED)
 
 
 @dataclass(slots=True)
+class Places:
+    """The ``numbers`` of the pending lines of one model, and the ``starts``, the positions where these begin."""
+
+    numbers: array[int] = field(default_factory=lambda: array("Q"))
+    starts: array[int] = field(default_factory=lambda: array("Q"))
+
+    def add(self, number: int, start: int) -> None:
+        """Add a line."""
+        self.numbers.append(number)
+        self.starts.append(start)
+
+
+@dataclass(slots=True)
 class Worklist:
     """The input's rows: the state of each, and how many there are, are answered, and have failed.
 
-    ``wanted``: the models of the pending rows, each with the paths of their requests. ``spent``: what the rows of the
-    results say that earlier runs have spent; ``unpriced``: the tokens of those that do not say what they have cost, by
-    model, and how many such rows there are. ``errors``: a line for each reason for which the batch cannot be run.
-    ``unnamed``: the results of rows without a custom_id. ``damaged``: the numbers of lines that are no rows, by the
-    file of results. ``left``: how many results are of rows that the input does not hold any more.
+    ``places``: where the pending rows are, by model; None where that is not known of all of them. ``wanted``: the
+    models of the pending rows, each with the paths of their requests. ``spent``: what the rows of the results say that
+    earlier runs have spent; ``unpriced``: the tokens of those that do not say what they have cost, by model, and how
+    many such rows there are. ``errors``: a line for each reason for which the batch cannot be run. ``codes``: why rows
+    have failed, by the numbers of their custom_ids. ``unnamed``: the results of rows without a custom_id. ``damaged``:
+    the numbers of lines that are no rows, by the file of results. ``left``: how many results are of rows that the input
+    does not hold any more.
     """
 
     states: dict[int, int] = field(default_factory=dict)
     total: int = 0
     answered: int = 0
     failed: int = 0
+    places: dict[str, Places] | None = None
     wanted: dict[tuple[str, str], None] = field(default_factory=dict)
     spent: Spent = field(default_factory=Spent)
     unpriced: dict[str, tuple[Tokens, int]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     unnamed: UnnamedResults = field(default_factory=UnnamedResults)
+    codes: dict[int, str] = field(default_factory=dict)
     damaged: dict[Path, list[int]] = field(default_factory=dict)
     left: int = 0
     _earlier: dict[int, Spent] = field(default_factory=dict)
@@ -83,8 +102,13 @@ class Worklist:
         """Tell whether a row of the input has failed in an earlier run, and is not sent again."""
         return self.states.get(_number(custom_id)) == FAILED
 
+    def failures(self) -> Counter[str]:
+        """Return how many rows of the input have failed, by their code, and are not sent again."""
+        return Counter(code for number, code in self.codes.items() if self.states.get(number) == FAILED)
+
     def reopen(self, custom_id: str, spent: Spent | None) -> None:
         """Have an answered row sent again, for which so much was spent."""
+        self.places = None
         self.states[_number(custom_id)] = PENDING
         if spent is not None:
             self._earlier[_number(custom_id)] = spent
@@ -100,15 +124,17 @@ class Worklist:
         """Take a row of the results; where a row has both, its answer counts and its failure does not."""
         spent, place = Spent.read(row.fields.get("spent")), place_of(row.custom_id)
         self._count_spent(row, spent)
-        digest = int(row.digest[:HEX_DIGITS], 16)
+        digest, code = int(row.digest[:HEX_DIGITS], 16), _code(row.fields) if failed else ""
         if place is not None:
-            self._add_unnamed(digest, UnnamedResult(place, failed, spent))
+            self._add_unnamed(digest, UnnamedResult(place, failed, spent, code))
             return
         number = _number(row.custom_id)
         if not failed and number in self.states:
             self.errors.append(f"the results hold custom_id {row.custom_id!r} twice")
         digest += len(_STATES)
         self.states.setdefault(number, -digest if failed else digest)
+        if failed:
+            self.codes[number] = code
         if failed and spent is not None:
             self._earlier[number] = spent
 
@@ -140,8 +166,18 @@ class Worklist:
         """Return what was spent for a row that had a result and is sent again."""
         return replace(self._earlier.get(_number(request.custom_id)) or Spent())
 
-    def add(self, request: BatchRequest, *, retry_failed: bool) -> None:
-        """Take a row of the input; raise ``ValueError`` where its custom_id stands for another one."""
+    def add(self, request: BatchRequest, number: int, start: int, *, retry_failed: bool) -> None:
+        """Take a row of the input, with its line's number and position.
+
+        Raises ``ValueError`` where its custom_id stands for another one.
+        """
+        if self._add(request, retry_failed=retry_failed):
+            self.wanted[request.model, request.path] = None
+            if self.places is not None:
+                self.places.setdefault(request.model, Places()).add(number, start)
+
+    def _add(self, request: BatchRequest, *, retry_failed: bool) -> bool:
+        """Settle the state of a row; tell whether it is pending."""
         number = _number(request.custom_id)
         known = self.states.get(number)
         if known in _STATES:
@@ -151,8 +187,8 @@ class Worklist:
         if known is None and place is not None:
             known = self._taken(number, request, place)
         if known is None or (known < 0 and retry_failed):
-            self._add_pending(number, request)
-            return
+            self.states[number] = PENDING
+            return True
         if abs(known) != int(request.digest[:HEX_DIGITS], 16) + len(_STATES):
             raise ValueError(
                 f"custom_id {request.custom_id!r} has a result already, of another request: give changed requests new "
@@ -161,6 +197,7 @@ class Worklist:
         self.states[number] = FAILED if known < 0 else ANSWERED
         self.failed += known < 0
         self.answered += known > 0
+        return False
 
     def _taken(self, number: int, request: BatchRequest, line: int) -> int | None:
         """Return the state that the result of an unnamed row gives it, None without one."""
@@ -168,6 +205,8 @@ class Worklist:
         result = self.unnamed.take(digest, line)
         if result is None:
             return None
+        if result.failed:
+            self.codes[number] = result.code
         if result.failed and result.spent is not None:
             self._earlier[number] = result.spent
         return -(digest + len(_STATES)) if result.failed else digest + len(_STATES)
@@ -192,10 +231,6 @@ class Worklist:
         state = self.states.get(_number(custom_id))
         return state == ANSWERED or (retry_failed and state == PENDING)
 
-    def _add_pending(self, number: int, request: BatchRequest) -> None:
-        self.states[number] = PENDING
-        self.wanted[request.model, request.path] = None
-
 
 def _reported(row: Mapping[str, Any]) -> tuple[str, Tokens | None]:
     """Return the model and the tokens that the answer in a row of the results names."""
@@ -203,6 +238,11 @@ def _reported(row: Mapping[str, Any]) -> tuple[str, Tokens | None]:
     body = response.get("body") if isinstance(response, dict) else None
     fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
     return str(fields.get("model")), reported_tokens(fields.get("usage"))
+
+
+def _code(row: Mapping[str, Any]) -> str:
+    error = row.get("error")
+    return str(cast("dict[str, Any]", error).get("code")) if isinstance(error, dict) else "unknown"
 
 
 def _number(custom_id: str) -> int:
@@ -221,13 +261,13 @@ async def read_worklist(
 
     Other tasks may run meanwhile. Once ``is_stopped``, what was read so far is returned.
     """
-    worklist = Worklist()
+    worklist = Worklist(places=None if source.is_compressed else {})
     if files is not None:
         await _add_results(worklist, files)
     count = 0
-    for count, (number, line) in enumerate(source.lines(), start=1):
+    for count, (number, start, line) in enumerate(source.placed_lines(), start=1):
         try:
-            worklist.add(reader.line(number, line), retry_failed=retry_failed)
+            worklist.add(reader.line(number, line), number, start, retry_failed=retry_failed)
         except ValueError as error:
             worklist.errors.append(f"{source}, line {number}: {error}")
             if len(worklist.errors) >= MOST_ERRORS:
@@ -259,27 +299,42 @@ class PendingRows:
     """The pending rows of the input, read a second time.
 
     ``error``: why they ended too early, as the input has changed since it was checked; None as long as it has not.
+    ``is_cut``: the input has become shorter.
     """
 
     def __init__(self, source: Source, reader: Reader, worklist: Worklist) -> None:
         self._source, self._reader, self._worklist = source, reader, worklist
         self.error: BatchInputError | None = None
+        self.is_cut = False
 
     def __iter__(self) -> Iterator[BatchRequest]:
         for number, line in self._source.lines():
-            try:
-                request = self._reader.line(number, line)
-                is_pending = self._worklist.is_pending(request)
-            except ValueError as error:
-                self.error = BatchInputError(
-                    [f"{self._source}, line {number}: the input changed during the run: {error}"]
-                )
+            request = self._request(number, line)
+            if self.error is not None:
                 return
-            if is_pending:
-                request.spent = self._worklist.earlier(request)
+            if request is not None:
                 yield request
+
+    def at(self, number: int, start: int) -> BatchRequest | None:
+        """Return the row of the line that begins at a position; None where it is not to be sent."""
+        line = self._source.line_at(start)
+        self.is_cut = not line
+        return self._request(number, line) if line else None
 
     def custom_ids(self) -> Iterator[str]:
         """Yield the custom_ids of all rows of the input."""
         for number, line in self._source.lines():
             yield self._reader.line(number, line).custom_id
+
+    def _request(self, number: int, line: bytes) -> BatchRequest | None:
+        try:
+            request = self._reader.line(number, line)
+            is_pending = self._worklist.is_pending(request)
+        except ValueError as error:
+            told = f"{self._source}, line {number}: the input changed during the run: {error}"
+            self.error = BatchInputError([told])
+            return None
+        if not is_pending:
+            return None
+        request.spent = self._worklist.earlier(request)
+        return request

@@ -1,0 +1,69 @@
+"""How a run stands: what was heard so far, from which it follows whether a failure may be the row's own fault."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from novita_openai.batch.verdicts import RowHistory, Surroundings
+from novita_openai.errors import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from novita_openai.batch.lanes import Lane, Sending
+    from novita_openai.batch.requests import BatchRequest
+    from novita_openai.errors import ErrorRule, Failure
+
+__all__ = ["Standing"]
+
+
+class Standing:
+    """Counts what the rows of a run have met. Times are seconds of one clock, given by the caller.
+
+    ``are_few``: tells whether hardly any rows are left. ``is_reached``: whether something has come from the host.
+    ``last_answer``: when a row was last answered, at first when the run began. ``is_out``: nobody gets through.
+    """
+
+    def __init__(self, now: float, are_few: Callable[[], bool], *, is_reached: bool) -> None:
+        self.is_reached, self.last_answer, self.is_out = is_reached, now, False
+        self._are_few = are_few
+        self._answers = 0
+        self._met: dict[ErrorRule, set[str]] = {}
+
+    def sent(self, lane: Lane, request: BatchRequest, now: float) -> None:
+        """Note that a row is sent; its time begins, unless it has begun."""
+        if request.started is None:
+            request.started = now
+        if not (request.attempts or request.refusals):
+            request.seen = self._answers, lane.answers
+
+    def answered(self, now: float) -> None:
+        """Note that a row was answered; to be called once its lane has counted that."""
+        self.is_reached, self.last_answer, self.is_out = True, now, False
+        self._answers += 1
+        self._met.clear()
+
+    def around(self, sending: Sending, failure: Failure) -> Surroundings:
+        """Note that a row has failed, and return what was going on."""
+        request, lane = sending.request, sending.lane
+        now_seen = self._answers, lane.answers
+        of_model = failure.action is Action.WAIT
+        is_witnessed = now_seen[of_model] > request.seen[of_model]
+        was_reached = self.is_reached
+        self.is_reached = was_reached or failure.status is not None
+        request.seen = now_seen
+        met = self._met.setdefault(failure.rule, set())
+        met.add(request.custom_id)
+        is_final = failure.status is not None and failure.action is Action.FAIL
+        return Surroundings(
+            is_witnessed=is_witnessed,
+            are_few=self._are_few(),
+            is_reached=was_reached,
+            in_a_row=len(met),
+            alike=lane.count_refusal(failure.summary) if is_final else 1,
+        )
+
+    def history(self, request: BatchRequest, now: float) -> RowHistory:
+        """Return what happened to a row before its failure."""
+        age = now - (now if request.started is None else request.started)
+        return RowHistory(request.counted, request.attempts, request.refusals, request.witnessed, age)
