@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
-__all__ = ["Pricing", "Rates", "Tokens", "dollars", "pricing_of"]
+__all__ = ["Pricing", "Rates", "Tokens", "dollars", "pricing_of", "reported_tokens", "whole_number"]
 
 MILLION: Final = 1_000_000
 DOLLARS_PER_UNIT: Final = 0.0001
@@ -102,6 +102,27 @@ def pricing_of(row: Mapping[str, Any]) -> Pricing | None:
     return Pricing(tuple(known)) if known and len(known) == len(bands) else None
 
 
+def reported_tokens(usage: object) -> Tokens | None:
+    """Return the tokens that the ``usage`` of an answer reports; None where it reports none.
+
+    The service names those out of and into its cache ``cached_tokens`` and ``cache_creation_Prompt_tokens``.
+    """
+    fields = _lower(usage)
+    if not {"prompt_tokens", "completion_tokens"} & fields.keys():
+        return None
+    details = _lower(fields.get("prompt_tokens_details"))
+    cached = max(_count(details, name) for name in ("cached_tokens", "cache_read_prompt_tokens"))
+    written = _count(details, "cache_creation_prompt_tokens")
+    return Tokens(_count(fields, "prompt_tokens"), _count(fields, "completion_tokens"), cached, written)
+
+
+def whole_number(value: object) -> int | None:
+    """Return a number of 0 or more that is whole, also where it is written as 100.0; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if value >= 0 and value % 1 == 0 else None
+
+
 def dollars(amount: float) -> str:
     """Return a sum as text, such as ``$1.2500``; a small one with two of its digits, such as ``$0.0000032``."""
     needed = 1 - math.floor(math.log10(abs(amount))) if amount else 0
@@ -157,3 +178,12 @@ def _decimal(value: object) -> float | None:
     except ValueError:
         return None
     return price if 0 <= price < math.inf else None
+
+
+def _lower(value: object) -> dict[str, Any]:
+    """Return a JSON object with its names in lower case, an empty one for anything else."""
+    return {str(name).lower(): each for name, each in value.items()} if isinstance(value, dict) else {}
+
+
+def _count(fields: Mapping[str, Any], name: str) -> int:
+    return whole_number(fields.get(name)) or 0

@@ -16,6 +16,7 @@ import pytest
 from batch_jobs import Job
 from hypothesis import HealthCheck, settings
 from server import Server
+from shell import Shell
 
 import novita_openai
 from novita_openai import AsyncNovitaOpenAI, NovitaOpenAI
@@ -77,6 +78,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def server() -> Iterator[Server]:
     with Server() as running:
         yield running
+
+
+@pytest.fixture
+def shell(server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """Give the command line against the scripted server; where it waits, it does not."""
+    return Shell(monkeypatch, capsys, server.base_url)
 
 
 @pytest.fixture

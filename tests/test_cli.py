@@ -58,8 +58,12 @@ def run(server: Server) -> Run:
 
 def one_line(result: Result) -> str:
     assert result.stdout == ""
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1, result.stderr
+    return one_line_of(result.stderr)
+
+
+def one_line_of(told: str) -> str:
+    lines = told.splitlines()
+    assert len(lines) == 1, told
     assert lines[0].startswith("novita-openai: ")
     return lines[0]
 
@@ -161,13 +165,13 @@ def test_a_problem_with_key_address_or_model_is_one_line(
     assert result.returncode == 1
     assert words in one_line(result)
     assert "Traceback" not in result.stderr
-    assert len(server.requests) == 1
+    assert [request.path for request in server.requests[1:]] in ([], ["/models"])  # looked at for near names
 
 
 @pytest.mark.slow
 def test_an_address_that_is_none_or_plain_is_said(run: Run) -> None:
     result = run("chat", "Hi", "--base-url", "api.novita.ai")
-    assert "base_url='api.novita.ai' is no address" in one_line(result)
+    assert "--base-url 'api.novita.ai' is no address" in one_line(result)
     assert "no address" in one_line(run("chat", "Hi", "--base-url", "http://localhost:abc"))
     refused = run("models", "--base-url", "http://127.0.0.1:1/v3/openai")
     assert refused.returncode == 1
@@ -180,7 +184,7 @@ def test_retries_are_told_on_stderr_alone(run: Run, server: Server) -> None:
     server.always = stream(chunk("ok", "stop"))
     result = run("chat", "Hi")
     assert result.stdout == "ok\n"
-    assert "retry.scheduled" in result.stderr
+    assert "429 RATE_LIMIT_EXCEEDED: asking again in 0.01 s (attempt 1 of 3 failed)" in one_line_of(result.stderr)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +227,14 @@ def test_a_full_disk_is_told(server: Server) -> None:
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         pipe = subprocess.PIPE
         result = subprocess.run(
-            [*PROGRAM, "chat", "Hi"], env=variables, stdout=full, stderr=pipe, text=True, timeout=60, check=False
+            [*PROGRAM, "chat", "-"],
+            input="Hi",
+            env=variables,
+            stdout=full,
+            stderr=pipe,
+            text=True,
+            timeout=60,
+            check=False,
         )
     assert result.returncode == 1
     assert "cannot write the output: No space left" in result.stderr
@@ -233,7 +244,9 @@ def test_a_full_disk_is_told(server: Server) -> None:
 def test_a_closed_standard_input_is_no_prompt(server: Server) -> None:
     command = " ".join([*PROGRAM, "chat", "<&-"])
     variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
-    result = subprocess.run(["sh", "-c", command], env=variables, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        ["sh", "-c", command], stdin=subprocess.DEVNULL, env=variables, capture_output=True, text=True, check=False
+    )
     assert (result.returncode, "no prompt" in result.stderr) == (2, True)
 
 
@@ -242,15 +255,17 @@ def test_a_closed_standard_output_is_no_crash(server: Server) -> None:
     server.always = stream(chunk("word", "stop"))
     variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
     command = " ".join([*PROGRAM, "chat", "Hi", ">&-"])
-    result = subprocess.run(["sh", "-c", command], env=variables, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        ["sh", "-c", command], stdin=subprocess.DEVNULL, env=variables, capture_output=True, text=True, check=False
+    )
     assert "Traceback" not in result.stderr
 
 
 def test_a_broken_installation_is_not_taken_for_a_missing_extra() -> None:
-    code = "import sys; sys.modules['structlog'] = None; from novita_openai.__main__ import main; main()"
+    code = "import sys; sys.modules['logging'] = None; from novita_openai.__main__ import main; main()"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1
-    assert "structlog" in result.stderr.splitlines()[-1]
+    assert "logging" in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -279,7 +294,7 @@ def test_help_is_there_and_shows_the_defaults(arguments: list[str], shown: str) 
     result = program(*arguments, "--help", COLUMNS="200")
     assert result.returncode == 0
     assert "Usage: novita-openai" in result.stdout
-    assert shown in result.stdout
+    assert shown in " ".join(result.stdout.split())
 
 
 UNKNOWN_SDK = "import openai._constants; del openai._constants.RAW_RESPONSE_HEADER"
@@ -335,7 +350,8 @@ def started(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]
     """Start the program, and end it where the test does not."""
     pipe = subprocess.PIPE
     command = [*PROGRAM, *arguments]
-    with subprocess.Popen(command, env=environment(**variables), stdout=pipe, stderr=pipe, text=True) as process:
+    nothing, whole = subprocess.DEVNULL, environment(**variables)
+    with subprocess.Popen(command, env=whole, stdin=nothing, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             yield process
         finally:
@@ -363,7 +379,7 @@ def test_a_reader_that_goes_away_is_no_crash(server: Server) -> None:
     server.always = stream(*(chunk("word ") for _ in range(5000)), chunk("", "stop"))
     variables = environment(NOVITA_API_KEY="k", NOVITA_BASE_URL=server.base_url)
     command, pipe = [*PROGRAM, "chat", "Hi"], subprocess.PIPE
-    with subprocess.Popen(command, env=variables, stdout=pipe, stderr=pipe) as process:
+    with subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.read(10)
@@ -419,7 +435,7 @@ def test_emulate_emulates_until_it_is_interrupted() -> None:
     assert process.returncode == 130
     assert f"NOVITA_BASE_URL={base_url}" in told
     assert len(answers[0].stdout.split()) > 2
-    words = ("FAILED_TO_AUTH", "NOT_ENOUGH_BALANCE", "MODEL_NOT_FOUND")
+    words = ("FAILED_TO_AUTH", "NOT_ENOUGH_BALANCE", "there is no model 'm'")
     assert [word in one_line(answer) for word, answer in zip(words, answers[1:], strict=True)] == [True] * 3
 
 

@@ -21,7 +21,7 @@ OWN = 2
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
-        (KeyboardInterrupt(), INTERRUPTED, []),
+        (KeyboardInterrupt(), INTERRUPTED, ["interrupted"]),
         (MissingAPIKeyError("no key:\n  set it"), OWN, ["no key: set it"]),
         (openai.OpenAIError("odd"), OWN, ["odd"]),
         (LocalModelError("ended; its log:\nout of memory"), OWN, ["ended; its log: out of memory"]),

@@ -49,8 +49,8 @@ HOUSE: Rows = {
         "over_completions": modules("requests responses deltas chunks chats checking"),
     },
     "client": modules(
-        "options connections addresses secrets settings translation tool_fragments events hosted answers seam"
-        " resumption draining streams attempts clients"
+        "options connections addresses secrets settings catalog json_schemas translation tool_fragments events hosted"
+        " answers seam resumption draining streams attempts clients"
     ),
     "batch": modules(
         "locks jsonl sizes usage extras requests rows files reading checks spending unnamed worklist tidying fitness"
@@ -65,7 +65,8 @@ HOUSE: Rows = {
     "testing": None,
     "__pyinstaller": modules("hook-novita_openai"),
     "cli": modules(
-        "terminal failures options serving asking progress jobs batch prompt_options prompt_rows prompt program"
+        "terminal notices failures options inputs schemas answers serving service asking listing progress jobs batch"
+        " prompt_options prompt_rows prompt program"
     ),
     "__main__": None,
 }
@@ -86,6 +87,8 @@ MOST_ON_THE_CORRIDOR = 10
 EXTRAS = {
     "__pyinstaller.hook-novita_openai": {"PyInstaller"},
     "cli.asking": {"typer"},
+    "cli.inputs": {"typer"},
+    "cli.schemas": {"typer"},
     "cli.batch": {"typer"},
     "cli.failures": {"typer"},
     "cli.jobs": {"typer"},
@@ -95,8 +98,7 @@ EXTRAS = {
     "cli.prompt": {"typer"},
     "cli.prompt_options": {"typer"},
     "cli.prompt_rows": {"rich", "typer"},
-    "cli.serving": {"rich", "typer"},
-    "cli.terminal": {"rich", "typer"},
+    "cli.serving": {"typer"},
     "batch.direct": {"aiohttp", "multidict", "yarl"},
     "backoff": {"anyio"},  # which openai requires
     "client.draining": {"anyio"},  # which openai requires

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from novita_openai.batch.jsonl import decode
 from novita_openai.batch.reading import BatchResult
 from novita_openai.batch.requests import CHAT, COMPLETIONS
+from novita_openai.client.json_schemas import flaws_of, listed, validator_of
 
 if TYPE_CHECKING:
     from novita_openai.batch.requests import BatchRequest
@@ -23,7 +23,6 @@ __all__ = ["VALIDATION_FAILED", "Check", "Validate", "check_of", "corrected", "r
 
 VALIDATION_FAILED: Final = "validation_failed"
 """The code of a row of which no answer has passed the check."""
-SHOWN_FLAWS: Final = 5
 
 Validate = Mapping[str, Any] | type[Any] | Callable[[BatchResult], str | None]
 """A JSON Schema, a pydantic model, or a function that returns None or a text that says what is wrong."""
@@ -57,7 +56,7 @@ def check_of(validate: Validate | None) -> Check | None:
     if validate is None:
         return None
     if isinstance(validate, Mapping):
-        return _SchemaCheck(validate, _validator(validate))
+        return _SchemaCheck(validate, validator_of(validate, "validate"))
     if hasattr(validate, "model_validate_json"):
         return _ModelCheck(cast("Any", validate))
     if not callable(validate):
@@ -66,19 +65,6 @@ def check_of(validate: Validate | None) -> Check | None:
             "a text that says what is wrong"
         )
     return _FunctionCheck(validate)
-
-
-def _validator(schema: Mapping[str, Any]) -> Any:
-    try:  # by name, as type checkers need not have the extra
-        jsonschema, referencing = import_module("jsonschema"), import_module("referencing")
-    except ImportError as error:
-        raise ImportError("a JSON Schema is checked by jsonschema: pip install 'novita-openai[schema]'") from error
-    kind = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
-    try:
-        kind.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise ValueError(f"validate: this is no JSON Schema: {error.json_path}: {error.message}") from None
-    return kind(schema, registry=referencing.Registry())  # which fetches nothing from the network
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +77,7 @@ class _SchemaCheck:
         return str(self.schema.get("title", ""))
 
     def flaw(self, result: BatchResult) -> str | None:
-        return _first(self._flaws(value) for value in _values(result))
-
-    def _flaws(self, value: Any) -> str | None:
-        errors = sorted(self.validator.iter_errors(value), key=lambda error: error.json_path)
-        return _listed([f"{error.json_path}: {error.message}" for error in errors])
+        return _first(flaws_of(self.validator, value) for value in _values(result))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +101,7 @@ class _ModelCheck:
         except ValueError as error:
             errors: Any = getattr(error, "errors", None)
             found = errors(include_url=False, include_input=False) if errors else []
-            return _listed([f"{_path(each['loc'])}: {each['msg']}" for each in found]) or str(error)
+            return listed([f"{_path(each['loc'])}: {each['msg']}" for each in found]) or str(error)
         return None
 
 
@@ -168,11 +150,6 @@ def _values(result: BatchResult) -> Iterator[Any]:
         except ValueError as error:
             raise _UnfitError(f"it is not JSON ({error}): give the JSON alone, with nothing around it") from None
         yield value
-
-
-def _listed(flaws: list[str]) -> str | None:
-    more = [f"and {len(flaws) - SHOWN_FLAWS} more"] if len(flaws) > SHOWN_FLAWS else []
-    return "; ".join([*flaws[:SHOWN_FLAWS], *more]) or None
 
 
 def _path(parts: tuple[Any, ...]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final
+
+from novita_openai.client.catalog import near_names
 
 __all__ = ["Misfit", "misfits"]
 
@@ -19,7 +20,6 @@ OTHER_KINDS: Final = {
 """How the ``model_type`` of a model begins that does not serve an endpoint."""
 LISTED: Final = ("chat/completions", "completions")
 """The endpoints that a model's ``endpoints`` name where it serves them; they are silent of embeddings."""
-MOST_NEAR: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,3 @@ def _problem(row: Mapping[str, Any], endpoint: str) -> str | None:
     if served and endpoint in LISTED and endpoint not in served:
         return f"does not serve {endpoint}, but {', '.join(served)}"
     return None
-
-
-def near_names(name: str, known: Iterable[str]) -> tuple[str, ...]:
-    """Return the names that are most like one, the nearest first; case does not matter."""
-    own = {each.lower(): each for each in known}
-    return tuple(own[each] for each in get_close_matches(name.lower(), own, n=MOST_NEAR, cutoff=0.5))

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-__all__ = ["about_prompt_tokens", "most_answer_tokens", "most_prompt_tokens", "prompts_in", "whole_number"]
+from novita_openai.prices import whole_number
+
+__all__ = ["about_prompt_tokens", "most_answer_tokens", "most_prompt_tokens", "prompts_in"]
 
 BYTES_A_TOKEN: Final = 4
 MEDIA: Final = {"image_url": 16_384, "video_url": 131_072, "input_audio": 131_072}
@@ -48,13 +50,6 @@ def most_answer_tokens(body: Mapping[str, Any]) -> int | None:
 
 
 _LIMITS: Final = ("max_tokens", "max_completion_tokens")
-
-
-def whole_number(value: object) -> int | None:
-    """Return a number of 0 or more that is whole, also where it is written as 100.0; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return int(value) if value >= 0 and value % 1 == 0 else None
 
 
 def _measured(body: Mapping[str, Any], content: bytes) -> tuple[int, int]:

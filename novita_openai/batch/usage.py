@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self, cast
 
-from novita_openai.batch.sizes import whole_number
-from novita_openai.prices import Tokens
+from novita_openai.prices import reported_tokens, whole_number
 
 __all__ = ["Spent", "reported_tokens", "usage_in"]
 
@@ -54,20 +53,6 @@ class Spent:
         return cls(_count(fields, "requests"), _count(fields, "tokens"), dollars)
 
 
-def reported_tokens(usage: object) -> Tokens | None:
-    """Return the tokens that the ``usage`` of an answer reports; None where it reports none.
-
-    The service names those out of and into its cache ``cached_tokens`` and ``cache_creation_Prompt_tokens``.
-    """
-    fields = _lower(usage)
-    if not {"prompt_tokens", "completion_tokens"} & fields.keys():
-        return None
-    details = _lower(fields.get("prompt_tokens_details"))
-    cached = max(_count(details, name) for name in ("cached_tokens", "cache_read_prompt_tokens"))
-    written = _count(details, "cache_creation_prompt_tokens")
-    return Tokens(_count(fields, "prompt_tokens"), _count(fields, "completion_tokens"), cached, written)
-
-
 def usage_in(error: BaseException) -> object:
     """Return the ``usage`` of an answer that was charged, but holds nothing that was asked for; None without one."""
     response = getattr(error, "response", None)
@@ -78,11 +63,6 @@ def usage_in(error: BaseException) -> object:
     except (ValueError, RecursionError):
         return None
     return cast("dict[str, Any]", body).get("usage") if isinstance(body, dict) else None
-
-
-def _lower(value: object) -> dict[str, Any]:
-    """Return a JSON object with its names in lower case, an empty one for anything else."""
-    return {str(name).lower(): each for name, each in value.items()} if isinstance(value, dict) else {}
 
 
 def _count(fields: Mapping[str, Any], name: str) -> int:

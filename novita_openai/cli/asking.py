@@ -1,108 +1,161 @@
-"""The commands that ask the service: ``models``, ``chat`` and ``complete``."""
+"""The commands that ask a model: ``chat`` and ``complete``."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-import openai
 import typer
 
-from novita_openai.cli.failures import reported
-from novita_openai.cli.options import AnswerOptions, JSONOption, PromptArgument, ServiceOptions, grouped
-from novita_openai.cli.serving import local_model
-from novita_openai.cli.terminal import print_table, read_text, show
-from novita_openai.prices import Rates, pricing_of
+from novita_openai.cli.answers import Answer, Screen, remark, usage_line, whole_answer
+from novita_openai.cli.failures import FAILED, reported
+from novita_openai.cli.inputs import image_part, parameters, read_question
+from novita_openai.cli.options import AnswerOptions, QuestionArgument, ServiceOptions, grouped
+from novita_openai.cli.schemas import AnswerSchema
+from novita_openai.cli.service import asked, listed_rows, open_client, pricing_for
+from novita_openai.cli.terminal import show, tell
 
 if TYPE_CHECKING:
     from novita_openai.client import NovitaOpenAI
 
-
-@reported()
-@grouped
-def models(*, service: ServiceOptions, as_json: JSONOption = False) -> None:
-    """List the models: id, context size in tokens, and dollars for a million tokens in and out.
-
-    Where tokens from the cache have a price of their own, it is shown too; and where prices depend on the length of the
-    prompt, each with the tokens from which on it holds.
-    """
-    with _client(service) as client:
-        rows = [model.model_dump() for model in client.models.list()]
-    if as_json:
-        show(json.dumps(rows))
-    else:
-        print_table([_described(row) for row in rows], "model", "context", "$ in / million", "$ out / million")
+__all__ = ["chat", "complete"]
 
 
 @reported()
 @grouped
 def chat(
     *,
-    prompt: PromptArgument = None,
-    system: Annotated[str | None, typer.Option(help="The system message: who the model is to be.")] = None,
+    prompt: QuestionArgument = None,
+    system: Annotated[
+        str | None, typer.Option("--system", "-s", metavar="TEXT", help="The system message: who the model is to be.")
+    ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--attach", "-a", metavar="FILE", help="An image to send along: a file or an address; repeat it for more."
+        ),
+    ] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(
+            "--schema",
+            metavar="FIELDS|FILE",
+            help="What the answer must be: fields as 'name, age int', or a file with a JSON Schema; it is checked.",
+        ),
+    ] = None,
     answer: AnswerOptions,
     service: ServiceOptions,
-    as_json: JSONOption = False,
 ) -> None:
-    """Send a chat message, and print the answer as it comes."""
-    turns = [("system", system), ("user", read_text(prompt))]
-    messages: Any = [{"role": role, "content": content} for role, content in turns if content is not None]
-    with _client(service) as client:
-        create = client.chat.completions.create
-        _show(create(messages=messages, **_options(answer, as_json=as_json)), lambda choice: choice.delta.content)
+    """Send a chat message, and print the answer as it comes.
+
+    An answer that is cut is told on stderr; one that is filtered, empty or not what --schema says ends with 1.
+
+    \b
+    novita-openai chat "How do I make pasta?"
+    git diff | novita-openai chat "Write a commit message for this diff."
+    novita-openai chat -a photo.jpg -m qwen2.5-vl-72b "What is this?"
+    novita-openai chat --schema 'name, born int' "Who wrote Faust?"
+    """
+    wanted = AnswerSchema.read(schema)
+    messages = _messages(system, read_question(prompt, "\n\n"), images or [])
+    body = _body(answer) | {"messages": messages}
+    with open_client(service) as client:
+        if wanted is not None:
+            _ask_for(client, wanted, body)
+        _finish(client, client.chat.completions.create, body, answer, wanted)
 
 
 @reported()
 @grouped
-def complete(
-    *, prompt: PromptArgument = None, answer: AnswerOptions, service: ServiceOptions, as_json: JSONOption = False
+def complete(*, prompt: QuestionArgument = None, answer: AnswerOptions, service: ServiceOptions) -> None:
+    """Send a text, and print how the model goes on with it, as it comes.
+
+    \b
+    novita-openai complete --temperature 0 "The capital of France is"
+    """
+    body = _body(answer) | {"prompt": read_question(prompt, "")}
+    with open_client(service) as client:
+        _finish(client, client.completions.create, body, answer, None)
+
+
+def _messages(system: str | None, text: str, images: list[str]) -> list[dict[str, Any]]:
+    content = [*map(image_part, images), {"type": "text", "text": text}] if images else text
+    first = [] if system is None else [{"role": "system", "content": system}]
+    return [*first, {"role": "user", "content": content}]
+
+
+def _body(answer: AnswerOptions) -> dict[str, Any]:
+    """Return what a request says besides its prompt."""
+    more = parameters(answer.settings or ())
+    if more.get("n", 1) != 1 and not answer.as_json:
+        raise typer.BadParameter("--set n: several answers are printed with --json alone")
+    given = {"max_tokens": answer.max_tokens, "temperature": answer.temperature, "extra_body": more or None}
+    told = {"stream_options": {"include_usage": True}} if answer.usage and not answer.as_json else {}
+    known = {name: value for name, value in given.items() if value is not None}
+    return {"model": answer.model, "stream": not answer.as_json, **known, **told}
+
+
+def _ask_for(client: NovitaOpenAI, wanted: AnswerSchema, body: dict[str, Any]) -> None:
+    """Have a request ask for an answer by a schema: as a parameter where the model can do that, else in words."""
+    from novita_openai.client.catalog import find_model
+
+    rows = listed_rows(client)
+    model = find_model(body["model"], rows) if rows else body["model"]
+    if _can(rows.get(model, {}), "structured-outputs"):
+        body |= {"model": model, "response_format": wanted.response_format}
+    else:
+        body |= {"model": model, "messages": [{"role": "system", "content": wanted.request}, *body["messages"]]}
+
+
+def _can(row: Mapping[str, Any], feature: str) -> bool:
+    return feature in (row.get("features") or ())
+
+
+def _finish(
+    client: NovitaOpenAI,
+    create: Callable[..., Any],
+    body: dict[str, Any],
+    options: AnswerOptions,
+    wanted: AnswerSchema | None,
 ) -> None:
-    """Send a text, and print how the model goes on with it, as it comes."""
-    text = read_text(prompt)
-    with _client(service) as client:
-        create = client.completions.create
-        _show(create(prompt=text, **_options(answer, as_json=as_json)), lambda choice: choice.text)
+    """Ask, show the answer, say what is to be said of it, and end with its exit code."""
+    answer = _answer(client, create, body, options, is_checked=wanted is not None)
+    flaw = None if wanted is None else wanted.flaw(answer.text)
+    if wanted is not None and flaw is None and not options.as_json:
+        show(answer.text.strip())
+    if options.usage:
+        tell(_usage(client, body["model"], answer))
+    code = _say(answer, options.max_tokens, is_chat="messages" in body)
+    if flaw is not None and not code:
+        tell(f"the answer does not fit --schema: {flaw}; it was: {answer.text}")
+    if code or flaw is not None:
+        raise typer.Exit(FAILED)
 
 
-@contextmanager
-def _client(service: ServiceOptions) -> Iterator[NovitaOpenAI]:
-    from novita_openai.client import create_client
-
-    with local_model() if service.local else nullcontext() as server:
-        api_key, base_url = ("local", server.base_url) if server else (None, service.base_url)
-        with create_client(api_key=api_key, base_url=base_url) as client:
-            yield client
-
-
-def _options(answer: AnswerOptions, *, as_json: bool) -> dict[str, Any]:
-    return {name: value for name, value in asdict(answer).items() if value is not None} | {"stream": not as_json}
+def _answer(
+    client: NovitaOpenAI, create: Callable[..., Any], body: dict[str, Any], options: AnswerOptions, *, is_checked: bool
+) -> Answer:
+    start = time.monotonic()
+    if options.as_json:
+        reply = asked(client, create, body)
+        show(reply.model_dump_json())
+        return whole_answer(reply, time.monotonic() - start)
+    screen = Screen(is_chat="messages" in body, shows_thoughts=options.reasoning, shows_text=not is_checked)
+    return screen.read(asked(client, create, body))
 
 
-def _show(answer: Any, text_of: Callable[[Any], str | None]) -> None:
-    """Print a stream of chunks as they come, or a whole answer as JSON."""
-    if isinstance(answer, openai.BaseModel):
-        show(answer.model_dump_json())
-        return
-    for chunk in answer:
-        show("".join(text_of(choice) or "" for choice in chunk.choices), end="")
-    show("")
+def _say(answer: Answer, max_tokens: int | None, *, is_chat: bool) -> int:
+    """Say what is to be said of an answer, and return the exit code that it means."""
+    said = remark(answer, max_tokens, is_chat=is_chat)
+    if said is None:
+        return 0
+    tell(said.words)
+    return said.code
 
 
-def _described(row: dict[str, Any]) -> tuple[str, ...]:
-    pricing = pricing_of(row)
-    bands = () if pricing is None else pricing.bands
-    prompt = ", ".join(_price(rates.prompt, least) + _cached(rates) for least, rates in bands)
-    answer = ", ".join(_price(rates.answer, least) for least, rates in bands)
-    return (str(row.get("id")), str(row.get("context_size") or ""), prompt, answer)
+def _usage(client: NovitaOpenAI, model: str, answer: Answer) -> str:
+    from novita_openai.prices import reported_tokens
 
-
-def _price(price: float, least: int) -> str:
-    """Return a price, and from how many tokens of a prompt on it holds."""
-    return f"{price:g} from {least}" if least > 1 else f"{price:g}"
-
-
-def _cached(rates: Rates) -> str:
-    return "" if rates.cache_read == rates.prompt else f" (cached {rates.cache_read:g})"
+    usage = answer.usage.model_dump() if answer.usage is not None else None
+    return usage_line(answer, reported_tokens(usage), pricing_for(client, model))

@@ -1,21 +1,29 @@
 """How a command ends that could not do its work: lines on stderr for people, an exit code for programs.
 
-The clients and batches are imported by the commands that use them, so that ``--help`` and the other commands work where
-those cannot be imported: with a release of the SDK that lacks what they lean on, and on systems that are not POSIX.
+The clients and batches are imported by the commands that use them, so that ``--help`` is quick, and so that it and the
+other commands work where those cannot be imported: with a release of the SDK that lacks what they lean on, and on
+systems that are not POSIX.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-import openai
 import typer
 
 from novita_openai.cli.terminal import tell
-from novita_openai.errors import UNKNOWN, failure_of
-from novita_openai.local import LocalModelError
+
+if TYPE_CHECKING:
+    import openai
+
+    class _Problem(Exception):  # noqa: N818 - what UsageProblem has
+        exit_code: int
+        ctx: Any
+
+        def format_message(self) -> str: ...
+
 
 FAILED: Final = 1
 """The command failed; of a batch: some of its rows failed."""
@@ -30,17 +38,34 @@ INTERRUPTED: Final = 130
 """A signal ended the command; as shells count Ctrl-C: 128 and the number of the signal."""
 
 
+UsageProblem: Final = cast("type[_Problem]", typer.BadParameter.__mro__[2])
+"""click's ClickException, which typer does not name: a newer typer has a copy of click in it."""
+
+
 @contextmanager
 def reported(code: int = FAILED) -> Iterator[None]:
-    """Turn a failure into lines on stderr and an exit code: that of its row in ENDINGS, else ``code``."""
+    """Turn a failure into lines on stderr and an exit code: that of its row in the table, else ``code``."""
     try:
         yield
-    except BrokenPipeError:
-        raise  # whoever read the output has enough; typer ends in silence
-    except tuple(each.error for each in ENDINGS) as error:
-        ending = next(each for each in ENDINGS if isinstance(error, each.error))
-        tell(ending.words(error))
+    except (BrokenPipeError, typer.Exit, UsageProblem):
+        raise  # whoever read the output has enough, or the program ends with what it is told
+    except KeyboardInterrupt as error:
+        tell("interrupted")
+        raise typer.Exit(INTERRUPTED) from error
+    except Exception as error:
+        ending = _ending(error)
+        if ending is None:
+            raise
+        tell(in_the_shell(ending.words(error)))
         raise typer.Exit(code if ending.code is None else ending.code) from error
+
+
+def told(error: Exception) -> None:
+    """Tell a failure in the words in which a command would end with it; raise what nobody expects."""
+    ending = _ending(error)
+    if ending is None:
+        raise error
+    tell(in_the_shell(ending.words(error)))
 
 
 class Ending(NamedTuple):
@@ -51,8 +76,9 @@ class Ending(NamedTuple):
     words: Callable[[Any], str]
 
 
-def _nothing(_: KeyboardInterrupt) -> str:
-    return ""
+def _ending(error: Exception) -> Ending | None:
+    """Return the first row of the table that fits an error."""
+    return next((each for each in _endings() if isinstance(error, each.error)), None)
 
 
 def _one_line(error: Exception) -> str:
@@ -61,6 +87,8 @@ def _one_line(error: Exception) -> str:
 
 def _of_the_service(error: openai.OpenAIError) -> str:
     """Return the status, the reason, what the service says, and what it means, on one line."""
+    from novita_openai.errors import UNKNOWN, failure_of
+
     failure = failure_of(error)
     if failure.rule is UNKNOWN:
         return _one_line(error)
@@ -71,13 +99,34 @@ def _of_a_file(error: OSError) -> str:
     return f"{error.filename or 'cannot write the output'}: {error.strerror or error}"
 
 
-ENDINGS: Final = (
-    Ending(KeyboardInterrupt, INTERRUPTED, _nothing),
-    Ending(openai.OpenAIError, None, _of_the_service),
-    Ending(LocalModelError, None, _one_line),
-    Ending(ImportError, None, _one_line),  # a missing extra, or a system that is not POSIX
-    Ending(BlockingIOError, STOPPED, _of_a_file),  # another process has locked the file
-    Ending(OSError, None, _of_a_file),
-    Ending(ValueError, None, str),  # how this package refuses an argument, a prompt or an input
-)
-"""The first row that fits an error decides."""
+def _endings() -> tuple[Ending, ...]:
+    import openai
+
+    from novita_openai.local import LocalModelError
+
+    return (
+        Ending(openai.OpenAIError, None, _of_the_service),
+        Ending(LocalModelError, None, _one_line),
+        Ending(ImportError, None, _one_line),  # a missing extra, or a system that is not POSIX
+        Ending(BlockingIOError, STOPPED, _of_a_file),  # another process has locked the file
+        Ending(OSError, None, _of_a_file),
+        Ending(ValueError, None, str),  # how this package refuses an argument, a prompt or an input
+    )
+
+
+IN_THE_SHELL: Final = {
+    "pass api_key=, set NOVITA_API_KEY,": "set NOVITA_API_KEY (export NOVITA_API_KEY=sk_...),",
+    "`client.models.list()`": "'novita-openai models'",
+    "set SSL_CERT_FILE or give an http_client": "set SSL_CERT_FILE",
+    "leave it out, and pass default_query={...}": "leave it out",
+    "format_names() lists them": "'novita-openai prompt formats' lists them",
+    "base_url=": "--base-url ",
+}
+"""What errors say to programs, and in its place to somebody at a shell."""
+
+
+def in_the_shell(text: str) -> str:
+    """Return a message in the words of a shell."""
+    for python, shell in IN_THE_SHELL.items():
+        text = text.replace(python, shell)
+    return text

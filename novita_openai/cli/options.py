@@ -16,12 +16,19 @@ DEFAULT_MODEL: Final = "meta-llama/llama-3.1-8b-instruct"
 PromptArgument = Annotated[
     str | None, typer.Argument(help="The prompt. Where it is missing or '-', standard input is read.")
 ]
+QuestionArgument = Annotated[
+    str | None, typer.Argument(metavar="PROMPT", help="The prompt; text that is piped in goes before it.")
+]
 BaseURLOption = Annotated[
     str | None,
-    typer.Option("--base-url", help="The address of the service.", show_default="NOVITA_BASE_URL, else Novita's own"),
+    typer.Option(
+        "--base-url",
+        metavar="URL",
+        help="The address of the service.",
+        show_default="NOVITA_BASE_URL, else Novita's own",
+    ),
 ]
 JSONOption = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON, for programs.")]
-MaxTokensOption = Annotated[int, typer.Option("--max-tokens", min=1, help="The longest answer to a prompt, in tokens.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +41,53 @@ class ServiceOptions:
     ] = False
     base_url: BaseURLOption = None
 
+    def __post_init__(self) -> None:
+        if self.local and self.base_url is not None:
+            raise typer.BadParameter("--local and --base-url name two services: leave one out")
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerOptions:
-    """What every request for an answer says besides its prompt."""
+    """What every request for an answer says besides its prompt, and how the answer is shown."""
 
-    model: Annotated[str, typer.Option("--model", "-m", help="The model's id; the command 'models' lists them.")] = (
-        DEFAULT_MODEL
-    )
-    max_tokens: MaxTokensOption = 512
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="The model's id, or a part that only one id has; the command 'models' lists them.",
+        ),
+    ] = DEFAULT_MODEL
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--max-tokens", metavar="N", min=1, help="The longest answer, in tokens.", show_default="the model's own"
+        ),
+    ] = None
     temperature: Annotated[
         float | None,
         typer.Option(
-            "--temperature", min=0, max=2, help="0 for the most predictable answer, up to 2 for more variety."
+            "--temperature",
+            metavar="T",
+            min=0,
+            max=2,
+            help="0 for the most predictable answer, up to 2 for more variety.",
         ),
     ] = None
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any parameter of the request, such as top_p=0.9; repeat it for more."
+        ),
+    ] = None
+    usage: Annotated[
+        bool, typer.Option("--usage", help="Tell the tokens, the dollars and the seconds of the answer, on stderr.")
+    ] = False
+    reasoning: Annotated[
+        bool, typer.Option("--reasoning/--no-reasoning", help="Show the model's thoughts, on stderr.")
+    ] = True
+    as_json: JSONOption = False
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

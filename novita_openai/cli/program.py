@@ -1,22 +1,57 @@
-"""The program: its commands, and its start."""
+"""The program: its commands, its start, and its end."""
 
 from __future__ import annotations
 
+import sys
+from typing import Annotated, Any, Final
+
 import typer
 
-from novita_openai.cli.asking import chat, complete, models
+from novita_openai.cli.asking import chat, complete
 from novita_openai.cli.batch import run_batch
+from novita_openai.cli.failures import INTERRUPTED, UsageProblem
+from novita_openai.cli.listing import models
+from novita_openai.cli.notices import watch_log
 from novita_openai.cli.prompt import prompt_app
 from novita_openai.cli.serving import emulate, serve
-from novita_openai.cli.terminal import prepare
+from novita_openai.cli.terminal import prepare, show, tell
+
+PROGRAM: Final = "novita-openai"
 
 app = typer.Typer(
-    help="Talk to open models on Novita AI, or to a small one on this machine. The key comes from NOVITA_API_KEY.",
-    no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    rich_markup_mode=None,  # which would eat brackets, and costs each start a second library
     pretty_exceptions_enable=False,
 )
-for _command in (models, chat, complete):
+
+
+def _show_version(given: bool) -> None:  # noqa: FBT001 - typer gives the value alone
+    if given:
+        from importlib.metadata import version
+
+        from novita_openai import __version__
+
+        show(f"{PROGRAM} {__version__} (openai {version('openai')})")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    *,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Talk to open models on Novita AI, or to a small one on this machine.
+
+    The key comes from NOVITA_API_KEY: https://novita.ai/settings/key-management
+    """
+    if context.invoked_subcommand is None:
+        show(context.get_help())
+
+
+for _command in (chat, complete, models):
     app.command()(_command)
 app.command("batch")(run_batch)
 app.add_typer(prompt_app, name="prompt")
@@ -25,6 +60,26 @@ for _command in (serve, emulate):
 
 
 def run() -> None:
-    """Run the program."""
+    """Run the program, and exit."""
     prepare()
-    app(prog_name="novita-openai")
+    watch_log()
+    sys.exit(ended())
+
+
+def ended() -> int:
+    """Run a command as the arguments of the process say, and return its exit code."""
+    try:
+        return app(prog_name=PROGRAM, standalone_mode=False) or 0
+    except (KeyboardInterrupt, typer.Abort):
+        tell("interrupted")
+        return INTERRUPTED
+    except UsageProblem as problem:
+        tell(_in_one_line(problem))
+        return int(problem.exit_code)
+
+
+def _in_one_line(problem: Any) -> str:
+    """Return what is wrong with the options, and where to find them."""
+    words = " ".join(problem.format_message().removeprefix("Invalid value: ").split())
+    path = problem.ctx.command_path if getattr(problem, "ctx", None) else PROGRAM
+    return f"{words} ({path} --help)"

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from novita_openai.cli.failures import FAILED, reported
+from novita_openai.cli.inputs import read_text
 from novita_openai.cli.options import BaseURLOption, JSONOption, PromptArgument, grouped
 from novita_openai.cli.prompt_options import (
     FormatOption,
@@ -20,20 +21,24 @@ from novita_openai.cli.prompt_options import (
     read_tools,
 )
 from novita_openai.cli.prompt_rows import RowOptions, convert_rows, parsed_row, rendered_row
-from novita_openai.cli.terminal import print_table, read_text, show, tell
-from novita_openai.prompts.catalog import detect, format_names, get_format, reads
-from novita_openai.prompts.over_completions.checking import RIGHT
-from novita_openai.prompts.rows import messages_from, row_of
+from novita_openai.cli.terminal import print_table, show, tell
 
-prompt_app = typer.Typer(
-    help="Write chat messages as the prompt of a completion model, and read such a prompt back.", no_args_is_help=True
-)
+prompt_app = typer.Typer(rich_markup_mode=None)
+
+
+@prompt_app.callback(invoke_without_command=True)
+def start(context: typer.Context) -> None:
+    """Write chat messages as the prompt of a completion model, and read such a prompt back."""
+    if context.invoked_subcommand is None:
+        show(context.get_help())
 
 
 @prompt_app.command()
 @reported()
 def formats(*, as_json: JSONOption = False) -> None:
     """List the formats: name, stop strings, and the source that each was taken from."""
+    from novita_openai.prompts import format_names, get_format
+
     found = [get_format(name) for name in format_names()]
     if as_json:
         show(json.dumps([{"name": fmt.name, "bos": fmt.bos, "stop": fmt.stop, "source": fmt.source} for fmt in found]))
@@ -100,6 +105,8 @@ def render(
         _refuse_both(messages)
         convert_rows(rows, partial(rendered_row, write, rows.field, ignore_unknown=ignore_unknown))
         return
+    from novita_openai.prompts import messages_from
+
     given = _messages(read_text(messages))
     history = given if isinstance(given, list) else messages_from(given, ignore_unknown=ignore_unknown)
     show(write(history), end="")
@@ -124,6 +131,8 @@ def parse(
         _refuse_both(prompt)
         convert_rows(rows, partial(parsed_row, fmt.parse, rows.field))
         return
+    from novita_openai.prompts.rows import row_of
+
     history = fmt.parse(read_text(prompt))
     show(json.dumps(row_of(history)) if as_json else json.dumps(history, ensure_ascii=False, indent=2))
 
@@ -133,6 +142,8 @@ def parse(
 @grouped
 def detect_formats(*, prompt: PromptArgument = None, template: TemplateOptions) -> None:
     """Print the names of the formats that can read a prompt, and that of a template where it can."""
+    from novita_openai.prompts.catalog import detect, reads
+
     text = read_text(prompt)
     own = [] if template.template is None else [template.derived(template.template)]
     names = [*detect(text), *(fmt.name for fmt in own if reads(fmt, text))]
@@ -154,6 +165,7 @@ def check_format(
     """Ask the service for answers of one token, and print which formats fit the model by the tokens it counts."""
     from novita_openai.client import create_client
     from novita_openai.prompts import check
+    from novita_openai.prompts.over_completions.checking import RIGHT
 
     with create_client(base_url=base_url) as client:
         found = check(client, model, format=name)

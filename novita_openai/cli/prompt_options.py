@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from novita_openai.prompts.catalog import format_for_model, get_format
-
 if TYPE_CHECKING:
     from novita_openai.prompts import PromptFormat
 
@@ -88,6 +86,8 @@ def chosen_format(choice: FormatOptions, template: TemplateOptions) -> PromptFor
         raise typer.BadParameter("give one of --format, --model and --template")
     if template.template is not None:
         return template.derived(template.template)
+    from novita_openai.prompts import format_for_model, get_format
+
     return get_format(choice.name) if choice.name is not None else format_for_model(choice.model or "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -10,15 +11,14 @@ from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from novita_openai.cli.failures import reported
 from novita_openai.cli.options import grouped
-from novita_openai.cli.terminal import print_table, show, tell
-from novita_openai.local import LocalModel, LocalModelError
+from novita_openai.cli.terminal import is_terminal, print_table, show, tell
 
 if TYPE_CHECKING:
     from novita_openai.emulator import Emulator
+    from novita_openai.local import LocalModel
 
 PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port to listen on; 0 takes a free one.")]
 
@@ -36,15 +36,19 @@ def serve(
         show(server.base_url)
         tell(f"Serving until Ctrl-C. To use it: export NOVITA_API_KEY=local NOVITA_BASE_URL={server.base_url}")
         server.process.wait()
+        from novita_openai.local import LocalModelError
+
         raise LocalModelError("the local model's process has ended")
 
 
 @contextmanager
 def local_model(path: Path | None = None, port: int = 0) -> Iterator[LocalModel]:
-    """Run the local model; say so while it starts."""
+    """Run the local model; say so while it starts, where a person waits for it."""
+    from novita_openai.local import LocalModel
+
     server = LocalModel(path, port=port)
-    with Console(stderr=True).status("Starting the local model"):
-        server.start()
+    if is_terminal(sys.stderr):
+        tell("starting the local model")
     with server:
         yield server
 

@@ -1,34 +1,25 @@
-"""What commands read and print: results on stdout, all else on stderr."""
+"""What commands print: results on stdout, all else on stderr; and what a terminal can show of it."""
 
 from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 import warnings
-from collections.abc import MutableMapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import TextIO
 
-import structlog
-import typer
-from rich.console import Console
-from rich.table import Table
-
-STDERR: Final = 2
+STDERR = 2
 """The number of the file that is standard error."""
+
+_UNSEEN = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+"""Control characters: in a text of others they could do to a terminal whatever they like."""
 
 
 def prepare() -> None:
-    """Send logs and warnings to stderr, and let both streams print what the terminal cannot show."""
+    """Send warnings to stderr, and let both streams print what the terminal cannot show."""
     _open_stderr()
-    structlog.configure(
-        processors=[
-            _drop_the_end,
-            structlog.processors.add_log_level,
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
     warnings.showwarning = lambda message, *_: tell(str(message))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -43,36 +34,43 @@ def _open_stderr() -> None:
         sys.stderr = os.fdopen(file, "w")
 
 
-def _drop_the_end(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Leave out the log line of a last failure: the command reports that itself."""
-    if event["event"] == "retry.gave_up":
-        raise structlog.DropEvent
-    return event
+def is_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a person sees a stream."""
+    return stream is not None and stream.isatty()
 
 
-def read_text(prompt: str | None) -> str:
-    """Return the argument, or standard input where it is missing or ``-``; refuse what is empty or not UTF-8."""
-    if prompt is None and (sys.stdin is None or sys.stdin.isatty()):
-        raise typer.BadParameter("no prompt: give it as an argument or on standard input")
-    try:
-        text = sys.stdin.buffer.read().decode() if prompt in (None, "-") else prompt
-        _ = (text or "").encode()
-    except UnicodeError as error:
-        raise typer.BadParameter("the prompt is not UTF-8") from error
-    if not text or not text.strip():
-        raise typer.BadParameter("the prompt is empty")
-    return text
+def styled(text: str, style: str, stream: TextIO) -> str:
+    """Return a text in a style of ECMA-48, such as ``2`` (dim), where the stream shows styles and NO_COLOR is unset."""
+    is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb" or not is_terminal(stream)
+    return text if is_plain else f"\x1b[{style}m{text}\x1b[0m"
+
+
+def printable(text: str, stream: TextIO) -> str:
+    """Return a text of others without what would steer the terminal that it is shown at; elsewhere as it is."""
+    return text.translate(_UNSEEN) if is_terminal(stream) else text
 
 
 def print_table(rows: Sequence[tuple[str, ...]], *columns: str) -> None:
     """Print a table for a person, tab-separated lines for a program."""
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         show("\n".join("\t".join(row) for row in rows))
         return
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    width = shutil.get_terminal_size().columns
+    for number, line in enumerate(table_lines([columns, *rows], width)):
+        text = printable(line, sys.stdout)
+        show(styled(text, "1", sys.stdout) if number == 0 else text)
+
+
+def table_lines(rows: Sequence[tuple[str, ...]], width: int) -> list[str]:
+    """Return rows in columns where they fit; else each as its first cell, and the others indented in the next line.
+
+    No cell is ever cut.
+    """
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    if sum(widths) + 2 * (len(widths) - 1) <= width:
+        return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines = [(row[0], "  " + "  ".join(cell for cell in row[1:] if cell)) for row in rows]
+    return [line for pair in lines for line in pair if line.strip()]
 
 
 def show(text: str, end: str = "\n") -> None:
@@ -80,7 +78,12 @@ def show(text: str, end: str = "\n") -> None:
     print(text, end=end, flush=True)  # noqa: T201 - results belong on stdout
 
 
+def whisper(text: str, end: str = "") -> None:
+    """Print a text on stderr as it is."""
+    print(text, end=end, file=sys.stderr, flush=True)  # noqa: T201 - all else belongs on stderr
+
+
 def tell(text: str) -> None:
     """Print what is no result: on stderr, each line after the program's name."""
     for line in text.splitlines():
-        print(f"novita-openai: {line}", file=sys.stderr, flush=True)  # noqa: T201 - all else belongs on stderr
+        whisper(f"novita-openai: {printable(line, sys.stderr)}", end="\n")

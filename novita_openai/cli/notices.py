@@ -1,0 +1,49 @@
+"""What a person reads of a log event while a command runs."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from novita_openai.cli.terminal import tell
+
+__all__ = ["in_words", "watch_log"]
+
+
+def watch_log() -> None:
+    """Tell events of this package on stderr, in words."""
+    logger = logging.getLogger("novita_openai")
+    logger.handlers, logger.propagate = [_Teller()], False
+
+
+class _Teller(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        if words := in_words(vars(record), record.getMessage()):
+            tell(words)
+
+
+def in_words(event: dict[str, Any], plain: str) -> str:
+    """Return what an event says, "" for what the command itself will say; ``plain`` where nobody has put it better."""
+    words = _WORDS.get(str(event.get("event")))
+    known = {name: _rounded(value) for name, value in event.items() if value is not None}
+    return plain if words is None else words.format_map(_Failed(known))
+
+
+def _rounded(value: object) -> object:
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+
+
+class _Failed(dict[str, Any]):
+    """The keys of an event, and the words that are made of them."""
+
+    def __missing__(self, name: str) -> str:
+        if name == "failure":
+            return f"{self.get('status', '')} {self.get('reason', '')}".strip()
+        return "?"
+
+
+_WORDS: Final = {
+    "retry.scheduled": "{failure}: asking again in {wait} s (attempt {attempt} of {attempts} failed)",
+    "retry.gave_up": "",
+    "stream.resumed": "{failure}: the answer broke off; going on with it in {wait} s",
+}
