@@ -17,6 +17,7 @@ from batch_jobs import Job
 from hypothesis import HealthCheck, settings
 from server import Server
 from shell import Shell
+from table_jobs import Tables
 
 import novita_openai
 from novita_openai import AsyncNovitaOpenAI, NovitaOpenAI
@@ -182,3 +183,9 @@ def local_model() -> Iterator[LocalModel]:
     """Give a running real model; it takes about two seconds to start."""
     with LocalModel() as server:
         yield server
+
+
+@pytest.fixture
+def tables(tmp_path: Path, emulator: Emulator) -> Tables:
+    """Give jobs over tables against the emulator."""
+    return Tables(tmp_path, emulator)

@@ -52,11 +52,18 @@ HOUSE: Rows = {
         "options connections addresses secrets settings catalog json_schemas translation tool_fragments events hosted"
         " answers seam resumption draining streams attempts clients"
     ),
-    "batch": modules(
-        "locks jsonl sizes usage extras requests rows files reading checks spending unnamed worklist tidying fitness"
-        " report shutdown options senders direct transport validation probes session values verdicts lanes backlog"
-        " cursors standing waking outcomes engine interrupts rechecks dedupe job estimates streaming runs"
-    ),
+    "batch": {
+        **modules(
+            "locks jsonl sizes usage extras requests rows files reading checks spending unnamed worklist tidying"
+            " fitness report shutdown options senders direct transport validation probes session values verdicts lanes"
+            " backlog cursors standing waking outcomes engine interrupts rechecks dedupe job estimates streaming"
+        ),
+        "tables": modules(
+            "options cells columns rows delimited json_lines parquet formats template recipe source matching answers"
+            " jobs"
+        ),
+        "runs": None,
+    },
     "emulator": modules(
         "replies faults models settings requests limits samples answers accounts clock wire storage batches hosted"
         " server"
@@ -65,8 +72,8 @@ HOUSE: Rows = {
     "testing": None,
     "__pyinstaller": modules("hook-novita_openai"),
     "cli": modules(
-        "terminal notices failures options inputs schemas answers serving service asking listing progress jobs batch"
-        " prompt_options prompt_rows prompt program"
+        "terminal notices failures options inputs schemas answers serving service asking listing progress jobs tables"
+        " batch prompt_options prompt_rows prompt program"
     ),
     "__main__": None,
 }
@@ -99,6 +106,7 @@ EXTRAS = {
     "cli.prompt_options": {"typer"},
     "cli.prompt_rows": {"rich", "typer"},
     "cli.serving": {"typer"},
+    "cli.tables": {"typer"},
     "batch.direct": {"aiohttp", "multidict", "yarl"},
     "backoff": {"anyio"},  # which openai requires
     "client.draining": {"anyio"},  # which openai requires

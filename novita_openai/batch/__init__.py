@@ -4,7 +4,7 @@ The path of a row: :mod:`.requests` reads and checks it, and :mod:`.worklist` sk
 waits in one of the :mod:`.lanes` until :mod:`.engine` starts it, as :mod:`novita_openai.pacing` allows, and
 :mod:`.transport` sends it. If that fails, :mod:`.verdicts` decides what this means, and :mod:`.outcomes` carries it
 out. In the end :mod:`.rows` makes the row of its result, and :mod:`.files` writes it. The files have the format of
-OpenAI's Batch.
+OpenAI's Batch. :mod:`.tables` makes rows of tables, and tables of results.
 """
 
 from importlib.util import find_spec
@@ -22,6 +22,7 @@ from novita_openai.batch.report import BatchProgress, BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.runs import arun, estimate, run
 from novita_openai.batch.streaming import stream
+from novita_openai.batch.tables.options import TableOptions
 
 __all__ = [
     "BatchEstimate",
@@ -31,6 +32,7 @@ __all__ = [
     "BatchResult",
     "BatchStopped",
     "RunOptions",
+    "TableOptions",
     "arun",
     "estimate",
     "results",

@@ -26,11 +26,14 @@ __all__ = [
     "is_kept",
     "known_rows",
     "opened_outlet",
+    "read_row",
     "read_rows",
     "set_aside",
 ]
 
 _START: Final = ROW_START.encode()
+OF_TABLE: Final = ".results"
+"""How the name ends, before its suffix, of the file that keeps the answers for the rows of a table."""
 
 
 class KnownRow(NamedTuple):
@@ -43,8 +46,15 @@ class KnownRow(NamedTuple):
 
 
 def beside(results: Path, what: str) -> Path:
-    """Return the file for ``what`` beside another, as ``results.errors.jsonl`` beside ``results.jsonl``."""
-    return results.parent / f"{results.stem}.{what}{results.suffix}"
+    """Return the file for ``what`` beside another: ``results.errors.jsonl`` beside ``results.jsonl``.
+
+    Beside ``answers.results.jsonl``, which keeps the answers of a table, it is ``answers.errors.jsonl``, unless an
+    earlier version has written ``answers.results.errors.jsonl``.
+    """
+    named = results.parent / f"{results.stem}.{what}{results.suffix}"
+    if not results.stem.endswith(OF_TABLE) or named.exists():
+        return named
+    return results.parent / f"{results.stem.removesuffix(OF_TABLE)}.{what}{results.suffix}"
 
 
 def errors_path(results: Path) -> Path:
@@ -158,10 +168,11 @@ def read_rows(path: Path) -> Iterator[tuple[int, bytes, KnownRow | None]]:
     """Yield number and text of each line of a file of results, and the row that it is, None where it is none."""
     with path.open("rb") as file:
         for number, line in numbered_lines(file):
-            yield number, line, _known_row(line)
+            yield number, line, read_row(line)
 
 
-def _known_row(line: bytes) -> KnownRow | None:
+def read_row(line: bytes) -> KnownRow | None:
+    """Return the row in a line of a file of results, None where it is none."""
     try:
         row: Any = json.loads(line)
         custom_id, name = row["custom_id"], row["id"]

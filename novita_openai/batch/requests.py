@@ -263,7 +263,7 @@ class Source:
 
         Raises :class:`BatchInputError` where a ``.gz`` file is not gzip, or is damaged.
         """
-        with self._opened() as file:
+        with self.opened() as file:
             try:
                 yield from placed_lines(file, LONGEST_ROW)
             except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
@@ -271,8 +271,13 @@ class Source:
 
     @property
     def is_compressed(self) -> bool:
-        """Tell whether the file can be read only from its start."""
+        """Tell whether the file is gzip."""
         return self._spool is None and self.path.suffix == ".gz"
+
+    @property
+    def is_sequential(self) -> bool:
+        """Tell whether lines can be read in their order alone."""
+        return self.is_compressed
 
     def line_at(self, start: int) -> bytes:
         """Return the line that begins at a position."""
@@ -283,7 +288,8 @@ class Source:
         return file.readline(LONGEST_ROW).strip()
 
     @contextmanager
-    def _opened(self) -> Iterator[BinaryIO]:
+    def opened(self) -> Iterator[BinaryIO]:
+        """Open what is read, from its beginning, for the time of a ``with``."""
         if self._spool is not None:
             self._spool.seek(0)
             yield self._spool

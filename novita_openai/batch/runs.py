@@ -16,11 +16,13 @@ from novita_openai.batch.options import RunOptions, checked, reader_for
 from novita_openai.batch.report import BatchReport  # noqa: TC001 - public annotations can be resolved at run time
 from novita_openai.batch.requests import Source
 from novita_openai.batch.session import Session
+from novita_openai.batch.tables.jobs import FileJob, is_table
+from novita_openai.batch.tables.options import TableOptions
 
 __all__ = ["arun", "estimate", "run"]
 
 
-def run(requests: str | Path, results: str | Path, **options: Unpack[RunOptions]) -> BatchReport:
+def run(requests: str | Path, results: str | Path, **options: Unpack[TableOptions]) -> BatchReport:
     """Send the requests of a file and append their results to another; go on where an earlier run has ended.
 
     ``requests``: a file of JSON lines (``.gz`` is gzip), or of users' messages, one a line (``.txt``); ``-`` is
@@ -29,23 +31,33 @@ def run(requests: str | Path, results: str | Path, **options: Unpack[RunOptions]
     ``NAME.errors.jsonl`` beside it. With ``-`` both are printed, a pipe or a device gets both, and no later run can go
     on from them. Options: :class:`RunOptions`.
 
+    A table (``.csv``, ``.tsv``, ``.parquet``, or with ``prompt`` also ``.jsonl`` with plain fields) gets a column of
+    answers: ``results`` is a table too, written once all rows are done, and ``NAME.results.jsonl`` and
+    ``NAME.errors.jsonl`` beside it keep what has come. Options: :class:`TableOptions`.
+
     Raises :class:`BatchInputError` (a ``ValueError``) before anything is sent, :class:`BatchStopped` where sending more
     cannot help, ``OSError`` where files cannot be used. SIGINT, SIGTERM or SIGHUP end it early; the report says so.
     """
-    checked(options, RunOptions)
+    checked(options, TableOptions)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         pass
     else:
         raise RuntimeError("batch.run() inside a running event loop: use `await batch.arun(...)`")
+    if is_table(requests, options):
+        with FileJob(requests, results, options) as table:
+            return asyncio.run(table.run(_run, is_alone=True))
     with Source(requests) as source:  # before the event loop starts, so that an interrupt ends the reading of a pipe
         return asyncio.run(_run(source, results, options, is_alone=True))
 
 
-async def arun(requests: str | Path, results: str | Path, **options: Unpack[RunOptions]) -> BatchReport:
+async def arun(requests: str | Path, results: str | Path, **options: Unpack[TableOptions]) -> BatchReport:
     """Do the same inside an event loop."""
-    checked(options, RunOptions)
+    checked(options, TableOptions)
+    if is_table(requests, options):
+        with await asyncio.to_thread(FileJob, requests, results, options) as table:
+            return await table.run(_run, is_alone=False)
     with Source(requests) as source:
         return await _run(source, results, options, is_alone=False)
 
@@ -69,11 +81,14 @@ async def _run(source: Source, results: str | Path, options: RunOptions, *, is_a
         return await job.run()
 
 
-def estimate(requests: str | Path, **options: Unpack[RunOptions]) -> BatchEstimate:
+def estimate(requests: str | Path, **options: Unpack[TableOptions]) -> BatchEstimate:
     """Check the requests of a file and estimate their tokens and cost; send none of them.
 
     Raises :class:`BatchInputError` with everything that is wrong. Without a key or the models list the cost is unknown.
     """
-    checked(options, RunOptions)
+    checked(options, TableOptions)
+    if is_table(requests, options):
+        with FileJob(requests, None, options) as table:
+            return asyncio.run(aestimate(table.source, table.options))
     with Source(requests) as source:
         return asyncio.run(aestimate(source, options))

@@ -17,7 +17,7 @@ from pathlib import PurePath
 from typing import Any, Final
 from uuid import UUID
 
-__all__ = ["plain_row"]
+__all__ = ["is_missing", "plain_row"]
 
 NEEDED: Final = frozenset({"body", "url", "messages", "prompt", "input"})
 """Fields that are not left out where their value is missing, as they are what is asked."""
@@ -53,7 +53,7 @@ def _plain(value: Any, place: str) -> Any:
         return value
     if isinstance(value, str):
         return str.__str__(value)  # of an enumeration too the text that it stands for
-    if _is_missing(value):
+    if is_missing(value):
         raise ValueError(f"{place or 'the row'} has no value (NaN): fill it in, or leave the row out")
     if isinstance(value, Mapping):
         return _object(value, place)
@@ -70,7 +70,7 @@ def _object(value: Mapping[Any, Any], place: str) -> dict[str, Any]:
     return {
         _name(name, place): _plain(each, f"{place}.{name}" if place else str(name))
         for name, each in value.items()
-        if not (may_lack and name not in NEEDED and _is_missing(each))
+        if not (may_lack and name not in NEEDED and is_missing(each))
     }
 
 
@@ -108,7 +108,7 @@ def _held(value: Any, place: str) -> Any:
     return method()
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """Tell whether a value stands for a missing one."""
     if type(value).__name__ in _MISSING:
         return True

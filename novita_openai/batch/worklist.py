@@ -261,7 +261,7 @@ async def read_worklist(
 
     Other tasks may run meanwhile. Once ``is_stopped``, what was read so far is returned.
     """
-    worklist = Worklist(places=None if source.is_compressed else {})
+    worklist = Worklist(places=None if source.is_sequential else {})
     if files is not None:
         await _add_results(worklist, files)
     count = 0

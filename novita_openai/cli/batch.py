@@ -14,11 +14,12 @@ from novita_openai.cli.failures import BAD_INPUT, FAILED, INTERRUPTED, STOPPED, 
 from novita_openai.cli.jobs import ChangedOption, JobOptions  # noqa: TC001 - typer reads the annotations
 from novita_openai.cli.options import BaseURLOption, JSONOption, grouped
 from novita_openai.cli.progress import progress_display
+from novita_openai.cli.tables import AskOptions  # noqa: TC001 - the same
 from novita_openai.cli.terminal import show, tell
 from novita_openai.prices import dollars
 
 if TYPE_CHECKING:
-    from novita_openai.batch import BatchEstimate, BatchReport, RunOptions
+    from novita_openai.batch import BatchEstimate, BatchReport, TableOptions
 
 __all__ = ["run_batch"]
 
@@ -32,8 +33,8 @@ def run_batch(
     requests: Annotated[
         str,
         typer.Argument(
-            help="The file of requests: JSON lines (also as .gz), or a .txt file, each line a user's message; "
-            "'-': standard input."
+            help="The file of requests: JSON lines (also as .gz), or a .txt file, each line a user's message, or a "
+            "table (--prompt); '-': standard input."
         ),
     ],
     output: Annotated[
@@ -48,6 +49,7 @@ def run_batch(
     check: Annotated[
         bool, typer.Option("--check", help="Check the input and estimate the cost; send none of the requests.")
     ] = False,
+    ask: AskOptions,
     options: JobOptions,
     base_url: BaseURLOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show neither progress nor summary.")] = False,
@@ -61,20 +63,23 @@ def run_batch(
     """
     if output == STANDARD_OUTPUT and as_json:
         raise typer.BadParameter("--json and --output - both print to standard output: leave one out")
+    given = ask.with_options(options.run_options(base_url))
     if check:
-        _estimate(requests, options.run_options(base_url), as_json=as_json)
+        _estimate(requests, given, as_json=as_json)
     elif output is None:
         raise typer.BadParameter("no output: name the file for the answers (--output results.jsonl)")
     else:
-        raise typer.Exit(_run(requests, output, options.run_options(base_url), quiet=quiet, as_json=as_json))
+        raise typer.Exit(_run(requests, output, given, quiet=quiet, as_json=as_json))
 
 
-def _run(requests: str, output: str, options: RunOptions, *, quiet: bool, as_json: bool) -> int:
+def _run(requests: str, output: str, options: TableOptions, *, quiet: bool, as_json: bool) -> int:
     """Run, show what the job came to, and return the exit code."""
     from novita_openai import batch
     from novita_openai.batch.files import is_kept
+    from novita_openai.batch.tables.jobs import is_table, journal_of
 
-    if not (is_kept(output) or quiet):
+    kept = str(journal_of(Path(output))) if is_table(requests, options) else output
+    if not (is_kept(kept) or quiet):
         place = "standard output" if output == STANDARD_OUTPUT else f"{output}, which keeps nothing"
         tell(f"results go to {place}: if this run is stopped, it cannot be gone on with")
     try:
@@ -87,7 +92,7 @@ def _run(requests: str, output: str, options: RunOptions, *, quiet: bool, as_jso
     if as_json:
         show(json.dumps(asdict(report)))
     if not quiet:
-        tell(_summary(report, output))
+        tell(_summary(report, kept))
     return code
 
 
@@ -110,7 +115,7 @@ def _summary(report: BatchReport, output: str) -> str:
     return "; ".join(parts)
 
 
-def _estimate(requests: str, options: RunOptions, *, as_json: bool) -> None:
+def _estimate(requests: str, options: TableOptions, *, as_json: bool) -> None:
     from novita_openai import batch
 
     estimate = batch.estimate(requests, **options)
