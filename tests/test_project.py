@@ -54,10 +54,14 @@ HOUSE: Rows = {
     ),
     "batch": {
         **modules(
-            "locks jsonl sizes usage extras requests rows files reading checks spending unnamed worklist tidying"
-            " fitness report shutdown options senders direct transport validation probes session values verdicts lanes"
-            " backlog cursors standing waking outcomes engine interrupts rechecks dedupe job estimates streaming"
+            "locks jsonl sizes usage extras requests rows files reading checks spending unnamed worklist pending"
+            " tidying fitness report shutdown options senders direct transport validation probes session values"
+            " verdicts lanes backlog cursors standing waking outcomes engine interrupts rechecks dedupe"
         ),
+        "hosted": modules(
+            "parts drafts ledger decisions service answers ending submitting collecting fleet running opening"
+        ),
+        **modules("job estimates streaming"),
         "tables": modules(
             "options cells columns rows delimited json_lines parquet formats template recipe source matching answers"
             " jobs"

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from novita_openai.batch.pending import PendingRows
     from novita_openai.batch.requests import BatchRequest
-    from novita_openai.batch.worklist import PendingRows, Places
+    from novita_openai.batch.worklist import Places
 
 __all__ = ["Cursors"]
 

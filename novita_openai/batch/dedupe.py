@@ -47,6 +47,10 @@ class Dedupe:
         self._held: set[int] = set()
         self.succeeded, self.failures = 0, Counter[str]()
 
+    def expect(self, digests: Iterable[str]) -> None:
+        """Take the digests of requests that the service has."""
+        self._seen.update(digests)
+
     def is_distinct(self, request: BatchRequest) -> bool:
         """Tell whether a row is to be sent, and not held back until an equal one has a result."""
         number = hash(request.custom_id) & BITS

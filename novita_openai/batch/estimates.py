@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from novita_openai.batch.fitness import misfits
-from novita_openai.batch.options import RunOptions, reader_for
+from novita_openai.batch.fitness import misfits, unbatchable
+from novita_openai.batch.hosted.parts import SHARE
+from novita_openai.batch.options import RunOptions, is_hosted, reader_for
+from novita_openai.batch.pending import PendingRows
 from novita_openai.batch.session import Session
 from novita_openai.batch.spending import Prices
-from novita_openai.batch.worklist import PendingRows, Worklist, read_worklist
+from novita_openai.batch.worklist import Worklist, read_worklist
 from novita_openai.client.settings import MissingAPIKeyError
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ class BatchEstimate:
     answers of the unbounded rows; ``about_cost``: the same by the estimated ``prompt_tokens``. Both are of one request
     a row, and None where a price is not known. ``problems``: a line for each model that is not in the models list, or
     that does not serve what is asked of it.
+
+    With ``via="batch-api"`` the costs are half of those by the list, as the service says of its Batch API.
     """
 
     total: int
@@ -45,13 +49,15 @@ async def aestimate(source: Source, options: RunOptions) -> BatchEstimate:
     reader = reader_for(source, options)
     worklist = await read_worklist(source, reader)
     prices, rows = await _prices(options), PendingRows(source, reader, worklist)
-    estimate = _estimated(rows, worklist, prices)
+    estimate = _estimated(rows, worklist, prices, is_hosted=is_hosted(options))
     if rows.error is not None:
         raise rows.error
     return estimate
 
 
-def _estimated(rows: Iterable[BatchRequest], worklist: Worklist, prices: Prices) -> BatchEstimate:
+def _estimated(rows: Iterable[BatchRequest], worklist: Worklist, prices: Prices, *, is_hosted: bool) -> BatchEstimate:
+    unfit = unbatchable if is_hosted else misfits
+    prices = prices.at(SHARE) if is_hosted else prices
     prompt_tokens = answer_tokens = unbounded = 0
     most, about = _Sum(), _Sum()
     for request in rows:
@@ -68,7 +74,7 @@ def _estimated(rows: Iterable[BatchRequest], worklist: Worklist, prices: Prices)
         unbounded=unbounded,
         cost=most.value,
         about_cost=about.value,
-        problems=tuple(str(misfit) for misfit in misfits(worklist.wanted, prices.rows)),
+        problems=tuple(str(misfit) for misfit in unfit(worklist.wanted, prices.rows)),
     )
 
 

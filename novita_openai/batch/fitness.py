@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from novita_openai.client.catalog import near_names
 
-__all__ = ["Misfit", "misfits"]
+__all__ = ["Misfit", "misfits", "unbatchable"]
 
 AVAILABLE: Final = 1
 """The ``status`` of a model that is served."""
@@ -20,6 +20,9 @@ OTHER_KINDS: Final = {
 """How the ``model_type`` of a model begins that does not serve an endpoint."""
 LISTED: Final = ("chat/completions", "completions")
 """The endpoints that a model's ``endpoints`` name where it serves them; they are silent of embeddings."""
+BATCH_API: Final = "batch-api"
+"""What the ``endpoints`` of a model hold that the service's own Batch API runs."""
+MOST_NEAR: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,30 @@ def _misfit(model: str, endpoint: str, rows: Mapping[str, Mapping[str, Any]]) ->
         return Misfit(model, "is not in the models list", near_names(model, rows))
     problem = _problem(row, endpoint)
     return None if problem is None else Misfit(model, problem)
+
+
+def unbatchable(wanted: Iterable[tuple[str, str]], rows: Mapping[str, Mapping[str, Any]]) -> list[Misfit]:
+    """Return the models that the service's Batch API does not run, or not for what is wanted of them.
+
+    Arguments as for :func:`misfits`; ``near``: models of the list that it does run.
+    """
+    able = tuple(name for name, row in rows.items() if BATCH_API in (row.get("endpoints") or ()))[:MOST_NEAR]
+    found = (_unbatchable(model, path.lstrip("/"), rows, able) for model, path in wanted)
+    return [each for each in found if each is not None]
+
+
+def _unbatchable(
+    model: str, endpoint: str, rows: Mapping[str, Mapping[str, Any]], able: tuple[str, ...]
+) -> Misfit | None:
+    if endpoint not in LISTED:
+        return Misfit(model, f"has rows for {endpoint}, which the Batch API does not run: run them online")
+    if rows and model not in rows:
+        return _misfit(model, endpoint, rows)
+    endpoints = rows.get(model, {}).get("endpoints")
+    if not isinstance(endpoints, list) or BATCH_API in endpoints:
+        return None
+    told = f"is not run by the Batch API ({BATCH_API!r} is not among its endpoints): run its rows online"
+    return Misfit(model, f"{told}, or name a model that is" if able else told, able)
 
 
 def _problem(row: Mapping[str, Any], endpoint: str) -> str | None:

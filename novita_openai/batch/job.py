@@ -12,18 +12,21 @@ from novita_openai.batch.cursors import Cursors
 from novita_openai.batch.dedupe import Dedupe
 from novita_openai.batch.engine import Engine
 from novita_openai.batch.fitness import misfits
+from novita_openai.batch.hosted.running import HostedEngine
+from novita_openai.batch.pending import PendingRows
 from novita_openai.batch.rechecks import recheck
 from novita_openai.batch.report import BatchProgress, BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.tidying import tidy
-from novita_openai.batch.worklist import PendingRows, read_worklist
+from novita_openai.batch.worklist import read_worklist
 from novita_openai.logs import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterator
 
     from novita_openai.batch.backlog import Feed
     from novita_openai.batch.files import ResultFiles
+    from novita_openai.batch.hosted.fleet import Fleet
     from novita_openai.batch.interrupts import Interrupts
     from novita_openai.batch.options import RunOptions
     from novita_openai.batch.outcomes import Sink
@@ -42,7 +45,8 @@ MOST_TOLD: Final = 20
 class Job:
     """What one run over files reads, writes and sends with.
 
-    ``sink``: where results go; ``files``: the same, None where that keeps nothing. ``started``: when the run began, by
+    ``sink``: where results go; ``files``: the same, None where that keeps nothing. ``fleet``: what the service's Batch
+    API has of the job, None where it has nothing and is to have nothing. ``started``: when the run began, by
     ``time.monotonic``.
     """
 
@@ -52,26 +56,50 @@ class Job:
     session: Session
     files: ResultFiles | None
     sink: Sink
+    fleet: Fleet | None
     interrupts: Interrupts
     started: float
 
     async def run(self) -> BatchReport:
         """Run to the end; see :func:`novita_openai.batch.run`."""
         try:
+            await self._settle()
             worklist = await self._worklist()
             if self.interrupts.came:
                 return BatchReport(total=worklist.total, interrupted=True)
             await self._prepare(worklist)
         except BatchInputError:
-            if self.files is not None:
-                self.files.discard_new()
+            self._discard_new()
             raise
         return await Execution(self, worklist).run()
 
+    def _discard_new(self) -> None:
+        """Remove what was created here and is still empty."""
+        if self.files is not None:
+            self.files.discard_new()
+        if self.fleet is not None:
+            self.fleet.ledger.discard_new()
+
+    async def _settle(self) -> None:
+        """Collect what the service has done for earlier starts."""
+        if self.fleet is None or not (self.fleet.ledger.open or self.fleet.ledger.unclean):
+            return
+        await self.interrupts.wait_for(self.session.fetch_prices())
+        self.interrupts.on_signal = self.fleet.ending.shutdown.interrupt
+        if not self.interrupts.came:
+            await self.fleet.ending.over(self.fleet.settle())
+        self.interrupts.on_signal = None
+
     async def _worklist(self) -> Worklist:
         retry_failed, interrupts = self.options.get("retry_failed", False), self.interrupts
+        held = () if self.fleet is None else self.fleet.held()
         return await read_worklist(
-            self.source, self.reader, self.files, retry_failed=retry_failed, is_stopped=lambda: interrupts.came
+            self.source,
+            self.reader,
+            self.files,
+            held=held,
+            retry_failed=retry_failed,
+            is_stopped=lambda: interrupts.came,
         )
 
     async def _prepare(self, worklist: Worklist) -> None:
@@ -80,6 +108,8 @@ class Job:
             await self.interrupts.wait_for(self.session.fetch_prices())
         if self.interrupts.came:
             return
+        if self.fleet is not None:
+            self.fleet.require(worklist)
         self.session.require_prices(worklist.models)
         self.session.spent_before = worklist.spent_by(self.session.prices)
         for misfit in misfits(worklist.wanted, self.session.prices.rows)[:MOST_TOLD]:
@@ -99,7 +129,9 @@ class Job:
             return None
         if self.files is None:
             raise ValueError("dedupe=True: equal rows get a copy from the file of results; name one")
-        return Dedupe(self.files)
+        dedupe = Dedupe(self.files)
+        dedupe.expect(digest for _, digest in (() if self.fleet is None else self.fleet.held()))
+        return dedupe
 
 
 class Execution:
@@ -109,7 +141,20 @@ class Execution:
         self._job, self._worklist = job, worklist
         self._rows = PendingRows(job.source, job.reader, worklist)
         self._dedupe, self._failures = job.dedupe(), worklist.failures()
-        self._engine = Engine(self._feed(), job.sink, job.session, on_tick=self._tick)
+        self._engine = self._made()
+
+    def _made(self) -> Engine | HostedEngine:
+        """Return what sends the rows: this process, or the service."""
+        job = self._job
+        if job.fleet is None or not job.fleet.is_used:
+            return Engine(self._feed(), job.sink, job.session, on_tick=self._tick)
+        return HostedEngine(self._pending, job.session, job.fleet, on_tick=self._tick)
+
+    def _pending(self, only: Collection[str] | None = None) -> Iterator[BatchRequest]:
+        """Yield the rows that are to be sent, or those of them that have one of the custom_ids."""
+        if only is None:
+            return (request for request in self._rows if self._accept(request))
+        return (request for request in self._rows if request.custom_id in only and self._prepare(request))
 
     async def run(self) -> BatchReport:
         """Send the rows; return the report, or raise what ended the run too early."""
@@ -120,6 +165,8 @@ class Execution:
         if self._dedupe is not None:  # rows that have a result already get a copy of it
             self._share(self._dedupe.share_earlier)
         await self._engine.run()
+        if self._job.fleet is not None:
+            self._job.fleet.tell(self._engine.shutdown)
         if self._dedupe is not None:
             self._share(self._dedupe.share)
         self._tick()
@@ -147,8 +194,13 @@ class Execution:
 
     def _accept(self, request: BatchRequest) -> bool:
         """Make a row ready to be sent; tell whether it is, as no other that is sent asks the same."""
+        return self._prepare(request) and (self._dedupe is None or self._dedupe.is_distinct(request))
+
+    def _prepare(self, request: BatchRequest) -> bool:
         self._job.session.validation.prepare(request)
-        return self._dedupe is None or self._dedupe.is_distinct(request)
+        if self._job.fleet is not None:
+            self._job.fleet.amend(request)
+        return True
 
     def _share(self, share: Callable[[PendingRows], None]) -> None:
         try:
@@ -167,7 +219,8 @@ class Execution:
             raise self._rows.error
         if self._engine.shutdown.stopped is not None:
             raise _stopped(self._engine.shutdown, report, can_go_on=self._job.files is not None)
-        if report.unfinished and not report.interrupted:
+        is_left = self._job.fleet is not None and self._job.fleet.leaves_rows
+        if report.unfinished and not (report.interrupted or is_left):
             source = self._job.source
             raise BatchInputError([f"{source} changed during the run: {report.unfinished} of its rows are gone"])
 
@@ -190,22 +243,26 @@ class Execution:
     def _report(self) -> BatchReport:
         """Return a report on the whole job, earlier runs included."""
         before = self._job.session.spent_before.dollars
-        worklist, this_run = self._worklist, self._engine.tally.report()
+        worklist, this_run, fleet = self._worklist, self._engine.tally, self._job.fleet
+        all_done = this_run if fleet is None else this_run.plus(fleet.settled)
+        settled = 0 if fleet is None else fleet.settled.succeeded + fleet.settled.failed
         shared = (0, 0) if self._dedupe is None else (self._dedupe.succeeded, self._dedupe.failures.total())
         copied = Counter[str]() if self._dedupe is None else self._dedupe.failures
+        cost = this_run.usage.cost
         return replace(
-            this_run,
+            all_done.report(),
             total=worklist.total,
             succeeded=worklist.answered + this_run.succeeded + shared[0],
             failed=worklist.failed + this_run.failed + shared[1],
             deduplicated=sum(shared),
-            resumed=worklist.answered + worklist.failed,
-            job_cost=None if before is None or this_run.cost is None else before + this_run.cost,
+            resumed=max(0, worklist.answered + worklist.failed - settled),
+            cost_is_estimate=worklist.spent.is_estimate or all_done.usage.is_estimate,
+            job_cost=None if before is None or cost is None else before + cost,
             sent=this_run.sent + self._job.session.transport.resent,
             retries=this_run.retries + self._job.session.transport.resent,
             elapsed=time.monotonic() - self._job.started,
             interrupted=self._engine.shutdown.interrupted,
-            stopped=self._engine.shutdown.stopped,
+            stopped=self._engine.shutdown.stopped or (None if fleet is None else fleet.left),
             errors=dict(self._failures + self._engine.tally.errors + copied),
         )
 

@@ -6,7 +6,7 @@ import resource
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Final, Self, TypedDict
+from typing import Any, Final, Literal, Self, TypedDict
 
 from novita_openai.batch.checks import Validate, reads_text
 from novita_openai.batch.report import BatchProgress  # noqa: TC001 - public annotations can be resolved at run time
@@ -15,7 +15,7 @@ from novita_openai.batch.shutdown import DRAIN
 from novita_openai.client import AsyncNovitaOpenAI  # noqa: TC001 - the same
 from novita_openai.pacing import MOST_IN_FLIGHT, Pacer
 
-__all__ = ["RunLimits", "RunOptions", "SessionOptions", "checked", "reader_for"]
+__all__ = ["RunLimits", "RunOptions", "SessionOptions", "checked", "is_hosted", "reader_for"]
 
 RESERVED_FILES: Final = 24
 """Files that a process has open besides its connections."""
@@ -77,6 +77,15 @@ class RunOptions(SessionOptions, total=False):
     samples are all sent: those with a ``temperature`` above 0, an ``n`` or ``best_of`` above 1, or a ``seed``.
     ``on_progress``: called about twice a second, and at the end.
 
+    ``via``: "online" sends each row as a request of its own; "batch-api" has the service's own fleet run them, within
+    48 hours and for half the price, where their model offers that. Then what says how requests are sent has no effect
+    (``concurrency``, ``rpm``, ``tpm``, ``row_timeout``, ``attempts``), and a row can have no ``headers``. What the
+    service has is in ``NAME.batches.jsonl`` beside the results; its rows are sent by no start as long as it has them.
+    ``detach``: do not wait for the batches; a later start collects them. ``cancel``: take back what is at the service,
+    collect what is there by then, and send nothing. ``create_again``: submit rows anew of which nobody knows whether
+    the service has them. ``keep_files``: leave the files at the service that are deleted there otherwise. ``poll``:
+    the first seconds between two looks (5); they grow to 60.
+
     With ``validate``, answers of earlier runs are checked again: a row of which the answer does not pass is sent again,
     and one that had failed with an answer that passes now has succeeded.
     """
@@ -87,6 +96,12 @@ class RunOptions(SessionOptions, total=False):
     format: str | None
     max_tokens: int | None
     dedupe: bool
+    via: Literal["online", "batch-api"]
+    detach: bool
+    cancel: bool
+    create_again: bool
+    keep_files: bool
+    poll: float | None
     on_progress: Callable[[BatchProgress], None] | None
 
 
@@ -103,6 +118,25 @@ def checked(options: Mapping[str, Any], kind: type[SessionOptions]) -> None:
             raise TypeError(f"{name}={options[name]!r}: there is no such option any more: {CHANGED[name]}")
         near = get_close_matches(name, kind.__annotations__, n=1) or sorted(kind.__annotations__)
         raise TypeError(f"{name}={options[name]!r}: there is no such option; there is {', '.join(near)}")
+
+
+def is_hosted(options: RunOptions) -> bool:
+    """Tell whether the service's Batch API is to be used; raise ``ValueError`` for options that do not go together."""
+    via, cancels = options.get("via") or ONLINE, bool(options.get("cancel"))
+    if via not in (ONLINE, BATCH_API):
+        raise ValueError(f"via={via!r}: give {ONLINE!r} or {BATCH_API!r}")
+    given = [name for name in ("detach", "create_again") if options.get(name)]
+    if given and (via == ONLINE or cancels):
+        why = "cancel=True submits nothing" if cancels else f"only via={BATCH_API!r} has batches"
+        raise ValueError(f"{given[0]}=True: {why}; leave one out")
+    poll = options.get("poll")
+    if poll is not None and (isinstance(poll, bool) or not _is_above_zero(poll)):
+        raise ValueError(f"poll={poll!r}: give seconds, above 0, or None for the default")
+    return via == BATCH_API or cancels
+
+
+ONLINE: Final = "online"
+BATCH_API: Final = "batch-api"
 
 
 def reader_for(source: Source, options: RunOptions) -> Reader:

@@ -39,8 +39,9 @@ class BatchReport:
     answers (the number of choices by reason); the same by model in ``models``; ``elapsed`` seconds.
 
     ``job_cost``: dollars of this run and of all rows that earlier runs have written, None where one is not known.
-    ``deduplicated`` rows were not sent, as they got the result of an equal one. ``interrupted``: a signal ended it
-    early. ``stopped``: why it ended early by itself, None where it did not.
+    ``cost_is_estimate``: rows were run by the service's Batch API, whose prices it does not list: half of the others is
+    counted. ``deduplicated`` rows were not sent, as they got the result of an equal one. ``interrupted``: a signal
+    ended it early. ``stopped``: why it ended early by itself, None where it did not.
     """
 
     total: int
@@ -52,6 +53,7 @@ class BatchReport:
     tokens: int = 0
     cost: float | None = None
     job_cost: float | None = None
+    cost_is_estimate: bool = False
     deduplicated: int = 0
     elapsed: float = 0.0
     interrupted: bool = False
@@ -108,6 +110,23 @@ class Tally:
     finish_reasons: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     usage: Usage = field(default_factory=Usage)
+
+    def plus(self, other: Tally) -> Tally:
+        """Return the sum of both."""
+        usage = Usage()
+        usage.include(self.usage)
+        usage.include(other.usage)
+        return Tally(
+            self.sent + other.sent,
+            self.retries + other.retries,
+            self.succeeded + other.succeeded,
+            self.failed + other.failed,
+            self.reasons + other.reasons,
+            self.errors + other.errors,
+            self.finish_reasons + other.finish_reasons,
+            self.rows + other.rows,
+            usage,
+        )
 
     def report(self) -> BatchReport:
         """Return a report on this run alone, as if its rows were those that have ended."""

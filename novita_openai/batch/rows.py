@@ -6,6 +6,7 @@ They have the form of OpenAI's Batch: https://platform.openai.com/docs/guides/ba
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -55,7 +56,7 @@ class WholeAnswer:
     finish_reasons: tuple[str, ...] = ()
 
 
-_KINDS: Final[dict[str, Any]] = {
+KINDS: Final[dict[str, Any]] = {
     CHAT: ChatCompletion,
     COMPLETIONS: Completion,
     EMBEDDINGS: CreateEmbeddingResponse,
@@ -64,20 +65,26 @@ _KINDS: Final[dict[str, Any]] = {
 
 def read_answer(request: BatchRequest, response: Any) -> WholeAnswer:
     """Return the answer that an HTTP response holds; raise an SDK error if it holds none."""
-    kind = _KINDS[request.path]
+    kind = KINDS[request.path]
     try:
         content, body = _on_one_line(response.content), decode(response.content.decode())
     except ValueError:
         content, body = _rewritten(response, kind)
     if not is_whole_body(body, kind):
         refuse(as_response(response), kind)
+    reasons = finish_reasons_in(body)
+    if reasons is None:
+        raise openai.APIResponseValidationError(as_response(response), body, message=NO_END)
+    return WholeAnswer(response, content, body.get("usage"), reasons)
+
+
+def finish_reasons_in(body: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return why each choice of a whole answer has ended; None where one does not say so."""
     reasons = tuple(choice.get("finish_reason") for choice in body.get("choices", ()))
-    if not all(reasons):
-        raise openai.APIResponseValidationError(as_response(response), body, message=_NO_END)
-    return WholeAnswer(response, content, body.get("usage"), tuple(map(str, reasons)))
+    return tuple(map(str, reasons)) if all(reasons) else None
 
 
-_NO_END: Final = "The answer may be cut: it has no finish_reason."
+NO_END: Final = "The answer may be cut: it has no finish_reason."
 
 
 def _rewritten(response: Any, kind: Any) -> tuple[bytes, Any]:

@@ -10,9 +10,10 @@ from typing import Unpack
 
 from novita_openai.batch.estimates import BatchEstimate, aestimate
 from novita_openai.batch.files import ResultFiles, is_kept, opened_outlet
+from novita_openai.batch.hosted.opening import opened_fleet
 from novita_openai.batch.interrupts import Interrupts
 from novita_openai.batch.job import Job
-from novita_openai.batch.options import RunOptions, checked, reader_for
+from novita_openai.batch.options import RunOptions, checked, is_hosted, reader_for
 from novita_openai.batch.report import BatchReport  # noqa: TC001 - public annotations can be resolved at run time
 from novita_openai.batch.requests import Source
 from novita_openai.batch.session import Session
@@ -36,7 +37,8 @@ def run(requests: str | Path, results: str | Path, **options: Unpack[TableOption
     ``NAME.errors.jsonl`` beside it keep what has come. Options: :class:`TableOptions`.
 
     Raises :class:`BatchInputError` (a ``ValueError``) before anything is sent, :class:`BatchStopped` where sending more
-    cannot help, ``OSError`` where files cannot be used. SIGINT, SIGTERM or SIGHUP end it early; the report says so.
+    cannot help, ``OSError`` where files cannot be used. With ``detach`` and ``cancel`` the rows that are left are no
+    error: the report counts them as unfinished. SIGINT, SIGTERM or SIGHUP end it early; the report says so.
     """
     checked(options, TableOptions)
     try:
@@ -63,17 +65,20 @@ async def arun(requests: str | Path, results: str | Path, **options: Unpack[Tabl
 
 
 async def _run(source: Source, results: str | Path, options: RunOptions, *, is_alone: bool) -> BatchReport:
+    is_hosted(options)
     reader, interrupts, started = reader_for(source, options), Interrupts(), time.monotonic()
     async with AsyncExitStack() as stack:
         stack.enter_context(interrupts.watched())
         session = await stack.enter_async_context(Session(options, is_alone=is_alone))
         files = stack.enter_context(ResultFiles(Path(results), source)) if is_kept(results) else None
+        fleet = opened_fleet(stack, files, source, session, options)
         job = Job(
             source=source,
             reader=reader,
             options=options,
             session=session,
             files=files,
+            fleet=fleet,
             sink=files or stack.enter_context(opened_outlet(results)),
             interrupts=interrupts,
             started=started,

@@ -22,12 +22,20 @@ ASSUMED_ANSWER: Final = 4_096
 
 
 class Prices:
-    """The models of the models list, and the prices of their tokens. ``rows``: the rows of the list, by id."""
+    """The models of the models list, and the prices of their tokens. ``rows``: the rows of the list, by id.
 
-    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+    ``share``: the part of the list's prices that is paid.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]] = (), share: float = 1.0) -> None:
         self.rows: dict[str, Mapping[str, Any]] = {str(row.get("id")): row for row in rows}
+        self._share = share
         found = {model: pricing_of(row) for model, row in self.rows.items()}
         self._pricing: dict[str, Pricing] = {model: pricing for model, pricing in found.items() if pricing is not None}
+
+    def at(self, share: float) -> Prices:
+        """Return the same models at a part of their prices."""
+        return Prices(self.rows.values(), share)
 
     @property
     def is_empty(self) -> bool:
@@ -41,7 +49,7 @@ class Prices:
     def cost(self, model: str, tokens: Tokens, prompts: int = 1) -> float | None:
         """Return the dollars of a request with so many prompts; None where the model's price is not known."""
         pricing = self._pricing.get(model)
-        return None if pricing is None else pricing.cost(tokens, prompts)
+        return None if pricing is None else self._share * pricing.cost(tokens, prompts)
 
     def about(self, request: BatchRequest) -> float | None:
         """Return about the dollars of a row, if its answer is as long as it may be; one without a bound counts 0."""
@@ -52,7 +60,7 @@ class Prices:
         """Return the most dollars of a row; an answer that nothing limits counts as ``unbounded`` tokens."""
         pricing, answer = self._pricing.get(request.model), request.max_tokens
         tokens = Tokens(self._most_prompt(request), unbounded if answer is None else answer)
-        return None if pricing is None else pricing.most(tokens)
+        return None if pricing is None else self._share * pricing.most(tokens)
 
     def _most_prompt(self, request: BatchRequest) -> int:
         """Return the most tokens of a row's prompts: none of them is longer than the model's context."""
@@ -81,6 +89,18 @@ class Usage:
         """Return dollars, None where the cost of an answer is not known."""
         costs = [spent.dollars for spent in self.by_model.values()]
         return None if None in costs else sum((cost for cost in costs if cost is not None), 0.0)
+
+    def include(self, other: Usage) -> None:
+        """Count what was used elsewhere."""
+        self.prompt_tokens += other.prompt_tokens
+        self.answer_tokens += other.answer_tokens
+        for model, spent in other.by_model.items():
+            self.by_model.setdefault(model, Spent()).include(spent)
+
+    @property
+    def is_estimate(self) -> bool:
+        """Tell whether the service names no price for some of it."""
+        return any(spent.is_estimate for spent in self.by_model.values())
 
     def sent(self, model: str) -> None:
         """Count a request."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from novita_openai.batch.senders import Sender
     from novita_openai.client import AsyncNovitaOpenAI
 
-__all__ = ["Transport"]
+__all__ = ["Transport", "content_of"]
 
 
 class Transport:
@@ -73,7 +73,7 @@ class Transport:
     async def _send(self, request: BatchRequest) -> Any:
         is_translated = self._client.translate and request.path == CHAT
         retries = {"x-stainless-retry-count": str(request.attempts)} if request.attempts else {}
-        content = _content(request, is_translated=is_translated)
+        content = content_of(request, is_translated=is_translated)
         return await self._sender.send(request.path, content, {**request.headers, **retries})
 
     async def _has_new_key(self, error: openai.APIStatusError) -> bool:
@@ -86,6 +86,15 @@ class Transport:
             return False
         self._client.api_key = key
         return True
+
+    def client(self, policy: RetryPolicy) -> AsyncNovitaOpenAI:
+        """Return a client over the same connections that answers failures by a policy."""
+        return cast("AsyncNovitaOpenAI", self._client.with_options(policy=policy))
+
+    @property
+    def client_translates(self) -> bool:
+        """Tell whether the client translates chats."""
+        return bool(self._client.translate)
 
     async def prepare(self) -> None:
         """Make the options for each path, as the SDK's ``post`` makes them, and choose the way of sending."""
@@ -112,7 +121,7 @@ class Transport:
 _KEY_REFUSED: Final = 401
 
 
-def _content(request: BatchRequest, *, is_translated: bool) -> bytes:
+def content_of(request: BatchRequest, *, is_translated: bool) -> bytes:
     """Return the body to send in bytes: that of the row where nothing has changed it."""
     body: Mapping[str, Any] = request.body if request.amended is None else request.amended
     if is_translated:

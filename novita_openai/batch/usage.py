@@ -20,12 +20,13 @@ DIGITS: Final = 12
 class Spent:
     """How many ``requests`` were sent for something, and the ``tokens`` and ``dollars`` of all that came back.
 
-    ``dollars``: None where a price is not known.
+    ``dollars``: None where a price is not known. ``is_estimate``: the service names no price for some of it.
     """
 
     requests: int = 0
     tokens: int = 0
     dollars: float | None = 0.0
+    is_estimate: bool = False
 
     def add(self, tokens: int, dollars: float | None) -> None:
         """Count what an answer has cost."""
@@ -35,12 +36,18 @@ class Spent:
     def include(self, other: Spent) -> None:
         """Count what was spent elsewhere."""
         self.requests += other.requests
+        self.is_estimate = self.is_estimate or other.is_estimate
         self.add(other.tokens, other.dollars)
 
-    def json(self) -> bytes:
+    def fields(self) -> dict[str, Any]:
         """Return it as it stands in a row of the results."""
         dollars = None if self.dollars is None else round(self.dollars, DIGITS)
-        return json.dumps({"requests": self.requests, "tokens": self.tokens, "dollars": dollars}).encode()
+        estimate = {"estimate": True} if self.is_estimate else {}
+        return {"requests": self.requests, "tokens": self.tokens, "dollars": dollars} | estimate
+
+    def json(self) -> bytes:
+        """Return the same in bytes."""
+        return json.dumps(self.fields()).encode()
 
     @classmethod
     def read(cls, value: object) -> Self | None:
@@ -50,7 +57,8 @@ class Spent:
         fields = cast("dict[str, Any]", value)
         amount = fields.get("dollars")
         dollars = float(amount) if isinstance(amount, (int, float)) else None
-        return cls(_count(fields, "requests"), _count(fields, "tokens"), dollars)
+        is_estimate = fields.get("estimate") is True
+        return cls(_count(fields, "requests"), _count(fields, "tokens"), dollars, is_estimate)
 
 
 def usage_in(error: BaseException) -> object:

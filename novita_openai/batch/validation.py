@@ -19,7 +19,7 @@ class Validation:
     """A check, None without one, and how often a row is asked again (``more``) because its answer does not pass."""
 
     def __init__(self, check: Check | None, more: int) -> None:
-        self.check, self._more = check, more
+        self.check, self.more = check, more
         self._structured: frozenset[str] = frozenset()
 
     @property
@@ -46,7 +46,7 @@ class Validation:
 
     def asks_again(self, request: BatchRequest, row: bytes, flaw: str) -> bool:
         """Make a row ask again, with its answer and what was wrong; tell whether it may."""
-        if request.corrections >= self._more:
+        if request.corrections >= self.more:
             return False
         request.corrections += 1
         body = request.body if request.amended is None else request.amended

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -24,7 +24,7 @@ from novita_openai.prices import Tokens
 if TYPE_CHECKING:
     from novita_openai.batch.spending import Prices
 
-__all__ = ["PendingRows", "Places", "Worklist", "read_worklist"]
+__all__ = ["Places", "Worklist", "read_worklist"]
 
 BITS: Final = (1 << 60) - 1
 HEX_DIGITS: Final = 15
@@ -34,11 +34,15 @@ MOST_ERRORS: Final = 10_000
 """Errors of an input after which it is read no further: it is something else."""
 
 # The states of a row of the input. While only its result has been read, not the row itself, its state is the digest in
-# the result: positive if the row was answered, negative if it failed. 3 is added to it, so that it is not one of these.
+# the result: positive if the row was answered, negative if it failed. 4 is added to it, so that it is not one of these.
+# A row is held while the service has it.
 PENDING: Final = 0
 ANSWERED: Final = 1
 FAILED: Final = 2
-_STATES: Final = (PENDING, ANSWERED, FAILED)
+HELD: Final = 3
+_STATES: Final = (PENDING, ANSWERED, FAILED, HELD)
+_NOT_SEEN: Final = 1 << 61
+"""Added to the digest of a row that is held, until the input's row is read."""
 
 
 @dataclass(slots=True)
@@ -64,7 +68,7 @@ class Worklist:
     many such rows there are. ``errors``: a line for each reason for which the batch cannot be run. ``codes``: why rows
     have failed, by the numbers of their custom_ids. ``unnamed``: the results of rows without a custom_id. ``damaged``:
     the numbers of lines that are no rows, by the file of results. ``left``: how many results are of rows that the input
-    does not hold any more.
+    does not hold any more. ``held``: how many rows of the input the service has.
     """
 
     states: dict[int, int] = field(default_factory=dict)
@@ -80,7 +84,9 @@ class Worklist:
     codes: dict[int, str] = field(default_factory=dict)
     damaged: dict[Path, list[int]] = field(default_factory=dict)
     left: int = 0
+    held: int = 0
     _earlier: dict[int, Spent] = field(default_factory=dict)
+    _held_unnamed: Counter[int] = field(default_factory=Counter)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -138,6 +144,14 @@ class Worklist:
         if failed and spent is not None:
             self._earlier[number] = spent
 
+    def add_held(self, custom_id: str, digest: str) -> None:
+        """Take a row that the service has, by the digest of its request; one that has a result counts as that."""
+        number = int(digest[:HEX_DIGITS], 16)
+        if place_of(custom_id) is not None:
+            self._held_unnamed[number] += 1
+        else:
+            self.states.setdefault(_number(custom_id), _NOT_SEEN + number)
+
     def _add_unnamed(self, digest: int, result: UnnamedResult) -> None:
         try:
             self.unnamed.add(digest, result)
@@ -186,9 +200,13 @@ class Worklist:
         place = place_of(request.custom_id)
         if known is None and place is not None:
             known = self._taken(number, request, place)
+            known = self._held_of(request) if known is None else known
         if known is None or (known < 0 and retry_failed):
             self.states[number] = PENDING
             return True
+        if known >= _NOT_SEEN:
+            self._hold(number, request, known - _NOT_SEEN)
+            return False
         if abs(known) != int(request.digest[:HEX_DIGITS], 16) + len(_STATES):
             raise ValueError(
                 f"custom_id {request.custom_id!r} has a result already, of another request: give changed requests new "
@@ -211,10 +229,27 @@ class Worklist:
             self._earlier[number] = result.spent
         return -(digest + len(_STATES)) if result.failed else digest + len(_STATES)
 
+    def _held_of(self, request: BatchRequest) -> int | None:
+        """Return the state of an unnamed row that the service has, None for another."""
+        digest = int(request.digest[:HEX_DIGITS], 16)
+        if not self._held_unnamed[digest]:
+            return None
+        self._held_unnamed[digest] -= 1
+        return _NOT_SEEN + digest
+
+    def _hold(self, number: int, request: BatchRequest, digest: int) -> None:
+        if int(request.digest[:HEX_DIGITS], 16) != digest:
+            raise ValueError(
+                f"custom_id {request.custom_id!r} is at the service, with another request: give changed requests new "
+                "custom_ids, or another file for the results, or cancel the batches first"
+            )
+        self.states[number] = HELD
+        self.held += 1
+
     def finish(self) -> None:
         """Settle, once all is read, what the results hold besides the rows of the input."""
         unnamed = self.unnamed.leave_others()
-        self.left = unnamed + sum(state not in _STATES for state in self.states.values())
+        self.left = unnamed + sum(state not in _STATES and state < _NOT_SEEN for state in self.states.values())
         if self.unnamed.count and not (self.answered or self.failed or self.unnamed.taken):
             self.errors.append(
                 f"the results hold {self.unnamed.count} rows without a custom_id, and none of them is of this input: "
@@ -249,21 +284,26 @@ def _number(custom_id: str) -> int:
     return hash(custom_id) & BITS
 
 
-async def read_worklist(
+async def read_worklist(  # noqa: PLR0913 - what is read, and how
     source: Source,
     reader: Reader,
     files: ResultFiles | None = None,
     *,
+    held: Iterable[tuple[str, str]] = (),
     retry_failed: bool = False,
     is_stopped: Callable[[], bool] = bool,
 ) -> Worklist:
     """Read the results, then the input; raise :class:`BatchInputError` with everything that is wrong with them.
+
+    ``held``: the custom_ids of the rows that the service has, and the digests of their requests.
 
     Other tasks may run meanwhile. Once ``is_stopped``, what was read so far is returned.
     """
     worklist = Worklist(places=None if source.is_sequential else {})
     if files is not None:
         await _add_results(worklist, files)
+    for custom_id, digest in held:
+        worklist.add_held(custom_id, digest)
     count = 0
     for count, (number, start, line) in enumerate(source.placed_lines(), start=1):
         try:
@@ -293,48 +333,3 @@ async def _add_results(worklist: Worklist, files: ResultFiles) -> None:
                 worklist.add_known(row, failed=failed)
             if number % LINES_A_TURN == 0:
                 await asyncio.sleep(0)
-
-
-class PendingRows:
-    """The pending rows of the input, read a second time.
-
-    ``error``: why they ended too early, as the input has changed since it was checked; None as long as it has not.
-    ``is_cut``: the input has become shorter.
-    """
-
-    def __init__(self, source: Source, reader: Reader, worklist: Worklist) -> None:
-        self._source, self._reader, self._worklist = source, reader, worklist
-        self.error: BatchInputError | None = None
-        self.is_cut = False
-
-    def __iter__(self) -> Iterator[BatchRequest]:
-        for number, line in self._source.lines():
-            request = self._request(number, line)
-            if self.error is not None:
-                return
-            if request is not None:
-                yield request
-
-    def at(self, number: int, start: int) -> BatchRequest | None:
-        """Return the row of the line that begins at a position; None where it is not to be sent."""
-        line = self._source.line_at(start)
-        self.is_cut = not line
-        return self._request(number, line) if line else None
-
-    def custom_ids(self) -> Iterator[str]:
-        """Yield the custom_ids of all rows of the input."""
-        for number, line in self._source.lines():
-            yield self._reader.line(number, line).custom_id
-
-    def _request(self, number: int, line: bytes) -> BatchRequest | None:
-        try:
-            request = self._reader.line(number, line)
-            is_pending = self._worklist.is_pending(request)
-        except ValueError as error:
-            told = f"{self._source}, line {number}: the input changed during the run: {error}"
-            self.error = BatchInputError([told])
-            return None
-        if not is_pending:
-            return None
-        request.spent = self._worklist.earlier(request)
-        return request

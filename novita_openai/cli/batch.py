@@ -59,7 +59,8 @@ def run_batch(
     """Send a file of requests; killed or stopped, the same command goes on where it was.
 
     Exit codes: 0 all rows succeeded; 1 some failed; 2 something must be changed first (options, input, a refused key);
-    3 the same command may succeed later (network, credit, limits, a second process); 130 interrupted.
+    3 the same command may succeed later (network, credit, limits, a second process, rows at the service); 130
+    interrupted.
     """
     if output == STANDARD_OUTPUT and as_json:
         raise typer.BadParameter("--json and --output - both print to standard output: leave one out")
@@ -85,7 +86,9 @@ def _run(requests: str, output: str, options: TableOptions, *, quiet: bool, as_j
     try:
         with progress_display(quiet=quiet) as options["on_progress"]:
             report = batch.run(requests, output, **options)
-        code = INTERRUPTED if report.interrupted else FAILED if report.failed else 0
+        code = _code(report)
+        if report.stopped:
+            tell(report.stopped)
     except batch.BatchStopped as stop:
         report, code = stop.report, BAD_INPUT if stop.needs_change else STOPPED
         tell(str(stop))
@@ -94,6 +97,15 @@ def _run(requests: str, output: str, options: TableOptions, *, quiet: bool, as_j
     if not quiet:
         tell(_summary(report, kept))
     return code
+
+
+def _code(report: BatchReport) -> int:
+    """Return the exit code for the report of a run that went as it was to go."""
+    if report.interrupted:
+        return INTERRUPTED
+    if report.unfinished:  # at the service, or taken back from there
+        return STOPPED
+    return FAILED if report.failed else 0
 
 
 def _summary(report: BatchReport, output: str) -> str:
@@ -106,13 +118,20 @@ def _summary(report: BatchReport, output: str) -> str:
         f"{report.sent} requests sent, {report.retries} of them retries",
         *([f"{report.deduplicated} not sent, as equal rows were"] if report.deduplicated else []),
         f"{report.tokens} tokens",
-        *([] if report.cost is None else [dollars(report.cost)]),
+        *([] if report.cost is None else [_spent(report, report.cost)]),
         f"{report.elapsed:.1f} s",
     ]
     if report.interrupted:
         again = ": start the same again to go on" if is_kept(output) else ""
         parts.append(f"interrupted with {report.unfinished} rows to do{again}")
     return "; ".join(parts)
+
+
+def _spent(report: BatchReport, cost: float) -> str:
+    """Return what a run has cost as text; what the service does not list is an estimate, and says so."""
+    return (
+        f"about {dollars(cost)} (an estimate: half of the listed prices)" if report.cost_is_estimate else dollars(cost)
+    )
 
 
 def _estimate(requests: str, options: TableOptions, *, as_json: bool) -> None:

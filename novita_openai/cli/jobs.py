@@ -109,6 +109,33 @@ class JobOptions:
     dedupe: Annotated[
         bool, typer.Option("--dedupe", help="Send equal rows once, but for those that ask for samples.")
     ] = False
+    via: Annotated[
+        str,
+        typer.Option(
+            help="'batch-api': have the service's own fleet run the rows, within 48 hours and for half the price, "
+            "where their model offers that.",
+        ),
+    ] = "online"
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", help="With --via batch-api: submit the rows and do not wait; a later start collects."),
+    ] = False
+    cancel: Annotated[
+        bool,
+        typer.Option("--cancel", help="Cancel the batches at the service and collect what is there; send nothing."),
+    ] = False
+    create_again: Annotated[
+        bool,
+        typer.Option(
+            "--create-again",
+            help="With --via batch-api: submit rows anew of which nobody knows whether the service has them.",
+        ),
+    ] = False
+    keep_files: Annotated[bool, typer.Option("--keep-files", help="Leave the files of batches at the service.")] = False
+    poll: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Seconds before the first look at a batch; they grow to 60.", show_default="5"),
+    ] = None
     ordered: Annotated[
         bool, typer.Option("--ordered", help="When the job is complete, sort the results as the input is.")
     ] = False

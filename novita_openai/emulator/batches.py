@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
-from novita_openai.emulator.models import Model  # noqa: TC001 - annotations can be resolved at run time
+from novita_openai.emulator.models import BATCH_API, Model
 from novita_openai.emulator.replies import Reply  # noqa: TC001 - the same
 
 __all__ = ["ENDPOINTS", "Batch", "Row", "Stage", "problem_of", "rows_of", "stage_of"]
@@ -177,7 +177,10 @@ def problem_of(rows: tuple[Row, ...], models: Mapping[str, Model]) -> str:
     asked = {row.body.get("model") for row in rows}
     if len(asked) > 1:
         return f"all requests of a batch must name the same model, not {', '.join(sorted(map(str, asked)))}"
-    return "" if asked <= models.keys() else f"model not found: {asked.pop()}"
+    model = models.get(str(asked.pop()))
+    if model is None:
+        return f"model not found: {rows[0].body.get('model')}"
+    return "" if BATCH_API in model.endpoints else f"model {model.id} does not support the batch API"
 
 
 def _result(row: Row, reply: Reply) -> dict[str, Any]:

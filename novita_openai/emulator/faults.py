@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from random import Random  # noqa: TC003 - annotations can be resolved at run time
 from typing import Any, Final
 
@@ -41,7 +42,8 @@ class Fault:
 
     ``after`` is how many bytes of the body are sent first; with None not even the head of the reply is sent. In a
     stream, an event that is a fault comes after the event that holds that byte. ``reason`` is the word of an error
-    object, ``retry_after`` (seconds) the header of an error reply, ``message`` its text.
+    object, ``retry_after`` (seconds) the header of an error reply, ``message`` its text. ``of`` is a pattern of the
+    requests that it is for, such as ``POST /batches`` or ``GET /files/*/content``; others pass it by in a script.
 
     Raises ``ValueError`` for an unknown kind or reason, and for an invalid number.
     """
@@ -51,6 +53,7 @@ class Fault:
     reason: str = "RATE_LIMIT_EXCEEDED"
     retry_after: float | None = None
     message: str = ""
+    of: str = "*"
 
     def __post_init__(self) -> None:
         _require_word(self.kind, FAULTS, "a fault")
@@ -59,6 +62,10 @@ class Fault:
             raise ValueError(f"after must be None or a number of bytes from 0, not {self.after!r}")
         if self.retry_after is not None and self.retry_after < 0:
             raise ValueError(f"retry_after must be None or at least 0 seconds, not {self.retry_after}")
+
+    def is_of(self, method: str, path: str) -> bool:
+        """Tell whether it is for a request."""
+        return fnmatchcase(f"{method} {path}", self.of)
 
     @property
     def is_instead(self) -> bool:

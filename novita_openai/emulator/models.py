@@ -14,6 +14,8 @@ __all__ = ["MODELS", "Model", "Tier", "models_by_id"]
 CREATED: Final = 1_735_689_600
 """The time on every model and reply: 2025-01-01, so that equal requests get equal replies."""
 
+BATCH_API: Final = "batch-api"
+"""What the ``endpoints`` of a model hold that batches may name."""
 _UNITS_PER_DOLLAR: Final = 10_000
 _MILLION: Final = 1_000_000
 
@@ -45,7 +47,7 @@ class Model:
     cache_read_price_per_m: int | None = None
     tiers: tuple[Tier, ...] = ()
     model_type: str = "chat"
-    endpoints: tuple[str, ...] = ("chat/completions", "completions")
+    endpoints: tuple[str, ...] = ("chat/completions", "completions", BATCH_API)
     status: int = 1
 
     def row(self) -> dict[str, Any]:

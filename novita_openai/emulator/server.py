@@ -90,7 +90,7 @@ class Emulator:
 
     Files and batches are under the base path ``/openai/v1`` only, see ``files`` and ``batches``.
 
-    ``script`` holds what the next requests get. A fault is for the next request of any kind; an answer is for the next
+    ``script`` holds what the next requests get. A fault is for the next request of its kind; an answer is for the next
     request that is not refused. An error raised by a function of the script is raised again by ``close()``.
 
     Raises ``ValueError`` for an invalid setting, ``OSError`` where the port is taken.
@@ -191,7 +191,7 @@ class Emulator:
     def _respond(self, received: HTTPRequest) -> Iterator[TimedReply]:
         """Decide what a request gets, keep it, and count it as in flight while it is answered."""
         path = _path_of(received.path)
-        item = self._next_item()
+        item = self._next_item(received.method, path)
         fault = item if isinstance(item, Fault) else self._drawn(received.body)
         if fault is not None and fault.is_instead:  # such a request is neither limited nor charged
             model, reply = "", fault.spoil(Reply())
@@ -216,11 +216,15 @@ class Emulator:
         latency = Random(f"{self.seed} {self.request_count}").uniform(least, most)  # noqa: S311 - no secret
         return TimedReply(reply, self._clock.real(latency), self._clock.real(self.chunk_interval))
 
-    def _next_item(self) -> ScriptItem | None:
+    def _next_item(self, method: str, path: str) -> ScriptItem | None:
         """Take a fault from the script; leave an answer there until a request gets it."""
-        if not self.script:
-            return None
-        return self.script.popleft() if isinstance(self.script[0], Fault) else self.script[0]
+        for place, item in enumerate(self.script):
+            if not isinstance(item, Fault):
+                return item
+            if item.is_of(method, path):
+                del self.script[place]
+                return item
+        return None
 
     def _drawn(self, body: bytes) -> Fault | None:
         """Draw the fault of a request from its body and how often it came."""
