@@ -194,8 +194,10 @@ def test_usage_is_tokens_dollars_and_seconds(shell: Shell, server: Server) -> No
         "1000 tokens in (100 cached), 100 out (7 of them thoughts), $0.000025, first token after"
     )
     assert server.requests[0].json["stream_options"] == {"include_usage": True}
-    server.script.extend([stream(chunk("ok", "stop")), error(400)])
+    server.script.append(stream(chunk("ok", "stop")))
     assert shell("chat", "Hi", "--usage").line.startswith("tokens are not told, first token after")
+    server.script.extend([stream({**chunk("ok", "stop"), "usage": usage}), error(400)])
+    assert ", price unknown, first token" in shell("chat", "Hi", "--usage").line
 
 
 def test_usage_of_a_whole_answer_has_no_first_token(shell: Shell) -> None:

@@ -131,3 +131,14 @@ def test_tables_never_cut_a_cell() -> None:
     wide = ["model                             context", "meta-llama/llama-3.1-8b-instruct  16384", "m"]
     assert terminal.table_lines(rows, 80) == wide
     assert terminal.table_lines(rows, 20) == ["model", "  context", "meta-llama/llama-3.1-8b-instruct", "  16384", "m"]
+
+
+def test_remarks_are_wrapped_between_words_at_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.note("one two three four")
+    monkeypatch.setattr(terminal, "is_terminal", lambda _: True)
+    monkeypatch.setenv("COLUMNS", "9")
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal.note("one two three four")
+    assert capsys.readouterr().err == "one two three four\none two\n  three\n  four\n"

@@ -76,8 +76,8 @@ HOUSE: Rows = {
     "testing": None,
     "__pyinstaller": modules("hook-novita_openai"),
     "cli": modules(
-        "terminal notices failures options inputs schemas answers serving service asking listing progress jobs tables"
-        " batch prompt_options prompt_rows prompt program"
+        "terminal notices failures options inputs schemas serving service answers conversation talking asking listing"
+        " progress jobs tables batch prompt_options prompt_rows prompt program"
     ),
     "__main__": None,
 }
@@ -111,6 +111,7 @@ EXTRAS = {
     "cli.prompt_rows": {"rich", "typer"},
     "cli.serving": {"typer"},
     "cli.tables": {"typer"},
+    "cli.talking": {"prompt_toolkit"},
     "batch.direct": {"aiohttp", "multidict", "yarl"},
     "backoff": {"anyio"},  # which openai requires
     "client.draining": {"anyio"},  # which openai requires

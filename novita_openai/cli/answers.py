@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from novita_openai.cli.failures import FAILED
+from novita_openai.cli.service import pricing_for
 from novita_openai.cli.terminal import printable, show, styled, whisper
-from novita_openai.prices import dollars
+from novita_openai.prices import dollars, reported_tokens
 
 if TYPE_CHECKING:
+    from novita_openai.client import NovitaOpenAI
     from novita_openai.prices import Pricing, Tokens
 
-__all__ = ["Answer", "Remark", "Screen", "remark", "usage_line", "whole_answer"]
+__all__ = ["Answer", "Remark", "Screen", "remark", "tokens_of", "told_usage", "whole_answer"]
 
 DIM: Final = "2"
 
@@ -145,8 +147,18 @@ def _thought(said: Any) -> str:
     return thought if isinstance(thought, str) else ""
 
 
-def usage_line(answer: Answer, tokens: Tokens | None, pricing: Pricing | None) -> str:
+def tokens_of(answer: Answer) -> Tokens | None:
+    """Return the tokens that an answer tells, None where it tells none."""
+    return reported_tokens(None if answer.usage is None else answer.usage.model_dump())
+
+
+def told_usage(client: NovitaOpenAI, model: str, answer: Answer) -> str:
     """Return tokens, dollars and seconds of an answer, as far as they are known."""
+    tokens = tokens_of(answer)
+    return _usage_line(answer, tokens, None if tokens is None else pricing_for(client, model))
+
+
+def _usage_line(answer: Answer, tokens: Tokens | None, pricing: Pricing | None) -> str:
     parts = ["tokens are not told"] if tokens is None else [f"{tokens.prompt} tokens in{_cached(tokens)}"]
     if tokens is not None:
         parts += [f"{tokens.answer} out{_reasoning(answer.usage)}"]

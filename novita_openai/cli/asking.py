@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from novita_openai.cli.answers import Answer, Screen, remark, usage_line, whole_answer
+from novita_openai.cli.answers import Answer, Screen, remark, told_usage, whole_answer
+from novita_openai.cli.conversation import Conversation
 from novita_openai.cli.failures import FAILED, reported
 from novita_openai.cli.inputs import image_part, parameters, read_question
 from novita_openai.cli.options import AnswerOptions, QuestionArgument, ServiceOptions, grouped
 from novita_openai.cli.schemas import AnswerSchema
-from novita_openai.cli.service import asked, listed_rows, open_client, pricing_for
-from novita_openai.cli.terminal import show, tell
+from novita_openai.cli.service import asked, listed_rows, open_client
+from novita_openai.cli.terminal import is_terminal, show, tell
 
 if TYPE_CHECKING:
     from novita_openai.client import NovitaOpenAI
@@ -47,7 +49,7 @@ def chat(
     answer: AnswerOptions,
     service: ServiceOptions,
 ) -> None:
-    """Send a chat message, and print the answer as it comes.
+    """Send a chat message, and print the answer as it comes; without one, at a terminal, hold a conversation.
 
     An answer that is cut is told on stderr; one that is filtered, empty or not what --schema says ends with 1.
 
@@ -58,12 +60,24 @@ def chat(
     novita-openai chat --schema 'name, born int' "Who wrote Faust?"
     """
     wanted = AnswerSchema.read(schema)
+    if prompt is None and is_terminal(sys.stdin) and is_terminal(sys.stdout):
+        if images or wanted is not None or answer.as_json:
+            raise typer.BadParameter("give a prompt: a conversation takes no --attach, --schema and --json")
+        _talk(Conversation(answer.model, system), answer, service)
+        return
     messages = _messages(system, read_question(prompt, "\n\n"), images or [])
     body = _body(answer) | {"messages": messages}
     with open_client(service) as client:
         if wanted is not None:
             _ask_for(client, wanted, body)
         _finish(client, client.chat.completions.create, body, answer, wanted)
+
+
+def _talk(conversation: Conversation, answer: AnswerOptions, service: ServiceOptions) -> None:
+    from novita_openai.cli.talking import talk
+
+    with open_client(service) as client:
+        talk(client, conversation, _body(answer) | {"stream_options": {"include_usage": True}}, answer)
 
 
 @reported()
@@ -125,7 +139,7 @@ def _finish(
     if wanted is not None and flaw is None and not options.as_json:
         show(answer.text.strip())
     if options.usage:
-        tell(_usage(client, body["model"], answer))
+        tell(told_usage(client, body["model"], answer))
     code = _say(answer, options.max_tokens, is_chat="messages" in body)
     if flaw is not None and not code:
         tell(f"the answer does not fit --schema: {flaw}; it was: {answer.text}")
@@ -152,10 +166,3 @@ def _say(answer: Answer, max_tokens: int | None, *, is_chat: bool) -> int:
         return 0
     tell(said.words)
     return said.code
-
-
-def _usage(client: NovitaOpenAI, model: str, answer: Answer) -> str:
-    from novita_openai.prices import reported_tokens
-
-    usage = answer.usage.model_dump() if answer.usage is not None else None
-    return usage_line(answer, reported_tokens(usage), pricing_for(client, model))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from novita_openai.client import NovitaOpenAI
     from novita_openai.prices import Pricing
 
-__all__ = ["asked", "listed_rows", "open_client", "pricing_for"]
+__all__ = ["asked", "found_model", "listed_rows", "open_client", "pricing_for"]
 
 NOT_FOUND: Final = "MODEL_NOT_FOUND"
 _T = TypeVar("_T")
@@ -64,6 +64,13 @@ def _meant(client: NovitaOpenAI, name: str, refusal: Exception) -> str:
     if name in rows:
         raise refusal
     return find_model(name, rows)
+
+
+def found_model(client: NovitaOpenAI, name: str) -> str:
+    """Return the one model of the service that a name means."""
+    from novita_openai.client.catalog import find_model
+
+    return find_model(name, listed_rows(client))
 
 
 def listed_rows(client: NovitaOpenAI) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Sequence
 from typing import TextIO
@@ -81,6 +82,13 @@ def show(text: str, end: str = "\n") -> None:
 def whisper(text: str, end: str = "") -> None:
     """Print a text on stderr as it is."""
     print(text, end=end, file=sys.stderr, flush=True)  # noqa: T201 - all else belongs on stderr
+
+
+def note(text: str) -> None:
+    """Print a remark to a person in a conversation, on stderr: dimmed, and wrapped between words."""
+    width = shutil.get_terminal_size().columns if is_terminal(sys.stderr) else sys.maxsize
+    for line in textwrap.wrap(printable(text, sys.stderr), width, subsequent_indent="  ", break_on_hyphens=False):
+        whisper(styled(line, "2", sys.stderr), end="\n")
 
 
 def tell(text: str) -> None:

@@ -1,0 +1,78 @@
+"""What a person at a terminal meets: a conversation, interrupts at every moment, colours, tables of any width."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from server import Reply, Server, chunk, stream
+from terminals import Terminal
+
+pytestmark = pytest.mark.slow
+
+LLAMA = "meta-llama/llama-3.1-8b-instruct"
+
+
+def asking(server: Server, *arguments: str, columns: int = 80, **variables: str) -> Terminal:
+    variables |= {"NOVITA_API_KEY": "sk_test", "NOVITA_BASE_URL": server.base_url}
+    return Terminal(*arguments, columns=columns, variables=variables)
+
+
+def test_a_conversation_goes_on_after_an_answer_that_was_stopped(server: Server) -> None:
+    begun = stream(chunk("Boil ")).body.replace("data: [DONE]\n\n", "").encode()
+    head = {"content-type": "text/event-stream", "content-length": "100000"}
+    server.script.append(Reply(body=(begun, b": wait\n\n"), headers=head, pause=0.2))
+    server.always = stream(chunk("Ten minutes.", "stop"))
+    with asking(server, "chat") as terminal:
+        terminal.until("Ctrl-D leaves")
+        terminal.until(">")
+        terminal.type("How do I make pasta?\r")
+        terminal.until("Boil")
+        terminal.interrupt()
+        terminal.until("stopped")
+        terminal.until(">")
+        time.sleep(0.5)  # prompt_toolkit reads its history a moment later
+        terminal.type("\x1b[A\r")
+        terminal.until("Ten minutes.")
+        terminal.until(">")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+    assert [each["content"] for each in server.requests[1].json["messages"]] == [
+        "How do I make pasta?",
+        "Boil ",
+        "How do I make pasta?",
+    ]
+    assert "Traceback" not in terminal.text
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.2, 0.4, 0.8, 1.6])
+def test_an_interrupt_at_any_moment_is_one_line(seconds: float, server: Server) -> None:
+    server.always = Reply(fault="stall")
+    with asking(server, "chat", "Hi") as terminal:
+        time.sleep(seconds)
+        terminal.interrupt()
+        code = terminal.end()
+    if code != -2 or "/novita_openai/" in terminal.text:  # else Python itself had not come to the program
+        assert (code, terminal.text.strip()) == (130, "novita-openai: interrupted")
+
+
+def test_thoughts_are_dim_and_no_color_is_obeyed(server: Server) -> None:
+    thought = chunk("") | {"choices": [{"index": 0, "delta": {"reasoning_content": "Hm."}, "finish_reason": None}]}
+    server.always = stream(thought, chunk("Boil\x1b[2J water.", "stop"))
+    with asking(server, "chat", "Hi") as terminal:
+        assert terminal.end() == 0
+    assert "\x1b[2mHm.\x1b[0m" in terminal.drawn
+    assert "Boil\N{REPLACEMENT CHARACTER}[2J water." in terminal.drawn
+    with asking(server, "chat", "Hi", NO_COLOR="1") as terminal:
+        assert terminal.end() == 0
+    assert re.findall(r"\x1b\[[0-9;]*m", terminal.drawn) == []
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_models_are_listed_whole_at_any_width(columns: int, server: Server) -> None:
+    ids = ["deepseek/deepseek-r1-distill-qwen-14b-with-a-long-name", "a/b[/i]", LLAMA]
+    server.always = Reply(body={"data": [{"id": each, "context_size": 131_072} for each in ids]})
+    with asking(server, "models", columns=columns) as terminal:
+        assert terminal.end() == 0
+    assert [each for each in ids if each not in terminal.text] == []
