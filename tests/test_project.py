@@ -34,7 +34,10 @@ HOUSE: Rows = {
         "messages": None,
         "rows": None,
         "tokens": None,
-        "tool_calls": modules("calls declarations arguments dialect tagged hermes deepseek llama mistral families"),
+        "tool_calls": modules(
+            "calls declarations typescript arguments dialect tagged hermes deepseek llama mistral mistral_tekken minimax kimi"
+            " gemma cohere harmony families"
+        ),
         "engine": modules(
             "separators scanner trimming table dates losses reasoning description control folding blanking codec"
             " conversion"

@@ -152,7 +152,7 @@ def test_ids_that_do_not_tell_one_format_raise(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_catalog_is_whole() -> None:
-    assert len(format_names()) == len(FORMATS) == 138
+    assert len(format_names()) == len(FORMATS) == 139
     assert [*format_names()] == sorted(format_names())
     assert all(fmt.source and 1 <= len(fmt.stop) <= 4 for fmt in FORMATS)
     assert get_format("chatml") is get_format("chatml")

@@ -154,8 +154,8 @@ def test_calls_and_results_cannot_forge_turns(fmt: PromptFormat) -> None:
         assert_refused(fmt, [QUESTION, called(arguments={"a": {"b": [f"x{token}"]}})], 1, reply=False)
         tool = {"type": "function", "function": {"name": "f", "description": f"x{token}", "parameters": NO_PARAMETERS}}
         error = assert_refused(fmt, [QUESTION], None, tools=[tool])
-        assert error.marker
-        assert error.marker in token
+        is_marked = error.marker is not None and error.marker in token
+        assert is_marked or "drops or changes a part of these declarations" in error.problem
 
 
 def test_the_id_of_a_call_cannot_forge_a_turn() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from openai.types.chat import ChatCompletionMessageToolCall
+from prompt_texts import DATE
 
-from novita_openai.prompts import PromptError, get_format
+from novita_openai.prompts import PromptError, PromptFormat, get_format
 from novita_openai.prompts.tool_calls.arguments import JSON
 
 NONE: dict[str, Any] = {"type": "object", "properties": {}}
@@ -45,9 +46,28 @@ NAMES = [
     "qwen3.5",
     "qwen3.6",
     "step-3.7",
+    "command-a-plus",
+    "command-r7b-tools",
+    "devstral-1.1",
+    "gemma-4",
+    "gpt-oss",
+    "granite-4.0",
+    "kimi-k3",
+    "ling-3",
+    "minimax-m3",
+    "ministral-3",
+    "mistral-medium-3.5",
+    "mistral-small-3.2",
+    "mistral-v7-tekken",
+    "qwen3-omni",
+    "qwen3-omni-thinking",
 ]
 TAGGED = {name for name in NAMES if getattr(get_format(name).dialect, "arguments", JSON) is not JSON}
 EACH = pytest.mark.parametrize("name", NAMES)
+
+
+def rendered(fmt: PromptFormat, messages: Any, **options: Any) -> str:
+    return fmt.render(messages, date=getattr(messages, "date", None) or DATE, **options)
 
 
 def call(arguments: Any = '{"city": "Paris"}', call_id: str = "abcdefghi", name: str = "get_weather") -> dict[str, Any]:
@@ -81,23 +101,23 @@ def test_a_cycle_reads_back(name: str, system: list[dict[str, Any]]) -> None:
     ]:
         if system and name.startswith("mistral-v3") and messages[-1]["role"] != "user":
             continue  # the system text would be lost
-        prompt = fmt.render([*system, *messages], tools=tools)
+        prompt = rendered(fmt, [*system, *messages], tools=tools)
         history = fmt.parse(prompt)
         assert history == fmt.normalize([*system, *messages])
         assert history.tools == tools
-        assert fmt.render(history) == prompt
+        assert rendered(fmt, history) == prompt
 
 
 @EACH
 @pytest.mark.parametrize("arguments", ['{"city": "Paris"}', {"city": "Paris"}])
 def test_arguments_are_decoded_once(name: str, arguments: Any) -> None:
     fmt = get_format(name)
-    prompt = fmt.render([QUESTION, asked(call(arguments)), answer()])
-    assert name in TAGGED or '{"city": "Paris"}' in prompt
+    prompt = rendered(fmt, [QUESTION, asked(call(arguments)), answer()])
+    assert name in TAGGED | {"gemma-4", "kimi-k3"} or '{"city": "Paris"}' in prompt
     found = fmt.parse(prompt)[1]["tool_calls"][0]["function"]
     assert json.loads(found["arguments"]) == {"city": "Paris"}
     sdk = ChatCompletionMessageToolCall.model_validate(call())
-    assert fmt.render([QUESTION, asked(sdk), answer()]) == prompt
+    assert rendered(fmt, [QUESTION, asked(sdk), answer()]) == prompt
 
 
 @EACH
@@ -114,7 +134,7 @@ def test_arguments_are_decoded_once(name: str, arguments: Any) -> None:
 )
 def test_what_is_no_call_is_refused(name: str, messages: list[dict[str, Any]], words: str) -> None:
     with pytest.raises(PromptError, match=words):
-        get_format(name).render(messages, reply=False)
+        rendered(get_format(name), messages, reply=False)
 
 
 @pytest.mark.parametrize("name", ["qwen3", "deepseek-v3"])
@@ -122,32 +142,32 @@ def test_several_calls_with_content_read_back(name: str) -> None:
     fmt = get_format(name)
     second = call("{}", "second", "get_time")
     messages = [QUESTION, asked(call(), second, content="Let me see."), answer(), answer("noon", "second")]
-    prompt = fmt.render(messages, tools=[WEATHER, TIME])
+    prompt = rendered(fmt, messages, tools=[WEATHER, TIME])
     history = fmt.parse(prompt)
     assert history == fmt.normalize(messages)
     assert [each["id"] for each in history[1]["tool_calls"]] == ["call_0", "call_1"]
     assert [message["tool_call_id"] for message in history[2:]] == ["call_0", "call_1"]
-    assert fmt.render(history) == prompt
+    assert rendered(fmt, history) == prompt
 
 
 def test_some_families_say_less() -> None:
     second = call("{}", "second", "get_time")
     for name in ("llama-3.1", "mistral-v3"):
         with pytest.raises(PromptError, match="content beside"):
-            get_format(name).render([QUESTION, asked(call(), content="So"), answer()])
+            rendered(get_format(name), [QUESTION, asked(call(), content="So"), answer()])
     with pytest.raises(PromptError, match="one tool call"):
-        get_format("llama-3.1").render([QUESTION, asked(call(), second)], reply=False)
+        rendered(get_format("llama-3.1"), [QUESTION, asked(call(), second)], reply=False)
     with pytest.raises(PromptError, match="first user message"):
-        get_format("llama-3.1").render([{"role": "assistant", "content": "x"}], tools=[WEATHER], reply=False)
+        rendered(get_format("llama-3.1"), [{"role": "assistant", "content": "x"}], tools=[WEATHER], reply=False)
     with pytest.raises(PromptError, match="declared as"):
-        get_format("qwen3").render([QUESTION], tools=[{"type": "function"}])
+        rendered(get_format("qwen3"), [QUESTION], tools=[{"type": "function"}])
     with pytest.raises(PromptError, match="declare tools"):
-        get_format("chatml").render([QUESTION], tools=[WEATHER])
+        rendered(get_format("chatml"), [QUESTION], tools=[WEATHER])
 
 
 def test_a_prompt_with_a_result_but_no_call_is_refused_with_its_format_and_place() -> None:
     fmt = get_format("qwen2.5")
-    prompt = fmt.render([QUESTION, asked(call()), answer()])
+    prompt = rendered(fmt, [QUESTION, asked(call()), answer()])
     begin, end = prompt.index("<tool_call>"), prompt.rindex("</tool_call>") + len("</tool_call>")
     prompt = prompt[:begin] + "Let me see." + prompt[end:]
     with pytest.raises(PromptError, match="right after its call") as caught:
@@ -183,6 +203,24 @@ CALLS = {
 }
 
 
+ARGS = '{"city": "Paris"}'
+CALLS |= {
+    "command-a-plus": f'<|END_THINKING|><|START_ACTION|>[\n    {{"tool_call_id": "0", "tool_name": "get_weather", '
+    f'"parameters": {ARGS}}}\n]<|END_ACTION|>',
+    "devstral-1.1": f"[TOOL_CALLS]get_weather[ARGS]{ARGS}",
+    "gemma-4": '<|tool_call>call:get_weather{city:<|"|>Paris<|"|>}<tool_call|>',
+    "gpt-oss": f"<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{ARGS}",
+    "granite-4.0": CALLS["qwen2.5"],
+    "kimi-k3": "<|close|>think<|sep|><|open|>response<|sep|><|close|>response<|sep|><|open|>tools<|sep|><|open|>call "
+    'tool="get_weather" index="1"<|sep|><|open|>argument key="city" type="string"<|sep|>Paris<|close|>argument<|sep|>'
+    "<|close|>call<|sep|><|close|>tools<|sep|><|close|>message<|sep|>",
+    "ling-3": "</think><tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Paris</arg_value>\n</tool_call>",
+    "minimax-m3": ']<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name="get_weather">]<]minimax[>[<city>Paris'
+    "]<]minimax[>[</city>]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>",
+    "mistral-small-3.2": f"[TOOL_CALLS]get_weather[CALL_ID]abcdefghi[ARGS]{ARGS}",
+}
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_calls_are_taken_out_of_completions(name: str) -> None:
     fmt = get_format(name)
@@ -190,7 +228,7 @@ def test_calls_are_taken_out_of_completions(name: str) -> None:
     assert message["content"] is None
     assert message["tool_calls"][0]["function"] == {"name": "get_weather", "arguments": '{"city": "Paris"}'}
     history = [QUESTION, message, answer(call_id=message["tool_calls"][0]["id"])]
-    assert fmt.parse(fmt.render(history)) == fmt.normalize(history) == history
+    assert fmt.parse(rendered(fmt, history)) == fmt.normalize(history) == history
     assert "tool_calls" not in fmt.message(CALLS[name][:-1], "length")
     assert "tool_calls" not in fmt.message(f"{CALLS[name]} and so on", "stop")
 
@@ -216,24 +254,24 @@ def test_what_is_no_whole_call_stays_text(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted({*NAMES} - {"mistral-v3", "mistral-v7", "hy3", "nemotron-3"})
+    "name", sorted({*NAMES} - {"mistral-v3", "mistral-v7", "mistral-v7-tekken", "hy3", "kimi-k3", "nemotron-3"})
 )  # a blank tells theirs from text
 def test_text_that_reads_as_a_call_is_refused(name: str) -> None:
     fmt = get_format(name)
-    text = fmt.render([QUESTION, asked(call())], reply=False)
-    plain = fmt.render([QUESTION, {"role": "assistant", "content": "@"}], reply=False)
-    begin, end = plain.split("@")
+    text = rendered(fmt, [QUESTION, asked(call())], reply=False)
+    plain = rendered(fmt, [QUESTION, {"role": "assistant", "content": "@@@"}], reply=False)
+    begin, end = plain.split("@@@")
     inside = text.removeprefix(begin.rstrip()).removesuffix(end).removeprefix("\n")
     with pytest.raises(PromptError):
-        fmt.render([QUESTION, {"role": "assistant", "content": inside}, QUESTION])
+        rendered(fmt, [QUESTION, {"role": "assistant", "content": inside}, QUESTION])
     with pytest.raises(PromptError):
-        fmt.render([QUESTION, {"role": "assistant", "content": inside}], reply=False)
+        rendered(fmt, [QUESTION, {"role": "assistant", "content": inside}], reply=False)
 
 
 @EACH
 def test_prompts_that_almost_use_tools_are_read_or_refused(name: str) -> None:
     fmt = get_format(name)
-    prompt = fmt.render([QUESTION, asked(call()), answer()], tools=[WEATHER, TIME])
+    prompt = rendered(fmt, [QUESTION, asked(call()), answer()], tools=[WEATHER, TIME])
     for place in range(0, len(prompt), 7):
         for changed in (
             prompt[:place] + prompt[place + 1 :],
@@ -244,7 +282,7 @@ def test_prompts_that_almost_use_tools_are_read_or_refused(name: str) -> None:
                 history = fmt.parse(changed)
             except PromptError:
                 continue
-            assert fmt.render(history) == changed
+            assert rendered(fmt, history) == changed
 
 
 IDS = {
@@ -260,7 +298,7 @@ IDS = {
 def test_ids_of_any_form_are_carried_or_mapped(name: str) -> None:
     fmt, (mapped, native) = get_format(name), IDS[name]
     for call_id, expected in [("call_9aGxYb2LkQ", mapped), (native or "toolu_01", native or mapped)]:
-        history = fmt.parse(fmt.render([QUESTION, asked(call(call_id=call_id)), answer(call_id=call_id)]))
+        history = fmt.parse(rendered(fmt, [QUESTION, asked(call(call_id=call_id)), answer(call_id=call_id)]))
         assert (history[1]["tool_calls"][0]["id"], history[2]["tool_call_id"]) == (expected, expected)
         assert fmt.normalize(history) == history
 
@@ -268,9 +306,9 @@ def test_ids_of_any_form_are_carried_or_mapped(name: str) -> None:
 def test_the_name_of_a_result_is_kept_where_the_prompt_holds_it() -> None:
     fmt = get_format("kimi-k2")
     named = [QUESTION, asked(call()), {**answer(), "name": "get_weather"}]
-    assert "<|im_system|>get_weather<|im_middle|>## Return of functions.get_weather:0\n" in fmt.render(named)
-    assert fmt.parse(fmt.render(named))[2]["name"] == "get_weather"
-    unnamed = fmt.render([QUESTION, asked(call()), answer()])
+    assert "<|im_system|>get_weather<|im_middle|>## Return of functions.get_weather:0\n" in rendered(fmt, named)
+    assert fmt.parse(rendered(fmt, named))[2]["name"] == "get_weather"
+    unnamed = rendered(fmt, [QUESTION, asked(call()), answer()])
     assert "<|im_system|>tool<|im_middle|>## Return of" in unnamed
     assert "name" not in fmt.parse(unnamed)[2]
     with pytest.raises(PromptError, match="result of a call"):
@@ -293,7 +331,7 @@ def test_the_name_of_a_result_is_kept_where_the_prompt_holds_it() -> None:
 def test_a_result_is_json_as_the_vendor_s_library_writes_it(name: str, text: str, written: str) -> None:
     fmt = get_format(name)
     messages = [QUESTION, asked(call()), answer(text)]
-    prompt = fmt.render(messages)
+    prompt = rendered(fmt, messages)
     assert f'{{"content": {written}, "call_id": "abcdefghi"}}[/TOOL_RESULTS]' in prompt
     assert fmt.parse(prompt) == fmt.normalize(messages)
     assert json.loads(json.dumps(fmt.parse(prompt)[2]["content"])) in (text, written)
@@ -301,7 +339,7 @@ def test_a_result_is_json_as_the_vendor_s_library_writes_it(name: str, text: str
 
 def test_a_result_that_is_a_quoted_string_is_refused() -> None:
     with pytest.raises(PromptError, match="loses its quotes"):
-        get_format("mistral-v3").render([QUESTION, asked(call()), answer('"hi"')])
+        rendered(get_format("mistral-v3"), [QUESTION, asked(call()), answer('"hi"')])
 
 
 TYPED: dict[str, Any] = {
@@ -323,12 +361,13 @@ KINDS = {"city": "Paris", "days": 3, "deep": True, "no": None, "more": {"a": [1,
 @pytest.mark.parametrize("name", sorted(TAGGED))
 def test_arguments_keep_their_types(name: str) -> None:
     fmt = get_format(name)
-    for arguments, tools in [(KINDS, [TYPED]), (KINDS, None), ({**KINDS, "city": "75001"}, [TYPED])]:
-        prompt = fmt.render([SYSTEM, QUESTION, asked(call(arguments)), answer()], tools=tools)
+    kinds = {key: value for key, value in KINDS.items() if value is not None or name != "minimax-m3"}  # it has no null
+    for arguments, tools in [(kinds, [TYPED]), (kinds, None), ({**kinds, "city": "75001"}, [TYPED])]:
+        prompt = rendered(fmt, [SYSTEM, QUESTION, asked(call(arguments)), answer()], tools=tools)
         history = fmt.parse(prompt)
         assert json.loads(history[2]["tool_calls"][0]["function"]["arguments"]) == arguments
         assert history.tools == tools
-        assert fmt.render(history) == prompt
+        assert rendered(fmt, history) == prompt
 
 
 @pytest.mark.parametrize("name", sorted(TAGGED))
@@ -336,16 +375,16 @@ def test_a_text_that_would_read_as_a_number_needs_a_declared_type(name: str) -> 
     fmt = get_format(name)
     messages = [QUESTION, asked(call({"city": "75001"})), answer()]
     if "deepseek" in name:  # it writes which arguments are strings
-        assert fmt.parse(fmt.render(messages)) == fmt.normalize(messages)
+        assert fmt.parse(rendered(fmt, messages)) == fmt.normalize(messages)
         return
     with pytest.raises(PromptError, match="types of its parameters") as caught:
-        fmt.render(messages)
+        rendered(fmt, messages)
     assert caught.value.index == 1
     untyped = {"type": "function", "function": {"name": "get_weather", "description": "Now.", "parameters": NONE}}
     with pytest.raises(PromptError, match="types of its parameters"):
-        fmt.render(messages, tools=[untyped])
+        rendered(fmt, messages, tools=[untyped])
     with pytest.raises(PromptError, match="would read back otherwise"):
-        fmt.render([QUESTION, asked(call({"city": 5})), answer()], tools=[TYPED])
+        rendered(fmt, [QUESTION, asked(call({"city": 5})), answer()], tools=[TYPED])
 
 
 @pytest.mark.parametrize(
@@ -360,13 +399,13 @@ def test_a_text_that_would_read_as_a_number_needs_a_declared_type(name: str) -> 
 )
 def test_a_declaration_that_would_not_read_back_is_refused(name: str, changed: dict[str, Any]) -> None:
     with pytest.raises(PromptError, match="drops or changes a part of these declarations"):
-        get_format(name).render([QUESTION], tools=[TYPED | changed])
+        rendered(get_format(name), [QUESTION], tools=[TYPED | changed])
 
 
 @pytest.mark.parametrize("name", ["qwen3-coder", "deepseek-v3.1"])
 def test_what_stands_for_declarations_and_is_none_is_refused(name: str) -> None:
     fmt = get_format(name)
-    prompt = fmt.render([QUESTION], tools=[WEATHER])
+    prompt = rendered(fmt, [QUESTION], tools=[WEATHER])
     begin, end = prompt.index("get_weather"), prompt.rindex("Now.")
     with pytest.raises(PromptError):
         fmt.parse(prompt[:begin] + prompt[end:])
@@ -376,25 +415,25 @@ def test_thoughts_of_calls_are_kept_until_a_reply_without_calls() -> None:
     fmt = get_format("kimi-k2.5")
     thinking = {**asked(call(call_id="functions.get_weather:0")), "reasoning_content": "hm"}
     chain = [QUESTION, thinking, answer(call_id="functions.get_weather:0")]
-    prompt = fmt.render(chain)
+    prompt = rendered(fmt, chain)
     assert "<think>hm</think><|tool_calls_section_begin|>" in prompt
     assert fmt.parse(prompt) == chain
     with pytest.raises(PromptError, match="drops this reasoning"):
-        fmt.render([*chain, {"role": "assistant", "content": "12."}, QUESTION])
+        rendered(fmt, [*chain, {"role": "assistant", "content": "12."}, QUESTION])
 
 
-@pytest.mark.parametrize("name", ["hy3", "nemotron-3"])
+@pytest.mark.parametrize("name", ["hy3", "kimi-k3", "nemotron-3"])
 def test_calls_that_the_template_ends_otherwise_without_results_are_refused(name: str) -> None:
     with pytest.raises(PromptError, match="with their results after them"):
-        get_format(name).render([QUESTION, asked(call())], reply=False)
+        rendered(get_format(name), [QUESTION, asked(call())], reply=False)
     with pytest.raises(PromptError, match="with their results after them"):
-        get_format(name).render([QUESTION, asked(call()), QUESTION])
+        rendered(get_format(name), [QUESTION, asked(call()), QUESTION])
 
 
 def test_declarations_that_are_no_tools_are_refused() -> None:
     for name in ("glm-4.5", "qwen3-coder"):
         with pytest.raises(PromptError, match="declared as"):
-            get_format(name).render([QUESTION], tools=[{"type": "function"}])
+            rendered(get_format(name), [QUESTION], tools=[{"type": "function"}])
 
 
 def test_a_parameter_may_have_any_fields() -> None:
@@ -403,6 +442,6 @@ def test_a_parameter_may_have_any_fields() -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": parameters, "strict": True}}
     for name in ("qwen3-coder", "mimo-v2.5"):
         fmt = get_format(name)
-        prompt = fmt.render([QUESTION], tools=[tool])
+        prompt = rendered(fmt, [QUESTION], tools=[tool])
         assert fmt.parse(prompt).tools == [tool]
-        assert fmt.render(fmt.parse(prompt)) == prompt
+        assert rendered(fmt, fmt.parse(prompt)) == prompt

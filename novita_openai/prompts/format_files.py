@@ -4,8 +4,9 @@ Each table of ``formats/*.toml`` is a format, to be compared with the vendor's t
 
 - ``system``, ``user``, ``assistant``, ``tool``: the texts before and after a message of the role;
 - ``calls``, ``declared``: the same for tool calls and declarations, where they are turns of their own; ``declared_in``
-  is where declarations stand: ``"turn"`` before all other messages, ``"system"`` at the end of the system message,
-  after ``declared_glue``, ``"head"`` at its start, ``""`` before the last user's message;
+  is where declarations stand: ``"turn"`` before all other messages, ``"start"`` even before the text of ``start``,
+  ``"system"`` at the end of the system message, after ``declared_glue``, ``"head"`` at its start, ``""`` before the
+  last user's message;
 - ``start``: what every prompt starts with; ``bos``: the text of the token that begins a sequence, which stands apart;
 - ``reply``: what asks for the assistant's reply, where it is not the text before an assistant's message;
 - ``default_system``: the system text that the published template writes where there is no system message;
@@ -137,16 +138,16 @@ def _declared_separators(entry: Entry, regular: Mapping[Pair, Any]) -> dict[Pair
         return {}
     before, after = entry["declared"]
     default, glue = entry.get("default_system", ""), entry.get("declared_glue", "\n\n")
-    opened, closed = entry["system"] if place != "turn" else ("", "")
+    opened, closed = entry["system"] if place not in ("turn", "start") else ("", "")
     separators: dict[Pair, Any] = dict.fromkeys((pair for pair in regular if "declared" in pair), False)
-    separators[START, "declared"] = entry.get("start", "") + opened + before
+    separators[START, "declared"] = (entry.get("start", "") if place != "start" else "") + opened + before
     for role in ("user", "assistant", REASONED):
         if (START, role) in regular:
             separators["declared", role] = after + closed + regular[START, role].removeprefix(_start(entry, role))
     if place == "head":
         separators["declared", "system"] = after + glue
-    elif place == "turn":
-        start = len(entry.get("start", ""))
+    elif place in ("turn", "start"):
+        start = len(entry.get("start", "")) if place == "turn" else 0
         roles = {role for previous, role in regular if previous == START} & {"system", "user", "assistant", REASONED}
         separators |= {("declared", role): after + regular[START, role][start:] for role in roles}
     else:

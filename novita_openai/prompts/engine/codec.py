@@ -270,7 +270,7 @@ class Codec:
         self._refuse_altered(segments, ending)
         turns, tools = self._turns(segments, ending)
         thought = self.description.thought
-        keep = thought is not None and not thought.keeps(turns)
+        keep = thought is not None and not thought.keeps(turns, ending)
         written = self.write(self.normal(turns), RenderOptions(ending, tools, keep_reasoning=keep))
         if written != text:
             problem = "the format would write these messages differently from here on"

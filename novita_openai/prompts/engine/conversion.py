@@ -7,6 +7,7 @@ and with tools or without, there is a ``Codec`` of its own.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -136,7 +137,7 @@ class Conversion:
     def _read(self, text: str) -> History:
         if not (self._description.date or self._tool_starts):
             return self.base.read(text)
-        has_header = text.startswith(self._tool_starts)
+        has_header = any(start.match(text) for start in self._tool_starts)
         date = self._date_in(text, has_header=has_header)
         history = self.codec(date, has_tools=has_header).read(text)
         if self._tool_starts and has_header != (history.tools is not None):
@@ -145,14 +146,14 @@ class Conversion:
         return history
 
     @cached_property
-    def _tool_starts(self) -> tuple[str, ...]:
-        """How prompts start that declare tools, where others start differently."""
+    def _tool_starts(self) -> tuple[re.Pattern[str], ...]:
+        """Patterns of how prompts start that declare tools, where others start differently."""
         _, header = self._header
         if not header:
             return ()
         separators = self._separators(has_header=True)
         parts = (text.partition(header) for pair, text in separators.items() if pair[0] == START)
-        return tuple({before + found for before, found, _ in parts if found})
+        return tuple(_dated_pattern(start) for start in {before + found for before, found, _ in parts if found})
 
     def _date_in(self, text: str, *, has_header: bool) -> dt.date | None:
         """Return the date that a prompt prints; None if it prints none."""
@@ -163,6 +164,11 @@ class Conversion:
             if placeholder and pair[0] == START and text.startswith(before):
                 return read_date(self._description.date, text, len(before))
         return None
+
+
+def _dated_pattern(text: str) -> re.Pattern[str]:
+    """Return a pattern of a text in which any date may stand."""
+    return re.compile("[^<\n]{,40}".join(map(re.escape, text.split(PLACEHOLDER))))
 
 
 def _in_given(error: PromptError, turns: Sequence[Turn]) -> PromptError:

@@ -20,10 +20,15 @@ class Thought:
     """How a format writes reasoning: after the assistant's header, between ``open`` and ``close``, before the content.
 
     ``absent`` stands there in messages without reasoning. ``kept`` says which thoughts the published template writes:
-    none (``""``), only those of replies after the last user message (``"last"``), only those after the last reply
-    without tool calls (``"calls"``), or all (``"all"``). ``always`` says
-    into which replies without reasoning it writes an empty thought: none (``""``), one after the last user message that
-    ends the history (``"last"``), or each after the last user message (``"each"``).
+
+    - ``""``: none; ``"all"``: all; ``"last"``: those of replies after the last user message;
+    - ``"calls"``: those after the last reply without tool calls; ``"final"``: these and that of a reply which ends the
+      history;
+    - ``"with calls"`` and ``"last with calls"``: as ``"all"`` and ``"last"``, but of messages with tool calls alone.
+
+    ``always`` says into which replies without reasoning it writes an empty thought: none (``""``), one after the last
+    user message that ends the history (``"last"``), or each after the last user message (``"each"``). ``before_calls``
+    stands in place of ``close`` before tool calls.
     """
 
     open: str
@@ -31,20 +36,25 @@ class Thought:
     absent: str = ""
     kept: str = ""
     always: str = ""
+    before_calls: str = ""
 
     def write(self, turns: Sequence[Turn], ending: str, *, keep: bool) -> list[Segment]:
         """Return the segments of turns; raise PromptError for a thought that the published template would drop."""
-        first = 0 if keep else self._first_kept(turns)
-        return [self._write_turn(turns, place, ending, is_kept=place >= first) for place in range(len(turns))]
+        first = 0 if keep else self._first_kept(turns, ending)
+        kept = [keep or self._is_kept(turn, place, first) for place, turn in enumerate(turns)]
+        return [self._write_turn(turns, place, ending, is_kept=is_kept) for place, is_kept in enumerate(kept)]
 
-    def _first_kept(self, turns: Sequence[Turn]) -> int:
+    def _is_kept(self, turn: Turn, place: int, first: int) -> bool:
+        return place >= first and (bool(turn.calls) or not self.kept.endswith("with calls"))
+
+    def _first_kept(self, turns: Sequence[Turn], ending: str) -> int:
         """Return the place from which on the published template writes thoughts; the number of turns if nowhere."""
-        if self.kept == "calls":
-            return max(
-                (place + 1 for place, turn in enumerate(turns) if turn.role == "assistant" and not turn.calls),
-                default=0,
-            )
-        return {"": len(turns), "last": _last_question(turns), "all": 0}[self.kept]
+        if self.kept in ("calls", "final"):
+            replies = [place for place, turn in enumerate(turns) if turn.role == "assistant" and not turn.calls]
+            is_last = self.kept == "final" and ending != PromptEnding.REPLY and replies[-1:] == [len(turns) - 1]
+            return max(replies, default=-1) + (not is_last)
+        last = _last_question(turns)
+        return {"": len(turns), "last": last, "last with calls": last, "with calls": 0, "all": 0}[self.kept]
 
     def _write_turn(self, turns: Sequence[Turn], place: int, ending: str, *, is_kept: bool) -> Segment:
         turn, is_last = turns[place], place == len(turns) - 1
@@ -63,7 +73,8 @@ class Thought:
             raise PromptError(problem, index=turn.index, marker="\n")
         if is_last and ending == PromptEnding.PREFILL and not turn.text:
             return REASONED, thought  # a thought that is to be continued stays open
-        return REASONED, f"{thought}{self.close}{turn.text}"
+        close = self.before_calls if turn.calls and self.before_calls else self.close
+        return REASONED, f"{thought}{close}{turn.text}"
 
     def read(self, turns: Sequence[Turn], ending: str) -> list[Turn]:
         """Return the turns with their thoughts taken out of the texts."""
@@ -75,14 +86,15 @@ class Thought:
         ]
 
     def _read_turn(self, turn: Turn, *, is_open: bool) -> Turn:
-        thought, close, text = turn.text.partition(self.close)
+        thought, close, text = _parted(turn.text, (self.close, self.before_calls))
         if not (close or is_open):
             raise PromptError(f"the reasoning of a message does not end with {self.close!r}", offset=0)
         return replace(turn, role="assistant", text=text, reasoning=thought or None)
 
-    def keeps(self, turns: Sequence[Turn]) -> bool:
+    def keeps(self, turns: Sequence[Turn], ending: str) -> bool:
         """Tell whether the published template writes all thoughts of these turns."""
-        return not any(turn.reasoning for turn in turns[: self._first_kept(turns)])
+        first = self._first_kept(turns, ending)
+        return all(self._is_kept(turn, place, first) for place, turn in enumerate(turns) if turn.reasoning)
 
     def split(self, text: str) -> tuple[str | None, str]:
         """Return the thought of a reply that starts with one, and the message after it; None for a reply without.
@@ -90,16 +102,36 @@ class Thought:
         Models leave out or add newlines at the tags, so those around the thought and before the message are taken off.
         A thought that does not end is the whole reply.
         """
-        start, end = self.tags
+        start, _ = self.tags
         if not text.lstrip().startswith(start):
             return None, text
-        thought, _, message = text.lstrip().removeprefix(start).partition(end)
+        thought, _, message = _parted(text.lstrip().removeprefix(start), self.ends)
         return thought.strip("\n") or None, message.lstrip("\n")
+
+    def ended(self, text: str, *, is_last: bool) -> tuple[str, str, str]:
+        """Return the thought that a text begins with, what ends it, and what follows.
+
+        Without an end, all of the text is the thought; so it is where more text could make another end of this one.
+        """
+        thought, end, rest = _parted(text, self.ends)
+        may_grow = not is_last and end not in ("", self.ends[0]) and self.ends[0].startswith(text[len(thought) :])
+        return (text, "", "") if may_grow else (thought, end, rest)
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """What ends a thought in a reply, the longer one first."""
+        return tuple(filter(None, (self.tags[1], self.before_calls)))
 
     @property
     def tags(self) -> tuple[str, str]:
         """What begins and ends a thought, without the white space around it."""
         return self.open.strip(), self.close.strip()
+
+
+def _parted(text: str, ends: Sequence[str]) -> tuple[str, str, str]:
+    """Return what stands before the first end in a text, the end, and the rest; of two ends at a place, the first."""
+    found = [text.partition(end) for end in ends if end]
+    return min(found, key=lambda parts: len(parts[0]))
 
 
 def _last_question(turns: Sequence[Turn]) -> int:

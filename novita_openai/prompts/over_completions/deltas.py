@@ -12,6 +12,7 @@ from novita_openai.prompts.tool_calls.calls import ToolCall, numbered
 from novita_openai.prompts.tool_calls.dialect import overlap
 
 if TYPE_CHECKING:
+    from novita_openai.prompts.engine.reasoning import Thought
     from novita_openai.prompts.format import PromptFormat
 
 __all__ = ["Deltas"]
@@ -78,8 +79,9 @@ class Deltas:
         self._held += text
         if self._part == _OPENING:
             self._leave_opening(is_last=is_last)
-        if self._part == _THOUGHT:
-            thought = self._take_thought(is_last=is_last)
+        written = self._format.thought
+        if self._part == _THOUGHT and written is not None:
+            thought = self._take_thought(written, is_last=is_last)
             if thought:
                 yield {"reasoning_content": thought}
         if self._part == _GAP:
@@ -107,16 +109,15 @@ class Deltas:
         elif is_last or not _may_become(whole, thought.absent, thought.tags[0]):
             self._part, self._held = _CONTENT, text
 
-    def _take_thought(self, *, is_last: bool) -> str:
+    def _take_thought(self, written: Thought, *, is_last: bool) -> str:
         """Return the part of the reasoning that is certain, and hold the rest."""
-        _, end = self._format.thought.tags if self._format.thought is not None else ("", "")
         if not self._has_thought:
             self._held = self._held.lstrip("\n")
-        thought, tag, rest = self._held.partition(end)
+        thought, tag, rest = written.ended(self._held, is_last=is_last)
         if tag:
             self._part, self._held = _GAP, rest
-        else:
-            thought = self._held if is_last else self._held[: len(self._held) - overlap(self._held, end)]
+        elif not is_last:
+            thought = self._held[: len(self._held) - overlap(self._held, *written.ends)]
         settled = thought.rstrip("\n")
         if not tag:
             self._held = self._held[len(settled) :]

@@ -14,7 +14,7 @@ from novita_openai.prompts.tool_calls.calls import json_or_none, json_text
 if TYPE_CHECKING:
     from novita_openai.prompts.messages import Tools
 
-__all__ = ["SECTIONS", "TOOL_LINES", "XML", "Declarations", "DeclarationsForm", "is_tool"]
+__all__ = ["SECTIONS", "TOOL_LINES", "XML", "Declarations", "DeclarationsForm", "LooseDeclarations", "is_tool"]
 
 
 class DeclarationsForm(ABC):
@@ -43,6 +43,43 @@ class DeclarationsForm(ABC):
     @abstractmethod
     def found(self, text: str) -> Iterator[Any]:
         """Yield what may be the tools of a text of declarations."""
+
+
+_LIMITS: Final = frozenset({
+    "additionalProperties", "exclusiveMaximum", "exclusiveMinimum", "format", "maxItems", "maxLength", "maximum",
+    "minItems", "minLength", "minimum", "multipleOf", "pattern", "strict", "title", "uniqueItems",
+})  # fmt: skip
+"""Fields of a schema that only narrow a value down, or name it once more."""
+
+
+class LooseDeclarations(DeclarationsForm):
+    """Tools in a language of types that says less than JSON Schema.
+
+    What only narrows a value down is left out, as the published template leaves it out. A declaration that would lose
+    more is refused.
+    """
+
+    __slots__ = ()
+
+    def write(self, tools: Tools) -> str:
+        """Return the text of declarations; raise PromptError for those that would lose more than limits."""
+        if not all(map(is_tool, tools)):
+            raise PromptError("a tool is declared as {'type': 'function', 'function': {'name': ...}}")
+        text = self.written(tools)
+        if [*map(self.said, self.found(text))] != [*map(self.said, tools)]:
+            raise PromptError("the published template drops or changes a part of these declarations of tools")
+        return text
+
+    def said(self, value: Any) -> Any:
+        """Return a part of a declaration without what the form does not say of it."""
+        if isinstance(value, list):
+            return [*map(self.said, value)]
+        if not isinstance(value, Mapping):
+            return value
+        said = {key: self.said(inner) for key, inner in value.items() if key not in _LIMITS}
+        if isinstance(said.get("required"), list):
+            said["required"] = sorted(said["required"])
+        return {key: inner for key, inner in said.items() if inner not in ({}, [], "", False)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from typing import ClassVar
 from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.messages import Tools, Turn
 from novita_openai.prompts.tool_calls.calls import ToolCall, json_or_none, normal_calls
-from novita_openai.prompts.tool_calls.declarations import is_tool
+from novita_openai.prompts.tool_calls.declarations import TOOL_LINES, DeclarationsForm, is_tool
 
-__all__ = ["DeclaredInSystem", "Dialect", "overlap", "refuse_content"]
+__all__ = ["DeclaredApart", "DeclaredInSystem", "Dialect", "overlap", "refuse_content", "refuse_unanswered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,42 @@ class Dialect(ABC):
         return len(text[:place].rstrip("\n"))  # the newlines before a call are part of it
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredApart(Dialect):
+    """A dialect that declares tools in a message of their own (role ``declared``), in the form ``declarations``.
+
+    It stands before all others, or, with ``after_system``, after the system message.
+    """
+
+    declarations: DeclarationsForm = TOOL_LINES
+    after_system: bool = False
+
+    def declare(
+        self,
+        turns: list[Turn],
+        tools: Tools,
+        default: str | None,  # noqa: ARG002 - the table of separators holds it
+    ) -> list[Turn]:
+        """Return the turns with the tools declared."""
+        place = 1 if self.after_system and turns[0].role == "system" else 0
+        declared = Turn("declared", self.declarations.write(tools), turns[0].index)
+        return [*turns[:place], declared, *turns[place:]]
+
+    def declared(
+        self,
+        turns: Sequence[Turn],
+        default: str | None,  # noqa: ARG002 - as in declare
+    ) -> tuple[list[Turn], Tools | None]:
+        """Return the turns without declarations, and the tools that were declared; None if there were none."""
+        declared = next((turn for turn in turns if turn.role == "declared"), None)
+        if declared is None:
+            return [*turns], None
+        tools = self.declarations.read(declared.text)
+        if not tools:
+            raise PromptError("what stands in the place of declarations of tools are none", offset=0)
+        return [turn for turn in turns if turn is not declared], tools
+
+
 class DeclaredInSystem(Dialect):
     """A dialect that declares tools at the end of the system message, in a text that ``pattern`` finds there."""
 
@@ -176,6 +212,13 @@ def refuse_content(turn: Turn) -> None:
     """Raise PromptError for a message with both calls and content, in dialects that can write only one of them."""
     if turn.text:
         problem = "the published template drops content beside tool calls: set the content to None"
+        raise PromptError(problem, index=turn.index)
+
+
+def refuse_unanswered(turn: Turn, following: Turn | None) -> None:
+    """Raise PromptError for a call after a thought without its result, in dialects that cannot tell its end alone."""
+    if turn.calls and turn.reasoning and (following is None or following.role != "tool"):
+        problem = "the format writes a call after a thought only with its result after it"
         raise PromptError(problem, index=turn.index)
 
 

@@ -7,11 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from novita_openai.prompts.tool_calls.arguments import TaggedArguments
+from novita_openai.prompts.tool_calls.cohere import COMMAND, COMMAND_R7B
 from novita_openai.prompts.tool_calls.declarations import SECTIONS, XML, Declarations
 from novita_openai.prompts.tool_calls.deepseek import DEEPSEEK
+from novita_openai.prompts.tool_calls.gemma import GEMMA_4
+from novita_openai.prompts.tool_calls.harmony import HARMONY
 from novita_openai.prompts.tool_calls.hermes import HERMES
+from novita_openai.prompts.tool_calls.kimi import KIMI_3
 from novita_openai.prompts.tool_calls.llama import LLAMA
-from novita_openai.prompts.tool_calls.mistral import MISTRAL, MISTRAL_V7
+from novita_openai.prompts.tool_calls.minimax import MINIMAX_3
+from novita_openai.prompts.tool_calls.mistral import MISTRAL, MISTRAL_V7, MISTRAL_V7_TEKKEN
+from novita_openai.prompts.tool_calls.mistral_tekken import MISTRAL_V11, MISTRAL_V11_BARE, MISTRAL_V13
 from novita_openai.prompts.tool_calls.tagged import Tagged
 
 if TYPE_CHECKING:
@@ -35,6 +41,20 @@ _GLM_47: Final = replace(
     between="",
     glue="",
     arguments=TaggedArguments(("<arg_key>", "</arg_key><arg_value>"), "</arg_value>"),
+)
+_LING_3: Final = replace(
+    _GLM,
+    call=("<tool_call>", "\n", "\n</tool_call>"),
+    arguments=TaggedArguments(("<arg_key>", "</arg_key>\n<arg_value>"), "</arg_value>"),
+    after_system=True,
+)
+_JSON_TAGS: Final = Tagged(
+    ("<tool_call>",),
+    "<tool_call>",
+    call=('<tool_call>\n{"name": "', '", "arguments": ', "}\n</tool_call>"),
+    between="\n",
+    glue="\n",
+    after_system=True,
 )
 _HY3: Final = Tagged(
     ("<tool_calls:opensource>",),
@@ -118,6 +138,19 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
     "llama": LLAMA,
     "mistral": MISTRAL,
     "mistral-v7": MISTRAL_V7,
+    "mistral-v7-tekken": MISTRAL_V7_TEKKEN,
+    "mistral-v11": MISTRAL_V11,
+    "mistral-v11-bare": MISTRAL_V11_BARE,
+    "mistral-v13": MISTRAL_V13,
+    "command-r7b": COMMAND_R7B,
+    "command-a": COMMAND,
+    "gemma-4": GEMMA_4,
+    "harmony": HARMONY,
+    "kimi-k3": KIMI_3,
+    "minimax-m3": MINIMAX_3,
+    "granite-4": _JSON_TAGS,
+    "qwen3-omni": _JSON_TAGS,
+    "ling-3": _LING_3,
     "glm-4.5": _GLM,
     "glm-4.7": _GLM_47,
     "glm-5.2": replace(_GLM_47, declarations=Declarations(is_function=True, dropped=("strict", "defer_loading"))),

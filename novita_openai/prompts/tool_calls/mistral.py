@@ -1,4 +1,4 @@
-"""Mistral v3 and later: calls, results and declarations are turns of their own, declarations before the last user's."""
+"""Mistral v3 to v7: calls, results and declarations are turns of their own, declarations before the last user's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from novita_openai.prompts.messages import Tools, Turn
 from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, json_or_none, json_text, tool_calls_in
 from novita_openai.prompts.tool_calls.dialect import Dialect, refuse_content
 
-__all__ = ["MISTRAL", "MISTRAL_V7"]
+__all__ = ["MISTRAL", "MISTRAL_V7", "MISTRAL_V7_TEKKEN"]
 
 _CALLS: Final = "[TOOL_CALLS]"
 _ID: Final = "[a-zA-Z0-9]{9}"
@@ -97,3 +97,4 @@ MISTRAL: Final = _Mistral(
 MISTRAL_V7: Final = _Mistral(
     (), _CALLS, (("tool", "[TOOL_CONTENT]"),), id_style="{number:09}", id_form=_ID, result="{id}[TOOL_CONTENT] {text}"
 )
+MISTRAL_V7_TEKKEN: Final = replace(MISTRAL_V7, result="{id}[TOOL_CONTENT]{text}")

@@ -8,29 +8,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from novita_openai.prompts.errors import PromptError
-from novita_openai.prompts.messages import Tools, Turn
 from novita_openai.prompts.tokens import is_special, named_roles, tokens_in
 from novita_openai.prompts.tool_calls.arguments import JSON, Arguments, Schema, loose
 from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, tool_call
-from novita_openai.prompts.tool_calls.declarations import TOOL_LINES, DeclarationsForm
-from novita_openai.prompts.tool_calls.dialect import Dialect
+from novita_openai.prompts.tool_calls.dialect import DeclaredApart
+
+if TYPE_CHECKING:
+    from novita_openai.prompts.messages import Tools, Turn
 
 __all__ = ["Tagged"]
 
 
 @dataclass(frozen=True, slots=True)
-class Tagged(Dialect):
+class Tagged(DeclaredApart):
     """A family whose calls are marked by tags.
 
     ``call`` are the texts before a function's name, between the name and the arguments, and after these; ``between``
     stands between two calls, ``calls`` around all of them, and ``glue`` between the content of a message and its calls.
     With ``is_answered`` the published template ends calls otherwise where no result follows, which is refused.
     With ``is_joined`` a call that follows a thought directly has no line break before it.
-    With ``names_id`` the id of the call stands in place of the function's name, and holds it. The tools are a message
-    of their own (role ``declared``): before all others, or, with ``after_system``, after the system message.
+    With ``names_id`` the id of the call stands in place of the function's name, and holds it.
     """
 
     calls: tuple[str, str] = ("", "")
@@ -38,8 +38,6 @@ class Tagged(Dialect):
     between: str = ""
     glue: str = ""
     arguments: Arguments = JSON
-    declarations: DeclarationsForm = TOOL_LINES
-    after_system: bool = False
     names_id: bool = False
     is_joined: bool = False
     is_answered: bool = False
@@ -132,31 +130,6 @@ class Tagged(Dialect):
         name = self.name_in(call_id) if self.names_id else found["name"]
         arguments = self.arguments.read(found["arguments"], _schema(name, tools))
         return None if arguments is None or not name else tool_call(name, arguments, call_id)
-
-    def declare(
-        self,
-        turns: list[Turn],
-        tools: Tools,
-        default: str | None,  # noqa: ARG002 - the table of separators holds it
-    ) -> list[Turn]:
-        """Return the turns with the tools declared."""
-        place = 1 if self.after_system and turns[0].role == "system" else 0
-        declared = Turn("declared", self.declarations.write(tools), turns[0].index)
-        return [*turns[:place], declared, *turns[place:]]
-
-    def declared(
-        self,
-        turns: Sequence[Turn],
-        default: str | None,  # noqa: ARG002 - as in declare
-    ) -> tuple[list[Turn], Tools | None]:
-        """Return the turns without declarations, and the tools that were declared; None if there were none."""
-        declared = next((turn for turn in turns if turn.role == "declared"), None)
-        if declared is None:
-            return [*turns], None
-        tools = self.declarations.read(declared.text)
-        if not tools:
-            raise PromptError("what stands in the place of declarations of tools are none", offset=0)
-        return [turn for turn in turns if turn is not declared], tools
 
 
 @cache

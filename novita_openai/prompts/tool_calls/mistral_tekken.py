@@ -1,0 +1,87 @@
+"""Mistral v11 and later: each call is a token, a name, a token and JSON, at the end of a reply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from novita_openai.prompts.messages import Tools, Turn
+from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, json_or_none, json_text, tool_call
+from novita_openai.prompts.tool_calls.dialect import Dialect, refuse_content
+
+__all__ = ["MISTRAL_V11", "MISTRAL_V11_BARE", "MISTRAL_V13"]
+
+_CALL: Final = "[TOOL_CALLS]"
+_ID: Final = "[CALL_ID]"
+_ARGUMENTS: Final = "[ARGS]"
+_TAGS: Final = tuple(("assistant", tag) for tag in (_CALL, _ID, _ARGUMENTS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tekken(Dialect):
+    """With ``has_ids`` the id of a call stands after its name.
+
+    The tools are declared before the user's message that ``declared_before`` says, the ``"first"`` or the ``"last"``,
+    or, where it is "", before all other messages but the system message.
+    """
+
+    has_ids: bool = False
+    declared_before: str = ""
+
+    def write_calls(self, turn: Turn) -> str:
+        if self.has_ids:
+            refuse_content(turn)
+        return turn.text + "".join(map(self._written, turn.calls))
+
+    def _written(self, call: ToolCall) -> str:
+        call_id, name, arguments = call_fields(call)
+        return f"{_CALL}{name}{_ID + call_id if self.has_ids else ''}{_ARGUMENTS}{arguments}"
+
+    def read_calls(self, text: str, tools: Tools | None = None) -> tuple[str, tuple[ToolCall, ...]]:  # noqa: ARG002 - JSON says the types
+        content, *pieces = text.split(_CALL)
+        calls = tuple(filter(None, map(self._call_in, pieces)))
+        return (content, calls) if calls and len(calls) == len(pieces) else (text, ())
+
+    def _call_in(self, piece: str) -> ToolCall | None:
+        head, _, text = piece.partition(_ARGUMENTS)
+        name, _, call_id = head.partition(_ID)
+        arguments = json_or_none(text)
+        return tool_call(name, arguments, call_id) if name and isinstance(arguments, dict) else None
+
+    def declare(
+        self,
+        turns: list[Turn],
+        tools: Tools,
+        default: str | None,  # noqa: ARG002 - the table of separators holds it
+    ) -> list[Turn]:
+        place = self._place(turns)
+        return [*turns[:place], Turn("declared", json_text([*tools]), turns[-1].index), *turns[place:]]
+
+    def _place(self, turns: Sequence[Turn]) -> int:
+        if not self.declared_before:
+            return 1 if turns[0].role == "system" else 0
+        users = [place for place, turn in enumerate(turns) if turn.role == "user"] or [len(turns)]
+        return users[0 if self.declared_before == "first" else -1]
+
+    def declared(
+        self,
+        turns: Sequence[Turn],
+        default: str | None,  # noqa: ARG002 - as in declare
+    ) -> tuple[list[Turn], Tools | None]:
+        tools = next((json_or_none(turn.text) for turn in turns if turn.role == "declared"), None)
+        return [turn for turn in turns if turn.role != "declared"], tools
+
+
+MISTRAL_V11: Final = _Tekken(
+    (),
+    _CALL,
+    (*_TAGS, ("tool", "[TOOL_CONTENT]")),
+    id_style="{number:09}",
+    id_form="[a-zA-Z0-9]{9}",
+    result="{id}[TOOL_CONTENT]{text}",
+    has_ids=True,
+    declared_before="last",
+)
+MISTRAL_V11_BARE: Final = _Tekken((), _CALL, _TAGS)
+MISTRAL_V13: Final = replace(MISTRAL_V11_BARE, declared_before="first")
