@@ -35,8 +35,8 @@ HOUSE: Rows = {
         "rows": None,
         "tokens": None,
         "tool_calls": modules(
-            "calls declarations typescript arguments dialect tagged hermes deepseek llama mistral mistral_tekken minimax kimi"
-            " gemma cohere harmony families"
+            "calls declarations typescript arguments dialect tagged hermes deepseek llama mistral mistral_tekken"
+            " minimax kimi gemma cohere harmony families"
         ),
         "engine": modules(
             "separators scanner trimming table dates losses reasoning description control folding blanking codec"
