@@ -53,7 +53,7 @@ HOUSE: Rows = {
     },
     "client": modules(
         "options connections addresses secrets settings catalog json_schemas translation tool_fragments events hosted"
-        " answers seam resumption draining streams attempts clients"
+        " answers seam resumption draining streams attempts clients diagnosis"
     ),
     "batch": {
         **modules(
@@ -80,7 +80,7 @@ HOUSE: Rows = {
     "__pyinstaller": modules("hook-novita_openai"),
     "cli": modules(
         "terminal notices failures options inputs schemas serving service answers conversation talking asking listing"
-        " progress jobs tables batch prompt_options prompt_rows prompt program"
+        " doctor progress jobs tables batch prompt_options prompt_rows prompt program"
     ),
     "__main__": None,
 }
@@ -104,7 +104,9 @@ EXTRAS = {
     "cli.inputs": {"typer"},
     "cli.schemas": {"typer"},
     "cli.batch": {"typer"},
+    "cli.doctor": {"typer"},
     "cli.failures": {"typer"},
+    "cli.listing": {"typer"},
     "cli.jobs": {"typer"},
     "cli.options": {"typer"},
     "cli.program": {"typer"},
