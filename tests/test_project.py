@@ -57,9 +57,10 @@ HOUSE: Rows = {
     ),
     "batch": {
         **modules(
-            "locks jsonl sizes usage extras requests rows files reading checks spending unnamed worklist pending"
-            " tidying fitness report shutdown options senders direct transport validation probes session values"
-            " verdicts lanes backlog cursors standing waking outcomes engine interrupts rechecks dedupe"
+            "locks jsonl states sizes usage extras endpoints requests rows files reading checks spending unnamed"
+            " worklist pending tidying fitness report shutdown options senders direct transport validation probes"
+            " session values verdicts room lanes backlog cursors standing waking outcomes engine interrupts rechecks"
+            " dedupe"
         ),
         "hosted": modules(
             "parts drafts ledger decisions service answers ending submitting collecting fleet running opening"

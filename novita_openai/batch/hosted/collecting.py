@@ -227,5 +227,5 @@ def _request(state: PartState, row: Submitted, name: str) -> BatchRequest:
     spent.is_estimate = True
     part = state.part
     return BatchRequest(
-        name, part.path, part.model, {}, b"", row.digest, metadata=metadata, corrections=row.corrections, spent=spent
+        name, part.path, part.model, b"", row.digest, metadata=metadata, corrections=row.corrections, spent=spent
     )
