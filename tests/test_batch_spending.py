@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from novita_openai.batch.requests import BatchRequest, Reader
-from novita_openai.batch.sizes import MEDIA, about_prompt_tokens, most_answer_tokens, prompt_tokens_of
 from novita_openai.batch.spending import ASSUMED_ANSWER, CostLimit, Prices, Usage
 from novita_openai.batch.usage import Spent, reported_tokens
+from novita_openai.client.sizes import MEDIA, about_prompt_tokens, most_answer_tokens, prompt_tokens_of
 from novita_openai.prices import Tokens
 
 # A token costs a hundredth of a dollar in the prompt, and a tenth in the answer.

@@ -52,12 +52,12 @@ HOUSE: Rows = {
         "over_completions": modules("requests responses deltas chunks chats checking"),
     },
     "client": modules(
-        "options connections addresses secrets settings catalog json_schemas translation tool_fragments events hosted"
-        " answers seam resumption draining streams attempts clients diagnosis"
+        "sizes places turns lending pace paced options connections addresses secrets settings catalog json_schemas"
+        " translation tool_fragments events hosted answers seam resumption draining streams attempts clients diagnosis"
     ),
     "batch": {
         **modules(
-            "locks jsonl states sizes usage extras endpoints requests rows files reading checks spending unnamed"
+            "locks jsonl states usage extras endpoints requests rows files reading checks spending unnamed"
             " worklist pending tidying fitness report shutdown options senders direct transport validation probes"
             " session values verdicts room lanes backlog cursors standing waking outcomes engine interrupts rechecks"
             " dedupe"
@@ -120,6 +120,7 @@ EXTRAS = {
     "cli.talking": {"prompt_toolkit"},
     "batch.direct": {"aiohttp", "multidict", "yarl"},
     "backoff": {"anyio"},  # which openai requires
+    "client.turns": {"anyio"},  # which openai requires
     "client.draining": {"anyio"},  # which openai requires
     "emulator.requests": {"pydantic"},
     "emulator.settings": {"pydantic"},

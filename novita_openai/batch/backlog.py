@@ -136,5 +136,5 @@ class Backlog:
     def _lane(self, model: str, now: float) -> Lane:
         lane = self._lanes.get(model)
         if lane is None:
-            lane = self._lanes[model] = Lane(model, self._limits.pacer(now), self._feed, self.room.share())
+            lane = self._lanes[model] = Lane(model, self._limits.pacer(model, now), self._feed, self.room.share())
         return lane

@@ -14,6 +14,7 @@ from novita_openai.batch.room import Room
 if TYPE_CHECKING:
     from novita_openai.batch.requests import BatchRequest
     from novita_openai.batch.room import Share
+    from novita_openai.client.lending import LentTurns
     from novita_openai.errors import Failure
     from novita_openai.pacing import Pacer, Ticket
 
@@ -77,7 +78,7 @@ class Lane:
     ``answers``: how many rows of the model were answered.
     """
 
-    def __init__(self, model: str, pacer: Pacer, fresh: Fresh, share: Share) -> None:
+    def __init__(self, model: str, pacer: Pacer | LentTurns, fresh: Fresh, share: Share) -> None:
         self.model, self.pacer = model, pacer
         self.refusal: Failure | None = None
         self.put_off: Wish | None = None

@@ -26,8 +26,8 @@ from typing import Any, BinaryIO, Final, Self, cast
 from novita_openai.batch.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, ENVELOPE, bare, wrapped
 from novita_openai.batch.extras import as_sent, read_headers, read_metadata
 from novita_openai.batch.jsonl import copy_lines, decode, placed_lines
-from novita_openai.batch.sizes import most_answer_tokens, prompt_tokens_of, prompts_in
 from novita_openai.batch.usage import Spent
+from novita_openai.client.sizes import most_answer_tokens, prompt_tokens_of, prompts_in
 
 __all__ = ["BatchInputError", "BatchRequest", "Entry", "Reader", "Source"]
 
