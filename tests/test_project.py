@@ -73,8 +73,8 @@ HOUSE: Rows = {
         "runs": None,
     },
     "emulator": modules(
-        "replies faults models settings requests limits samples answers accounts clock wire storage batches hosted"
-        " server"
+        "replies faults models settings requests limits samples answers embeddings accounts clock wire storage batches"
+        " hosted server"
     ),
     "local": modules("settings weights model server"),
     "testing": None,
@@ -122,6 +122,7 @@ EXTRAS = {
     "backoff": {"anyio"},  # which openai requires
     "client.turns": {"anyio"},  # which openai requires
     "client.draining": {"anyio"},  # which openai requires
+    "emulator.embeddings": {"pydantic"},
     "emulator.requests": {"pydantic"},
     "emulator.settings": {"pydantic"},
     "emulator.wire": {"aiohttp"},

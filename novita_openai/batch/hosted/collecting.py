@@ -102,7 +102,7 @@ class Collector:
                 if is_stopped():
                     return None
         gathered.missing = len(waiting.rows)
-        if gathered.strangers:
+        if gathered.strangers and not is_broken:  # else they are those that were written already
             warn("batch.unknown_rows", batch=state.batch_id, count=gathered.strangers)
         return gathered
 
