@@ -36,7 +36,7 @@ HOUSE: Rows = {
         "tokens": None,
         "tool_calls": modules(
             "calls declarations typescript arguments dialect tagged hermes deepseek llama mistral mistral_tekken"
-            " minimax kimi gemma cohere harmony families"
+            " minimax kimi gemma cohere harmony granite smollm families"
         ),
         "engine": modules(
             "separators scanner trimming table dates losses reasoning description control folding blanking codec"

@@ -31,7 +31,18 @@ def declared(properties: dict[str, Any], **parameters: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": "f", "description": "Do it.", "parameters": schema}}
 
 
-TODAY = ["command-a-plus", "command-r7b-tools", "gemma-4", "gpt-oss", "kimi-k3", "minimax-m3", "ministral-3"]
+TODAY = [
+    "command-a-plus",
+    "command-r7b-tools",
+    "gemma-4",
+    "gpt-oss",
+    "granite-3",
+    "granite-3.1",
+    "kimi-k3",
+    "minimax-m3",
+    "ministral-3",
+    "smollm3",
+]
 
 
 @pytest.mark.parametrize("name", TODAY)
@@ -81,7 +92,7 @@ def test_thoughts_that_the_template_drops_are_refused(name: str) -> None:
     assert fmt.render(fmt.parse(kept)) == kept
 
 
-@pytest.mark.parametrize("name", ["command-a-plus", "gemma-4", "gpt-oss", "mistral-small-3.2"])
+@pytest.mark.parametrize("name", ["command-a-plus", "gemma-4", "gpt-oss", "granite-3", "mistral-small-3.2", "smollm3"])
 def test_content_beside_calls_is_refused_where_the_template_drops_or_moves_it(name: str) -> None:
     with pytest.raises(PromptError, match="content beside tool calls"):
         get_format(name).render([QUESTION, called({}, content="Let me see."), answer()], date=DATE)
@@ -279,3 +290,30 @@ def test_joined_messages_lose_no_call() -> None:
         fmt.render([QUESTION, {"role": "assistant", "content": "Hm."}, called(), answer()])
     chat = [QUESTION, {"role": "assistant", "content": "A"}, {"role": "assistant", "content": "B"}, QUESTION]
     assert fmt.parse(fmt.render(chat))[1]["content"] == "A\n\nB"
+
+
+def test_several_calls_of_smollm3_read_back() -> None:
+    fmt = get_format("smollm3")
+    two = called({"a": 1})
+    two["tool_calls"] = [two["tool_calls"][0], {**two["tool_calls"][0], "id": "call_b"}]
+    chat = [QUESTION, two, answer(), {**answer("5"), "tool_call_id": "call_b"}, {"role": "assistant", "content": "So."}]
+    prompt = fmt.render(chat, date=DATE, reply=False)
+    assert fmt.parse(prompt) == fmt.normalize(chat)
+    with pytest.raises(PromptError, match="a user message cannot stand after a tool message"):
+        fmt.render([*chat[:4], QUESTION], date=DATE)
+    assert fmt.message("<tool_call>\nwell\n</tool_call>", "stop")["content"] == "<tool_call>\nwell\n</tool_call>"
+
+
+@pytest.mark.parametrize("name", ["granite-3", "granite-3.1", "smollm3"])
+def test_declarations_that_are_cut_are_no_declarations(name: str) -> None:
+    fmt = get_format(name)
+    prompt = fmt.render([QUESTION], tools=[declared({"a": {"type": "string"}}), declared({})], date=DATE)
+    begin = prompt.index("Do it.")
+    with pytest.raises(PromptError, match="declarations of tools are none"):
+        fmt.parse(prompt[:begin] + prompt[begin + 8 :])
+
+
+def test_what_follows_the_mark_of_calls_and_is_none_stays_text() -> None:
+    fmt = get_format("granite-3.1")
+    for text in ("<|tool_call|>well", "<|tool_call|>[5]", "<|tool_call|>{}"):
+        assert fmt.message(text, "stop") == {"role": "assistant", "content": text}

@@ -51,6 +51,9 @@ NAMES = [
     "devstral-1.1",
     "gemma-4",
     "gpt-oss",
+    "granite-3",
+    "granite-3.1",
+    "granite-3.3-8b",
     "granite-4.0",
     "kimi-k3",
     "ling-3",
@@ -61,6 +64,7 @@ NAMES = [
     "mistral-v7-tekken",
     "qwen3-omni",
     "qwen3-omni-thinking",
+    "smollm3",
 ]
 TAGGED = {name for name in NAMES if getattr(get_format(name).dialect, "arguments", JSON) is not JSON}
 EACH = pytest.mark.parametrize("name", NAMES)
@@ -210,7 +214,9 @@ CALLS |= {
     "devstral-1.1": f"[TOOL_CALLS]get_weather[ARGS]{ARGS}",
     "gemma-4": '<|tool_call>call:get_weather{city:<|"|>Paris<|"|>}<tool_call|>',
     "gpt-oss": f"<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{ARGS}",
+    "granite-3.3-8b": f'<|tool_call|>[{{"name": "get_weather", "arguments": {ARGS}}}]',
     "granite-4.0": CALLS["qwen2.5"],
+    "smollm3": CALLS["qwen2.5"],
     "kimi-k3": "<|close|>think<|sep|><|open|>response<|sep|><|close|>response<|sep|><|open|>tools<|sep|><|open|>call "
     'tool="get_weather" index="1"<|sep|><|open|>argument key="city" type="string"<|sep|>Paris<|close|>argument<|sep|>'
     "<|close|>call<|sep|><|close|>tools<|sep|><|close|>message<|sep|>",

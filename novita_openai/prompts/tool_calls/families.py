@@ -11,6 +11,7 @@ from novita_openai.prompts.tool_calls.cohere import COMMAND, COMMAND_R7B
 from novita_openai.prompts.tool_calls.declarations import SECTIONS, XML, Declarations
 from novita_openai.prompts.tool_calls.deepseek import DEEPSEEK
 from novita_openai.prompts.tool_calls.gemma import GEMMA_4
+from novita_openai.prompts.tool_calls.granite import GRANITE_3, GRANITE_31
 from novita_openai.prompts.tool_calls.harmony import HARMONY
 from novita_openai.prompts.tool_calls.hermes import HERMES
 from novita_openai.prompts.tool_calls.kimi import KIMI_3
@@ -18,6 +19,7 @@ from novita_openai.prompts.tool_calls.llama import LLAMA
 from novita_openai.prompts.tool_calls.minimax import MINIMAX_3
 from novita_openai.prompts.tool_calls.mistral import MISTRAL, MISTRAL_V7, MISTRAL_V7_TEKKEN
 from novita_openai.prompts.tool_calls.mistral_tekken import MISTRAL_V11, MISTRAL_V11_BARE, MISTRAL_V13
+from novita_openai.prompts.tool_calls.smollm import SMOLLM_3
 from novita_openai.prompts.tool_calls.tagged import Tagged
 
 if TYPE_CHECKING:
@@ -148,6 +150,9 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
     "harmony": HARMONY,
     "kimi-k3": KIMI_3,
     "minimax-m3": MINIMAX_3,
+    "granite-3": GRANITE_3,
+    "granite-3.1": GRANITE_31,
+    "smollm-3": SMOLLM_3,
     "granite-4": _JSON_TAGS,
     "qwen3-omni": _JSON_TAGS,
     "ling-3": _LING_3,
