@@ -1,4 +1,4 @@
-"""Every example and every Python block of the README runs, over the real local model."""
+"""Every example and every block of code of the README and the guides runs, over the real local model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,13 +30,23 @@ def run(code: str, model: local.LocalModel) -> str:
 
 
 def outputs(code: str, model: local.LocalModel) -> tuple[str, str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("NOVITA_", "OPENAI_"))}
-    environment |= {"NOVITA_API_KEY": "local", "NOVITA_BASE_URL": model.base_url}
     result = subprocess.run(
-        [sys.executable, "-"], input=code, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-"],
+        input=code,
+        env=surroundings(model),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout, result.stderr
+
+
+def surroundings(model: local.LocalModel) -> dict[str, str]:
+    """Return the variables of this process, with a model in place of the service."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("NOVITA_", "OPENAI_"))}
+    return environment | {"NOVITA_API_KEY": "local", "NOVITA_BASE_URL": model.base_url}
 
 
 def example(name: str) -> str:
@@ -122,3 +133,47 @@ def test_the_readmes_curl_is_answered(local_model: local.LocalModel) -> None:
     environment = os.environ | {"NOVITA_API_KEY": "local"}
     result = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=True)
     assert '"finish_reason"' in result.stdout
+
+
+def blocks(kind: str) -> list[Any]:
+    """Return the blocks of code of a kind in all guides, each as a case of a test with its place."""
+    guides = sorted((ROOT / "examples" / "guides").glob("*.md"))
+    found = [
+        (f"{path.stem}-{number}", code)
+        for path in guides
+        for number, code in enumerate(re.findall(rf"```{kind}\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL))
+    ]
+    return [pytest.param(code, id=place) for place, code in found]
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_the_python_of_a_guide_runs(code: str, local_model: local.LocalModel, tmp_path: Path) -> None:
+    if "\ndef test_" not in code:
+        run(code, local_model)
+        return
+    (tmp_path / "test_guide.py").write_text(code, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_guide.py"]
+    result = subprocess.run(
+        command, cwd=tmp_path, env=surroundings(local_model), capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("code", blocks("sh"))
+def test_the_commands_of_a_guide_succeed(code: str, local_model: local.LocalModel, tmp_path: Path) -> None:
+    program = tmp_path / "novita-openai"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m novita_openai "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    environment = surroundings(local_model)
+    environment |= {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(
+        ["sh", "-e"],
+        input=code,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (result.returncode, bool(result.stdout)) == (0, True), result.stderr

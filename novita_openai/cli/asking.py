@@ -112,10 +112,11 @@ def _body(answer: AnswerOptions) -> dict[str, Any]:
 
 def _ask_for(client: NovitaOpenAI, wanted: AnswerSchema, body: dict[str, Any]) -> None:
     """Have a request ask for an answer by a schema: as a parameter where the model can do that, else in words."""
-    from novita_openai.client.catalog import find_model
+    from novita_openai.client.catalog import models_like
 
     rows = listed_rows(client)
-    model = find_model(body["model"], rows) if rows else body["model"]
+    meant = models_like(body["model"], rows)
+    model = meant[0] if len(meant) == 1 else body["model"]  # the service says what is wrong with it
     if _can(rows.get(model, {}), "structured-outputs"):
         body |= {"model": model, "response_format": wanted.response_format}
     else:
