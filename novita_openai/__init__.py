@@ -39,7 +39,6 @@ if TYPE_CHECKING:
         MissingAPIKeyError,
         NovitaOpenAI,
         OpenAI,  # noqa: F811
-        Pace,
         create_async_client,
         create_client,
     )
@@ -63,7 +62,6 @@ __all__ = [
     "MissingAPIKeyError",
     "NovitaOpenAI",
     "OpenAI",
-    "Pace",
     "PromptError",
     "PromptFormat",
     "RetryBudget",
@@ -90,7 +88,6 @@ _MODULES: Final = {
         "MissingAPIKeyError",
         "NovitaOpenAI",
         "OpenAI",
-        "Pace",
         "create_async_client",
         "create_client",
     ),

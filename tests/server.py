@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -92,7 +93,8 @@ class Request:
 class Server:
     """Listens on a free port of 127.0.0.1 while entered; replies in the order of ``script``, then with ``ANSWERS``.
 
-    ``lists_apart``: the models list, at which every batch looks first, is answered besides the script.
+    ``lists_apart``: the models list, at which every batch looks first, is answered besides the script. ``answer``: is
+    asked before the script, and gives a reply or None.
     """
 
     def __init__(self) -> None:
@@ -100,6 +102,7 @@ class Server:
         self.script: deque[Reply] = deque()
         self.always: Reply | None = None
         self.lists_apart = False
+        self.answer: Callable[[Request], Reply | None] = lambda _: None
         self.connections = self.open_connections = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -149,6 +152,8 @@ class Server:
         return await self._reply(writer, path.partition("?")[0])
 
     def _next(self, path: str) -> Reply:
+        if (reply := self.answer(self.requests[-1])) is not None:
+            return reply
         usual = Reply(body=ANSWERS.get(path, {}))
         if self.lists_apart and path == "/models":
             return usual

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
+TIME_IS_UP: Final = "It was under way when the time of its row was up."
 ROWS_A_TURN: Final = 1_000
 """Rows started or read in one turn of the event loop, so that answers do not wait for long."""
 
@@ -119,9 +120,8 @@ class Engine:
 
     def _can_start(self) -> bool:
         """Tell whether a row of some model may be started."""
-        if len(self._tasks) >= self._session.limits.connections or self._is_at_limit or self._backlog.room.is_full:
-            return False
-        return not (self.shutdown.has_begun or self._sink.is_full())
+        is_room = len(self._tasks) < self._session.limits.connections and not self._is_at_limit
+        return is_room and not (self.shutdown.has_begun or self._sink.is_full())
 
     def _start_next(self, lane: Lane, now: float) -> bool:
         """Start the next row of a lane, if one may start; tell whether another one may."""
@@ -160,7 +160,6 @@ class Engine:
         finally:
             self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
             self._account.limit.release(sending.request)
-            sending.let_go()
             self._is_at_limit = False
             self._alarm.ring()
 
@@ -169,8 +168,9 @@ class Engine:
         try:
             async with asyncio.timeout_at((request.started or 0.0) + self._session.seconds_a_row):
                 answer = read_answer(request, await self._session.transport.send(request))
-        except (openai.APIError, TimeoutError) as error:
+        except openai.APIError as error:
             await self._outcomes.failed(sending, error)
+        except TimeoutError:
+            await self._outcomes.failed(sending, TimeoutError(TIME_IS_UP))
         else:
-            sending.lane.share.learn(len(answer.content))
             self._outcomes.answered(sending, answer)

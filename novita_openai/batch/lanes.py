@@ -5,16 +5,12 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol
 
-from novita_openai.batch.room import Room
-
 if TYPE_CHECKING:
     from novita_openai.batch.requests import BatchRequest
-    from novita_openai.batch.room import Share
-    from novita_openai.client.lending import LentTurns
     from novita_openai.errors import Failure
     from novita_openai.pacing import Pacer, Ticket
 
@@ -38,9 +34,8 @@ class Fresh(Protocol):
 
 @dataclass(slots=True)
 class Held:
-    """How many rows wait in memory, and how many bytes they have, which take up a ``room`` too."""
+    """How many rows wait in memory, and how many bytes they have."""
 
-    room: Room = field(default_factory=Room)
     rows: int = 0
     bytes: int = 0
 
@@ -53,13 +48,11 @@ class Held:
         """Count a row that comes."""
         self.rows += 1
         self.bytes += len(request.content)
-        self.room.waiting += len(request.content)
 
     def remove(self, request: BatchRequest) -> None:
         """Count a row that goes."""
         self.rows -= 1
         self.bytes -= len(request.content)
-        self.room.waiting -= len(request.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +71,19 @@ class Lane:
     ``answers``: how many rows of the model were answered.
     """
 
-    def __init__(self, model: str, pacer: Pacer | LentTurns, fresh: Fresh, share: Share) -> None:
+    def __init__(self, model: str, pacer: Pacer, fresh: Fresh) -> None:
         self.model, self.pacer = model, pacer
         self.refusal: Failure | None = None
         self.put_off: Wish | None = None
         self.answers = 0
         self._fresh = fresh
-        self.share, self._held = share, Held(share.room)
+        self._held = Held()
         self._back: deque[BatchRequest] = deque()
         self._again: list[tuple[float, int, BatchRequest]] = []
         self._order = count()
         self._answer_tokens = 0
         self._refused: Counter[str] = Counter()
+        self._refused_last: BatchRequest | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -106,6 +100,11 @@ class Lane:
         self._held.add(request)
         self._back.appendleft(request)
 
+    def add_refused(self, request: BatchRequest, due: float) -> None:
+        """Take a row back that came too fast; if there is another one, that is sent before it."""
+        self._refused_last = request
+        self.add_again(request, due)
+
     def add_again(self, request: BatchRequest, due: float) -> None:
         """Take a row back that may be sent again from a time on."""
         self._held.add(request)
@@ -113,8 +112,6 @@ class Lane:
 
     def wait(self, now: float) -> float:
         """Return the seconds until a row may start: 0 or less is now, infinity is when another has ended."""
-        if self.share.is_full:
-            return math.inf
         row = 0.0 if self._has_fresh() else self._again[0][0] - now if self._again else math.inf
         return max(self.pacer.wait(now), row)
 
@@ -125,17 +122,16 @@ class Lane:
         """
         if self.is_empty or (self.refusal is None and self.wait(now) > 0):
             return None
-        if self._again and (self._again[0][0] <= now or self.refusal is not None):
-            return self._taken(heapq.heappop(self._again)[2])
-        return self._taken(self._back.popleft()) if self._back else self._fresh.take(self.model)
+        until = now if self.refusal is None else math.inf
+        request = self._due(until) or self._new() or self._due(until)
+        self._refused_last = None
+        return request
 
     def start(self, request: BatchRequest, now: float) -> Sending:
         """Count a row that starts; if it has no ``max_tokens``, an answer of the usual length is expected."""
         usual, most = self._answer_tokens / self.answers if self.answers else 0.0, request.max_tokens
         tokens = request.prompt_tokens + (usual if most is None else most)
-        size = len(request.content)
-        self.share.add(size)
-        return Sending(self, request, self.pacer.start(now, tokens), size)
+        return Sending(self, request, self.pacer.start(now, tokens))
 
     def count_answer(self, tokens: int) -> None:
         """Learn how long answers usually are."""
@@ -149,30 +145,37 @@ class Lane:
 
     def _has_fresh(self) -> bool:
         """Tell whether there is a row that need not wait; none is taken while too many wait to be sent again."""
-        is_room = not (self._held.is_full or self.share.room.is_crowded)
-        return bool(self._back) or (is_room and self._fresh.has(self.model))
+        return bool(self._back) or (self._fresh.has(self.model) and not self._held.is_full)
 
-    def _taken(self, request: BatchRequest) -> BatchRequest:
-        self._held.remove(request)
-        return request
+    def _due(self, now: float) -> BatchRequest | None:
+        """Take a row that may be sent again now; the one that was refused last makes room for another, once."""
+        if not self._again or self._again[0][0] > now:
+            return None
+        entry = heapq.heappop(self._again)
+        if entry[2] is self._refused_last:
+            self._refused_last = None
+            other = self._due(now)
+            heapq.heappush(self._again, entry)
+            return other
+        self._held.remove(entry[2])
+        return entry[2]
+
+    def _new(self) -> BatchRequest | None:
+        """Take a row that was not sent yet, unless too many wait to be sent again."""
+        if self._back:
+            request = self._back.popleft()
+            self._held.remove(request)
+            return request
+        return self._fresh.take(self.model) if self._has_fresh() else None
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A row in flight that was sent with a body of ``size`` bytes.
-
-    One of the methods is called when it has ended, to tell its lane and its model's pacer what came of it, and at last
-    :meth:`let_go`.
-    """
+    """A row in flight. One of the methods is called when it has ended: they tell its lane and its model's pacer."""
 
     lane: Lane
     request: BatchRequest
     ticket: Ticket
-    size: int
-
-    def let_go(self) -> None:
-        """Give back the room that it took."""
-        self.lane.share.remove(self.size)
 
     def answered(self, tokens: int) -> None:
         """Count an answer; prompt and answer came to so many tokens, 0 where the service did not say."""
@@ -186,7 +189,7 @@ class Sending:
         """
         self.request.refusals += 1
         self.lane.pacer.refused(self.ticket, now, asked, random=random)
-        self.lane.add_again(self.request, now + pause)
+        self.lane.add_refused(self.request, now + pause)
 
     def failed(self, now: float, asked: float, delay: float) -> None:
         """Put the row back, to be sent again after ``delay`` seconds; ``asked`` as for :meth:`refused`."""

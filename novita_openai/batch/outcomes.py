@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from novita_openai.backoff import unless_skipped
 from novita_openai.batch.checks import VALIDATION_FAILED
+from novita_openai.batch.long_answers import needs_stream
 from novita_openai.batch.report import Tally
 from novita_openai.batch.rows import ROW_TIMEOUT, answer_row, error_row, rejected_row, unsent_row
 from novita_openai.batch.spending import Account
@@ -87,6 +88,7 @@ class Outcomes:
         if is_in_doubt(failure, history, around):
             around = replace(around, is_serving=await self._session.probe.answers())
         request.witnessed += around.is_witnessed
+        request.streams = request.streams or needs_stream(request, failure)
         verdict = decide(failure, policy, history, around, random=random())  # noqa: S311 - jitter
         self._carry_out(verdict, sending, failure)
         if not getattr(verdict, "counts", True):

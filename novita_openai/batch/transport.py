@@ -12,8 +12,8 @@ import openai
 
 from novita_openai import sdk
 from novita_openai.batch.direct import DirectSender
-from novita_openai.batch.endpoints import CHAT, FIELDS
-from novita_openai.batch.requests import encode
+from novita_openai.batch.long_answers import ask_as_stream
+from novita_openai.batch.requests import CHAT, FIELDS, encode
 from novita_openai.batch.senders import SDKSender
 from novita_openai.client.connections import async_http_client
 from novita_openai.client.translation import translated
@@ -22,6 +22,8 @@ from novita_openai.retry import RetryPolicy
 from novita_openai.sdk.direct import is_direct
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from novita_openai.batch.requests import BatchRequest
     from novita_openai.batch.senders import Sender
     from novita_openai.client import AsyncNovitaOpenAI
@@ -44,7 +46,7 @@ class Transport:
     ) -> None:
         self._http_client, self.is_fast, self.resent = None, True, 0
         # The batch applies the client's policy itself, so that one pause serves all rows of a model.
-        options: dict[str, Any] = {"max_retries": 0, "policy": RetryPolicy.off()}
+        options: dict[str, Any] = {"max_retries": 0, "policy": RetryPolicy.off(), "resume_streams": False}
         if client.given_http_client is None:
             self._http_client, self.is_fast = async_http_client(connections)
         elif is_alone:
@@ -70,10 +72,12 @@ class Transport:
         return await self._send(request)
 
     async def _send(self, request: BatchRequest) -> Any:
-        is_translated = self._client.translate and request.path == CHAT
         retries = {"x-stainless-retry-count": str(request.attempts)} if request.attempts else {}
-        content = content_of(request, is_translated=is_translated)
-        return await self._sender.send(request.path, content, {**request.headers, **retries})
+        headers = {**request.headers, **retries}
+        if request.streams:
+            return await ask_as_stream(self._client, request, headers)
+        content = content_of(request, is_translated=self._client.translate and request.path == CHAT)
+        return await self._sender.send(request.path, content, headers)
 
     async def _has_new_key(self, error: openai.APIStatusError) -> bool:
         """Tell whether a key was refused that is not the client's any more; from now on its new one is sent."""
@@ -121,13 +125,8 @@ _KEY_REFUSED: Final = 401
 
 
 def content_of(request: BatchRequest, *, is_translated: bool) -> bytes:
-    """Return the body to send in bytes: that of the row, unless it is to be translated."""
-    if not is_translated or not any(mark in request.content for mark in _TO_TRANSLATE):
-        return request.content
-    own = request.body
-    body, _ = translated(own)
-    return request.content if body is own else encode(body)
-
-
-_TO_TRANSLATE: Final = (b'"max_completion_tokens"', b'"developer"')
-"""What the content of a chat holds that may have to be translated."""
+    """Return the body to send in bytes: that of the row where nothing has changed it."""
+    body: Mapping[str, Any] = request.body if request.amended is None else request.amended
+    if is_translated:
+        body, _ = translated(body)
+    return request.content if body is request.body else encode(body)

@@ -47,10 +47,7 @@ class Spent:
 
     def json(self) -> bytes:
         """Return the same in bytes."""
-        if self.is_estimate:
-            return json.dumps(self.fields()).encode()
-        dollars = "null" if self.dollars is None else round(self.dollars, DIGITS)  # by hand, as each row has it
-        return f'{{"requests": {self.requests}, "tokens": {self.tokens}, "dollars": {dollars}}}'.encode()
+        return json.dumps(self.fields()).encode()
 
     @classmethod
     def read(cls, value: object) -> Self | None:

@@ -181,7 +181,7 @@ def decide(
 
 def is_in_doubt(failure: Failure, row: RowHistory, around: Surroundings) -> bool:
     """Tell whether it depends on the models list if a failure counts against its row."""
-    return not (failure.has_word or _counts(failure, row, around))
+    return _can_be_asked(failure) and not _counts(failure, row, around)
 
 
 def _tries(policy: RetryPolicy, around: Surroundings, *, is_refused: bool) -> float:
@@ -215,7 +215,12 @@ def _is_of_model(rule: ErrorRule) -> bool:
 def _counts(failure: Failure, row: RowHistory, around: Surroundings) -> bool:
     if around.is_witnessed or around.are_few or around.was_charged or row.witnessed >= OFTEN:
         return True
-    return around.is_serving and not failure.has_word
+    return around.is_serving and _can_be_asked(failure)
+
+
+def _can_be_asked(failure: Failure) -> bool:
+    """Tell whether the models list says if there is an outage: it is given without credit, and needs no firewall."""
+    return not (failure.has_word or failure.rule.stops_batch)
 
 
 def _put_back(failure: Failure, policy: RetryPolicy, row: RowHistory, *, counts: bool, random: float) -> Wait | Again:
