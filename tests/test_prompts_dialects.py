@@ -155,15 +155,39 @@ def test_a_plain_reply_of_kimi_k3_ends_where_its_part_ends() -> None:
     assert fmt.parse(fmt.render([QUESTION], date=DATE) + text) == [QUESTION, message]
 
 
-@pytest.mark.parametrize("text", ["<]tool", 'tool="f" index="1"x', "{value:5", "{value:[1"])
+@pytest.mark.parametrize("text", ["x", "{value:5", "{value:[1", ' tool="f" index="1"x'])
 @pytest.mark.parametrize("name", ["gpt-oss", "kimi-k3", "gemma-4", "command-a-plus"])
 def test_what_is_no_result_is_refused(name: str, text: str) -> None:
     fmt = get_format(name)
     prompt = fmt.render([QUESTION, called({}), answer("@@@")], date=DATE)
-    begin = prompt.rindex(fmt.separators["calls" if name != "kimi-k3" else "assistant", "tool"]) + 8
-    end = prompt.index("@@@")
-    with pytest.raises(PromptError):
+    before = fmt.separators["calls" if name != "kimi-k3" else "assistant", "tool"]
+    begin, end = prompt.rindex(before) + len(before), prompt.rindex(fmt.separators["tool", "reply"])
+    with pytest.raises(PromptError, match="not how the format writes the result"):
         fmt.parse(f"{prompt[:begin]}{text}{prompt[end:]}")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("command-a-plus", "<|END_THINKING|><|START_ACTION|>[5]<|END_ACTION|>"),
+        ("minimax-m3", '@<tool_call>\n@<invoke name="f">x@</invoke>\n@</tool_call>'.replace("@", "]<]minimax[>[")),
+        ("gemma-4", "<|tool_call>call:f{a:}<tool_call|>"),
+        ("mistral-small-3.2", "[TOOL_CALLS]f[ARGS][]"),
+    ],
+)
+def test_what_is_no_call_stays_text(name: str, text: str) -> None:
+    message = get_format(name).message(text, "stop")
+    assert "tool_calls" not in message
+    assert text.endswith(message["content"])
+
+
+@pytest.mark.parametrize(("said", "unsaid"), [("one?: string", "one?: 5"), ('default: "a"', "default: a")])
+def test_what_is_no_type_is_refused(said: str, unsaid: str) -> None:
+    fmt = get_format("gpt-oss")
+    prompt = fmt.render([QUESTION], tools=[declared({"one": {"type": "string", "default": "a"}})], date=DATE)
+    assert said in prompt
+    with pytest.raises(PromptError, match="declarations of tools are none"):
+        fmt.parse(prompt.replace(said, unsaid))
 
 
 SAID = [

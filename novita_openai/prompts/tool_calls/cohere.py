@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.prompts.errors import PromptError
@@ -54,9 +53,8 @@ class _Command(DeclaredApart):
     wraps_results: bool = False
 
     def write(self, turns: Sequence[Turn], tools: Tools | None, default: str | None) -> list[Turn]:
-        for turn, following in pairwise([*turns, None]):
-            if turn is not None:
-                refuse_unanswered(turn, following)
+        for turn, following in zip(turns, [*turns[1:], None], strict=True):
+            refuse_unanswered(turn, following)
         written = [self.write_turn(turn) for turn in turns]
         return self.declare(written, tools, default) if tools else written
 

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.prompts.errors import PromptError
@@ -164,9 +163,7 @@ class _Gemma(DeclaredApart):
     def write(self, turns: Sequence[Turn], tools: Tools | None, default: str | None) -> list[Turn]:
         names: list[str] = []
         written = []
-        for turn, following in pairwise([*turns, None]):
-            if turn is None:
-                continue
+        for turn, following in zip(turns, [*turns[1:], None], strict=True):
             refuse_unanswered(turn, following)
             names += [each["function"]["name"] for each in turn.calls]
             named = replace(turn, name=names.pop(0)) if turn.role == "tool" else turn

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from novita_openai.prompts.errors import PromptError
@@ -35,9 +34,7 @@ _RESULT: Final = re.compile(
 class _Harmony(DeclaredApart):
     def write(self, turns: Sequence[Turn], tools: Tools | None, default: str | None) -> list[Turn]:
         written, name = [], ""
-        for turn, following in pairwise([*turns, None]):
-            if turn is None:
-                continue
+        for turn, following in zip(turns, [*turns[1:], None], strict=True):
             if turn.calls:
                 self._refuse_unwritten(turn, following)
                 name = turn.calls[0]["function"]["name"]

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.prompts.errors import PromptError
@@ -58,9 +57,7 @@ class _Kimi(DeclaredApart):
     def write(self, turns: Sequence[Turn], tools: Tools | None, default: str | None) -> list[Turn]:
         names = [""]
         written: list[Turn] = []
-        for turn, following in pairwise([*turns, None]):
-            if turn is None:
-                continue
+        for turn, following in zip(turns, [*turns[1:], None], strict=True):
             if turn.calls and (following is None or following.role != "tool"):
                 raise PromptError("the format writes calls only with their results after them", index=turn.index)
             if turn.calls:
