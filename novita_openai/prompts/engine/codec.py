@@ -13,9 +13,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from novita_openai.prompts.engine.blanking import blanked, given_texts, texts_in
-from novita_openai.prompts.engine.control import Control, control_of, needles_of
+from novita_openai.prompts.engine.control import Control, control_of, longer_headings, needles_of
 from novita_openai.prompts.engine.folding import default_system, folded
-from novita_openai.prompts.engine.separators import REASONED, PromptEnding, Segment, Transition
+from novita_openai.prompts.engine.separators import REASONED, PromptEnding, Segment, Transition, ends_with, is_heading
 from novita_openai.prompts.engine.table import Layout, MissingSeparatorError, Table
 from novita_openai.prompts.engine.trimming import keep, trimmed, trimmed_turns
 from novita_openai.prompts.errors import PromptError
@@ -58,7 +58,7 @@ class Codec:
         """The separators, compiled."""
         counted = (
             needles_of(self.control, self.description.separators),
-            tuple(each.core for each in self.control),
+            (*(each.core for each in self.control), *longer_headings(self.control)),
         )
         return Table(
             self.description.separators,
@@ -81,13 +81,14 @@ class Codec:
     def write_plain(self, roles: tuple[str, ...], texts: Sequence[str], ending: str) -> str | None:
         """Return the prompt of messages of nothing but text, the quick way; None where only the long way can tell."""
         layout = self._plain_layout(roles, ending)
-        if layout is None or self._may_be_lost(roles, texts, ending):
+        if layout is None or (ending == PromptEnding.PREFILL and self._is_no_start(layout, texts[-1])):
             return None
-        if ending == PromptEnding.PREFILL and self._is_no_start(layout, texts[-1]):
+        written = layout.trimmed(texts)
+        if self._may_be_lost(roles, written, ending):
             return None
-        if self._seems_logged(layout, texts[-1], ending):
+        if ending == PromptEnding.CLOSED and self._is_misread(layout, written[-1]):
             return None
-        prompt = layout.write(layout.trimmed(texts))
+        prompt = layout.write(written)
         return prompt if layout.is_safe(prompt) else None
 
     def _plain_layout(self, roles: tuple[str, ...], ending: str) -> Layout | None:
@@ -123,12 +124,13 @@ class Codec:
     def _seems_ended(self, layout: Layout, text: str) -> bool:
         """Tell whether an open reply would read as a closed one, or as none."""
         end = layout.end
-        return not text.strip() or bool(end and text.endswith(end)) or layout.pieces[-3] + text == layout.reply
+        return not text.strip() or bool(end and text.endswith(end)) or self._is_misread(layout, text)
 
-    def _seems_logged(self, layout: Layout, text: str, ending: str) -> bool:
-        """Tell whether the header of a last message without text would read as what ended the reply before it."""
-        is_bare = ending == PromptEnding.CLOSED and not layout.pieces[-1]
-        return is_bare and not text.strip() and layout.pieces[-3].rstrip().endswith(self.description.stop)
+    def _is_misread(self, layout: Layout, text: str) -> bool:
+        """Tell whether a history that asks for no reply would read as one that does, or as a logged one."""
+        header, after = layout.pieces[-3], text + layout.pieces[-1]
+        is_asked = header + after in layout.ends or bool(layout.asked and ends_with(after, layout.asked))
+        return is_asked or (not after.strip() and header.rstrip().endswith(self.description.stop))
 
     def write(self, turns: Sequence[Turn], options: RenderOptions) -> str:
         """Return the prompt of normal turns; raise PromptError if it would not read back as them."""
@@ -136,12 +138,10 @@ class Codec:
             raise PromptError("only an assistant's message can be continued", index=turns[-1].index)
         segments = self._segments(turns, options)
         layout = self._layout(turns, segments, options.ending)
-        if options.ending == PromptEnding.PREFILL:
-            self._refuse_ended(turns[-1], segments[-1][1], layout)
-        elif self._seems_logged(layout, segments[-1][1], options.ending):
-            raise PromptError("without text, it would read as the end of the reply before it", index=turns[-1].index)
+        self._refuse_misread(turns[-1], segments[-1], layout, options.ending)
         prompt = layout.write([text for _, text in segments])
         if not layout.is_safe(prompt):
+            _refuse_lengthened(turns, segments, layout)
             self._refuse_forged(turns, options, prompt)
         self._refuse_changed(turns, segments, options.ending)
         return prompt
@@ -174,10 +174,14 @@ class Codec:
             problem = "the format has no known way to write tool calls: leave them out, or use chat completions"
             raise PromptError(problem, index=turn.index)
 
-    def _refuse_ended(self, turn: Turn, text: str, layout: Layout) -> None:
-        """Raise PromptError for an open reply that would read as a closed one, or as none."""
-        if self._seems_ended(layout, text):
+    def _refuse_misread(self, turn: Turn, segment: Segment, layout: Layout, ending: str) -> None:
+        """Raise PromptError for a last message with which the prompt would read as one that ends otherwise."""
+        role, text = segment
+        if ending == PromptEnding.PREFILL and (role == "calls" or self._seems_ended(layout, text)):
             problem = "there is nothing to continue: the last message is blank, or ends as a whole reply does"
+            raise PromptError(problem, index=turn.index)
+        if ending == PromptEnding.CLOSED and self._is_misread(layout, text):
+            problem = "with this text, the prompt would read as one that asks for a reply, or ends with another one"
             raise PromptError(problem, index=turn.index)
 
     def _refuse_forged(self, turns: Sequence[Turn], options: RenderOptions, prompt: str) -> None:
@@ -185,7 +189,7 @@ class Codec:
         rivals = self._layout(turns, self._segments(turns, options), options.ending).rivals
         for rival in rivals:
             if prompt.startswith(rival) and self._is_read_as(rival, prompt):
-                raise _forged(turns[0].index, rival, None)
+                raise _forged(turns[0].index, rival, None) if turns[0].text else _lost(turns[0].index)
         for control in self.control:
             if control.count(prompt) != self._count_written(control, turns, options):
                 raise self._forgery(control, turns, options)
@@ -254,6 +258,8 @@ class Codec:
 
     def _read_from(self, text: str, start: Transition) -> History:
         segments, ending = self.table.scanner.read(text, start)
+        if self._is_open_thought(segments[-1], ending):
+            ending = PromptEnding.PREFILL
         roles, texts = zip(*segments, strict=True)
         if self.write_plain(roles, texts, ending) == text:
             return History([{"role": role, "content": content} for role, content in segments], ending=ending)
@@ -264,6 +270,12 @@ class Codec:
             if error.index is not None:
                 offset += self._offset(segments, ending, error.index)
             raise PromptError(error.problem, marker=error.marker, offset=offset) from None
+
+    def _is_open_thought(self, segment: Segment, ending: str) -> bool:
+        """Tell whether a closed history ends within a thought, as it may where nothing is written after a reply."""
+        role, text = segment
+        thought = self.description.thought
+        return ending == PromptEnding.CLOSED and role == REASONED and thought is not None and thought.close not in text
 
     def _read_written(self, text: str, segments: Sequence[Segment], ending: str) -> History:
         """Return the history of segments; raise PromptError if their messages are not written as this text."""
@@ -311,6 +323,18 @@ def _forged(index: int, marker: str, offset: int | None) -> PromptError:
     where = "" if offset is None else f" at character {offset}"
     problem = f"its text holds {marker!r}{where}, a control string of the format: take it out, or use chat completions"
     return PromptError(problem, index=index, marker=marker, offset=offset)
+
+
+def _refuse_lengthened(turns: Sequence[Turn], segments: Sequence[Segment], layout: Layout) -> None:
+    """Raise PromptError for a text that makes the heading after it one of a longer run of its mark."""
+    for place, (_, text) in enumerate(segments):
+        heading = layout.pieces[2 * place + 2]
+        if is_heading(heading) and text.endswith(heading[0]):
+            raise _forged(turns[min(place, len(turns) - 1)].index, heading, None)
+
+
+def _lost(index: int) -> PromptError:
+    return PromptError("without text, nothing of this message is in the prompt: leave it out", index=index)
 
 
 def _difference(written: str, text: str) -> int:

@@ -28,6 +28,7 @@ from novita_openai.prompts.engine.separators import (
     Transition,
     can_overlap,
     exits_of,
+    is_heading,
     transitions_of,
 )
 from novita_openai.prompts.tokens import is_beginning, is_special, named_roles, tokens_in
@@ -35,7 +36,7 @@ from novita_openai.prompts.tokens import is_beginning, is_special, named_roles, 
 if TYPE_CHECKING:
     from novita_openai.prompts.engine.description import Description
 
-__all__ = ["Control", "control_of", "needles_of", "stops_of"]
+__all__ = ["Control", "control_of", "longer_headings", "needles_of", "stops_of"]
 
 _RARE: Final = "<[]"
 """Characters that most control strings start with and ordinary text seldom holds."""
@@ -57,8 +58,10 @@ class Control(NamedTuple):
         return not self.roles or ("assistant" if role == REASONED else role) in self.roles
 
     def count(self, prompt: str) -> int:
-        """Return how often the string stands in a prompt, overlapping ones too."""
-        return len(re.findall(f"{re.escape(self.text[0])}(?={re.escape(self.text[1:])})", prompt))
+        """Return how often the string stands in a prompt, overlapping ones too; a heading not in a longer run."""
+        first, rest = re.escape(self.text[0]), re.escape(self.text[1:])
+        alone = f"(?<!{first})" if is_heading(self.text) else ""
+        return len(re.findall(f"{alone}{first}(?={rest})", prompt))
 
     @property
     def core(self) -> str:
@@ -69,7 +72,13 @@ class Control(NamedTuple):
 
 def needles_of(controls: Iterable[Control], separators: Separators) -> tuple[str, ...]:
     """Return short strings of which each control string holds one: where these are not more, it is not there more."""
-    return tuple(dict.fromkeys(_needle(each, separators) for each in controls))
+    controls = [*controls]
+    return tuple(dict.fromkeys((*(_needle(each, separators) for each in controls), *longer_headings(controls))))
+
+
+def longer_headings(controls: Iterable[Control]) -> tuple[str, ...]:
+    """Return the headings among control strings with one more of their mark, which none of them may be made to."""
+    return tuple(each.text[0] + each.core for each in controls if is_heading(each.text))
 
 
 def _needle(control: Control, separators: Separators) -> str:

@@ -131,8 +131,10 @@ class Conversion:
     def _is_reply(self, history: History) -> bool:
         """Tell whether a history ends with a whole reply that no text of the format has closed."""
         last = history[-1]
-        is_open = history.ending == PromptEnding.PREFILL or not self._description.separators.get(("assistant", END))
-        return is_open and last["role"] == "assistant" and bool(last["content"] or last.get("tool_calls"))
+        is_bare = not self._description.separators.get(("assistant", END))
+        is_open = history.ending == PromptEnding.PREFILL or (history.ending == PromptEnding.CLOSED and is_bare)
+        says_something = bool((last["content"] or "").strip() or last.get("tool_calls"))
+        return is_open and last["role"] == "assistant" and says_something
 
     def _read(self, text: str) -> History:
         if not (self._description.date or self._tool_starts):

@@ -50,8 +50,12 @@ def _with_system_moved(turns: list[Turn], description: Description) -> list[Turn
 
 
 def _without_default(turns: list[Turn], description: Description) -> list[Turn]:
-    """Return the turns without a system message whose text is the one that the format writes by default."""
-    if [turn.role for turn in turns[:2]] not in (["system", "user"], ["system", "assistant"]):
+    """Return the turns without a system message whose text is the one that the format writes by default.
+
+    An empty one before the assistant's message stays, and is refused as it would not read back.
+    """
+    begins = [turn.role for turn in turns[:2]]
+    if begins != ["system", "user"] and (begins != ["system", "assistant"] or not turns[0].text):
         return turns
     separators = description.separators
     for role in (turns[1].role, ASKED) if (START, ASKED) in separators else (turns[1].role,):

@@ -20,6 +20,8 @@ from novita_openai.prompts.engine.separators import (
     Separators,
     Transition,
     can_overlap,
+    ends_with,
+    is_heading,
 )
 from novita_openai.prompts.errors import PromptError
 
@@ -37,6 +39,7 @@ class Scanner:
             role: [(text[len(self._common) :], following, len(text)) for text, following in found]
             for role, found in inner.items()
         }
+        self._headings = frozenset(text for text in separators.values() if is_heading(text))
         self._asked = {
             previous: text.removeprefix(separators[previous, "user"])
             for (previous, role), text in separators.items()
@@ -98,7 +101,7 @@ class Scanner:
             for transition in self._transitions[role]:
                 place = found.get(transition[0], -1)
                 if place < begin:
-                    place = prompt.find(transition[0], begin)
+                    place = self._find(transition[0], prompt, begin)
                     found[transition[0]] = place = nowhere if place < 0 else place
                 if place < nearest:
                     best, nearest = transition, place
@@ -107,15 +110,24 @@ class Scanner:
             segments.append((role, prompt[begin:nearest]))
             previous, role, before, begin = role, best[1], nearest, nearest + len(best[0])
 
+    def _find(self, separator: str, prompt: str, begin: int) -> int:
+        """Return where a separator stands next, -1 if nowhere; a heading is not one in a longer run of its mark."""
+        place = prompt.find(separator, begin)
+        if separator in self._headings:
+            while place > 0 and prompt[place - 1] == separator[0]:
+                place = prompt.find(separator, place + 1)
+        return place
+
     def _finish(
         self, prompt: str, segments: list[Segment], pair: tuple[str, str], before: int, begin: int
     ) -> tuple[list[Segment], str]:
         """Read what follows the last separator, which stands from ``before`` to ``begin`` and between these roles."""
         previous, role = pair
-        if segments and prompt[before:] == self._separators.get((previous, REPLY)):
-            return segments, PromptEnding.REPLY
+        for key, ending in ((REPLY, PromptEnding.REPLY), (END, PromptEnding.CLOSED)):
+            if segments and prompt[before:] == self._separators.get((previous, key)):
+                return segments, ending
         reply, end = (self._separators.get((role, key)) for key in (REPLY, END))
-        if reply and prompt.endswith(reply, begin):
+        if reply and begin <= len(prompt) - len(reply) and ends_with(prompt, reply):
             return [*segments, (role, prompt[begin : -len(reply)])], PromptEnding.REPLY
         is_closed = end is not None and prompt.endswith(end, begin)
         if not (is_closed or role in ("assistant", REASONED)):

@@ -17,7 +17,9 @@ __all__ = [
     "Separators",
     "Transition",
     "can_overlap",
+    "ends_with",
     "exits_of",
+    "is_heading",
     "last_key",
     "transitions_of",
 ]
@@ -93,3 +95,13 @@ def last_key(role: str, ending: str) -> str:
 def can_overlap(text: str) -> bool:
     """Tell whether a text can start inside of itself."""
     return any(text.startswith(text[place:]) for place in range(1, len(text)))
+
+
+def is_heading(text: str) -> bool:
+    """Tell whether a text starts with a mark that is repeated, as ``###``; after one more it is another one."""
+    return text.startswith(("##", "==", "--", "**", "~~", ">>", "@@"))
+
+
+def ends_with(text: str, separator: str) -> bool:
+    """Tell whether a text ends with a separator; a heading is none in a longer run of its mark."""
+    return text.endswith(separator) and not (is_heading(separator) and text[: -len(separator)].endswith(separator[0]))

@@ -55,7 +55,8 @@ class Layout:
     ``pieces`` are the separators, with "" in the place of each text. ``counts`` say how often a string stands in the
     separators: first a few short ones, and then each control string. No prompt may start with one of the ``rivals``:
     longer first separators of other sequences, and the BOS. ``lengths`` is 2 for each message, the number of keys of a
-    plain one. ``end`` and ``reply`` are what would close the last message, and what would ask for a reply before it.
+    plain one. ``end`` is what would close the last message, and ``asked`` what would ask for a reply after it;
+    ``ends`` are what would ask for one before it, and what would close the history there.
     """
 
     pieces: tuple[str, ...]
@@ -64,7 +65,8 @@ class Layout:
     rivals: tuple[str, ...]
     lengths: list[int]
     end: str
-    reply: str
+    asked: str
+    ends: tuple[str, ...]
 
     def write(self, texts: Sequence[str]) -> str:
         """Return the prompt."""
@@ -136,7 +138,8 @@ class Table:
             tuple(rival for rival in rivals if rival != first and rival.startswith(first)),
             [2] * len(roles),
             self._separators.get((roles[-1], END), ""),
-            self._separators.get(((START, *roles)[-2], REPLY), ""),
+            self._separators.get((roles[-1], REPLY), ""),
+            tuple(self._separators.get(((START, *roles)[-2], key), "") for key in (REPLY, END)),
         )
 
     def _separators_between(self, roles: tuple[str, ...], ending: str) -> Iterator[str]:
