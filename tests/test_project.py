@@ -39,8 +39,8 @@ HOUSE: Rows = {
             " minimax kimi gemma cohere harmony granite smollm families"
         ),
         "engine": modules(
-            "separators scanner trimming table dates losses reasoning description control folding blanking codec"
-            " conversion"
+            "separators scanner trimming table dates losses reasoning description control folding blanking forgeries"
+            " codec conversion"
         ),
         "format": None,
         "templates": modules(

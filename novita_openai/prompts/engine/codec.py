@@ -12,12 +12,13 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from novita_openai.prompts.engine.blanking import blanked, given_texts, texts_in
+from novita_openai.prompts.engine.blanking import blanked, given_texts
 from novita_openai.prompts.engine.control import Control, control_of, longer_headings, needles_of
 from novita_openai.prompts.engine.folding import default_system, folded
-from novita_openai.prompts.engine.separators import REASONED, PromptEnding, Segment, Transition, ends_with, is_heading
+from novita_openai.prompts.engine.forgeries import forged, lost, refuse_kept, refuse_lengthened
+from novita_openai.prompts.engine.separators import REASONED, START, PromptEnding, Segment, Transition, ends_with
 from novita_openai.prompts.engine.table import Layout, MissingSeparatorError, Table
-from novita_openai.prompts.engine.trimming import keep, trimmed, trimmed_turns
+from novita_openai.prompts.engine.trimming import keep, trim_for, trimmed, trimmed_turns
 from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.messages import History, Tools, Turn
 from novita_openai.prompts.tool_calls.families import DIALECTS
@@ -57,14 +58,14 @@ class Codec:
     def table(self) -> Table:
         """The separators, compiled."""
         counted = (
-            needles_of(self.control, self.description.separators),
-            (*(each.core for each in self.control), *longer_headings(self.control)),
+            needles_of((*self.control, *map(Control, self._other_markers)), self.description.separators),
+            (*(each.core for each in self.control), *longer_headings(self.control), *self._other_markers),
         )
         return Table(
             self.description.separators,
             self.description.trim,
             bos=self.description.bos,
-            counted=[tuple(dict.fromkeys((*strings, *self._other_markers))) for strings in counted],
+            counted=counted,
         )
 
     @property
@@ -80,6 +81,11 @@ class Codec:
 
     def write_plain(self, roles: tuple[str, ...], texts: Sequence[str], ending: str) -> str | None:
         """Return the prompt of messages of nothing but text, the quick way; None where only the long way can tell."""
+        if self.description.system_in and roles[0] == "system":
+            moved = self._with_system_moved(roles, texts, ending)
+            if moved is None:
+                return None
+            roles, texts = moved
         layout = self._plain_layout(roles, ending)
         if layout is None or (ending == PromptEnding.PREFILL and self._is_no_start(layout, texts[-1])):
             return None
@@ -90,6 +96,23 @@ class Codec:
             return None
         prompt = layout.write(written)
         return prompt if layout.is_safe(prompt) else None
+
+    def _with_system_moved(
+        self, roles: tuple[str, ...], texts: Sequence[str], ending: str
+    ) -> tuple[tuple[str, ...], list[str]] | None:
+        """Return the messages with the system text in the user's; None if only the long way can tell."""
+        description = self.description
+        place = 1 if description.system_in == "first" else len(roles) - 1
+        if roles[place : place + 1] != ("user",) or self._may_be_lost(roles, texts, ending):
+            return None
+        system = trim_for(description.trim, START, "system")(texts[0])
+        trim = trim_for(description.trim, roles[place - 1], "user")
+        text = system + description.joins["system", "user"] + trim(texts[place])
+        if trim(text) != text:
+            return None
+        moved = [*texts[1:]]
+        moved[place - 1] = text
+        return roles[1:], moved
 
     def _plain_layout(self, roles: tuple[str, ...], ending: str) -> Layout | None:
         """Return how messages of nothing but text are written; None for what the quick way cannot write."""
@@ -108,8 +131,7 @@ class Codec:
     def _may_be_lost(self, roles: Sequence[str], texts: Sequence[str], ending: str) -> bool:
         """Tell whether the published template may lose one of these texts, or white space after a thought."""
         description = self.description
-        never_empty = description.never_empty
-        if never_empty and any(role in never_empty for role, text in zip(roles, texts, strict=True) if not text):
+        if description.never_empty and "" in texts:
             return True
         if description.thought is not None and description.thought.always and texts[-1].startswith("\n"):
             return True
@@ -141,7 +163,7 @@ class Codec:
         self._refuse_misread(turns[-1], segments[-1], layout, options.ending)
         prompt = layout.write([text for _, text in segments])
         if not layout.is_safe(prompt):
-            _refuse_lengthened(turns, segments, layout)
+            refuse_lengthened(turns, segments, layout)
             self._refuse_forged(turns, options, prompt)
         self._refuse_changed(turns, segments, options.ending)
         return prompt
@@ -189,11 +211,11 @@ class Codec:
         rivals = self._layout(turns, self._segments(turns, options), options.ending).rivals
         for rival in rivals:
             if prompt.startswith(rival) and self._is_read_as(rival, prompt):
-                raise _forged(turns[0].index, rival, None) if turns[0].text else _lost(turns[0].index)
+                raise forged(turns[0].index, rival, None) if turns[0].text else lost(turns[0].index)
         for control in self.control:
             if control.count(prompt) != self._count_written(control, turns, options):
                 raise self._forgery(control, turns, options)
-            self._refuse_kept(control, turns, options.tools)
+            refuse_kept(control, turns, options.tools)
 
     def _is_read_as(self, rival: str, prompt: str) -> bool:
         """Tell whether a prompt reads as one that starts with a separator of other roles, or with the BOS."""
@@ -216,21 +238,10 @@ class Codec:
         for turn in read:
             for text in given_texts(turn):
                 if control.text in text:
-                    return _forged(turn.index, control.text, text.index(control.text))
+                    return forged(turn.index, control.text, text.index(control.text))
         written = self._count_written(control, turns, options)
         makers = (turn for turn in read if self._count_written(control, turns, options, but=turn) != written)
-        return _forged(next(makers, turns[-1]).index, control.text, None)
-
-    def _refuse_kept(self, control: Control, turns: Sequence[Turn], tools: Tools | None) -> None:
-        """Raise PromptError for a control string in an id of a call, or in the declaration of a tool."""
-        ids = (
-            (turn.index, f"{each}") for turn in turns for each in (turn.call_id, *(call["id"] for call in turn.calls))
-        )
-        index = next((index for index, each in ids if control.text in each), None)
-        if index is not None or (not control.roles and any(control.text in text for text in texts_in(tools))):
-            what = "a declaration of tools" if index is None else "the id of a call"
-            problem = f"{what} holds {control.text!r}, a control string of the format: take it out"
-            raise PromptError(problem, index=index, marker=control.text)
+        return forged(next(makers, turns[-1]).index, control.text, None)
 
     def _refuse_changed(self, turns: Sequence[Turn], segments: list[Segment], ending: str) -> None:
         """Raise PromptError for messages whose segments would be trimmed, or read as other thoughts and tool calls."""
@@ -257,12 +268,15 @@ class Codec:
         raise failures[0]
 
     def _read_from(self, text: str, start: Transition) -> History:
+        guessed = self.table.scanner.guess(text, start)
+        if guessed is not None and self.write_plain(*guessed, PromptEnding.REPLY) == text:
+            return _plain_history(*guessed, PromptEnding.REPLY)
         segments, ending = self.table.scanner.read(text, start)
         if self._is_open_thought(segments[-1], ending):
             ending = PromptEnding.PREFILL
         roles, texts = zip(*segments, strict=True)
         if self.write_plain(roles, texts, ending) == text:
-            return History([{"role": role, "content": content} for role, content in segments], ending=ending)
+            return _plain_history(roles, texts, ending)
         try:
             return self._read_written(text, segments, ending)
         except PromptError as error:
@@ -313,28 +327,14 @@ class Codec:
         return sum(map(len, layout.pieces[0 : 2 * place + 1 : 2])) + sum(len(text) for _, text in segments[:place])
 
 
+def _plain_history(roles: Sequence[str], texts: Sequence[str], ending: str) -> History:
+    pairs = zip(roles, texts, strict=True)
+    return History([{"role": role, "content": text} for role, text in pairs], ending=ending)
+
+
 def _after_question(roles: tuple[str, ...]) -> tuple[str, ...]:
     """Return the roles after the last user's message; none if there is no such message."""
     return roles[len(roles) - roles[::-1].index("user") :] if "user" in roles else ()
-
-
-def _forged(index: int, marker: str, offset: int | None) -> PromptError:
-    """Return the error for a control string in a message, at an offset in its text or made with what is around it."""
-    where = "" if offset is None else f" at character {offset}"
-    problem = f"its text holds {marker!r}{where}, a control string of the format: take it out, or use chat completions"
-    return PromptError(problem, index=index, marker=marker, offset=offset)
-
-
-def _refuse_lengthened(turns: Sequence[Turn], segments: Sequence[Segment], layout: Layout) -> None:
-    """Raise PromptError for a text that makes the heading after it one of a longer run of its mark."""
-    for place, (_, text) in enumerate(segments):
-        heading = layout.pieces[2 * place + 2]
-        if is_heading(heading) and text.endswith(heading[0]):
-            raise _forged(turns[min(place, len(turns) - 1)].index, heading, None)
-
-
-def _lost(index: int) -> PromptError:
-    return PromptError("without text, nothing of this message is in the prompt: leave it out", index=index)
 
 
 def _difference(written: str, text: str) -> int:

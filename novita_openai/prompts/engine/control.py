@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Control", "control_of", "longer_headings", "needles_of", "stops_of"]
 
-_RARE: Final = "<[]"
+_RARE: Final = "<[]{｜"
 """Characters that most control strings start with and ordinary text seldom holds."""
 
 _LONGEST_CORE: Final = 20
@@ -73,7 +73,19 @@ class Control(NamedTuple):
 def needles_of(controls: Iterable[Control], separators: Separators) -> tuple[str, ...]:
     """Return short strings of which each control string holds one: where these are not more, it is not there more."""
     controls = [*controls]
-    return tuple(dict.fromkeys((*(_needle(each, separators) for each in controls), *longer_headings(controls))))
+    runs = (text[: len(text) - len(text.lstrip(text[0]))] for text in longer_headings(controls))
+    return tuple(dict.fromkeys((*(_needle(each, separators) for each in controls), *runs)))
+
+
+def _is_lent(text: str, place: int, separators: Separators) -> bool:
+    """Tell whether a separator can lend the character at a place of a control string to the text beside it."""
+    before = tuple(text[:size] for size in range(place + 1, len(text)))
+    after = tuple(text[start:] for start in range(1, place + 1))
+    return any(
+        separator.endswith(before) or separator.startswith(after) or (separator in text and text[place] in separator)
+        for separator in separators.values()
+        if separator != text
+    )
 
 
 def longer_headings(controls: Iterable[Control]) -> tuple[str, ...]:
@@ -84,9 +96,9 @@ def longer_headings(controls: Iterable[Control]) -> tuple[str, ...]:
 def _needle(control: Control, separators: Separators) -> str:
     """Return a string that is quickly counted, and that a text must hold which makes the control string."""
     text, core = control.text, control.core
-    beginnings = tuple(text[:size] for size in range(1, len(text)))
-    if text[0] in _RARE and not any(separator.endswith(beginnings) for separator in separators.values()):
-        return text[0]
+    for place, char in enumerate(text):
+        if char in _RARE and not _is_lent(text, place, separators):
+            return char
     word = core.lstrip()
     rests = tuple(core[size:] for size in range(1, len(core) - len(word) + 1))
     later = [separator for (previous, _), separator in separators.items() if previous != START]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from novita_openai.prompts.engine.separators import PromptEnding, Segment
@@ -44,7 +46,7 @@ class Losses:
             return last, f"the published template cannot write a history with this ending ({ending})"
         if self.repeats and any(text == segments[last][1] for _, text in segments[:last]):
             return last, "the published template changes the last message where an earlier one has the same text"
-        if not (self.markers or self.ends or self.blanks or self.edges):
+        if self._keeps_all(segments):
             return None
         for place, (role, text) in enumerate(segments):
             is_final = place == last and role == "assistant" and ending != PromptEnding.REPLY
@@ -52,6 +54,25 @@ class Losses:
             if problem is not None:
                 return place, problem
         return None
+
+    def _keeps_all(self, segments: Sequence[Segment]) -> bool:
+        """Tell, the quick way, whether no text can be lost: whether none is blank, and none holds a marker."""
+        joined = "\n".join([text for role, text in segments if role in self._marked])
+        if any(marker in joined for marker in self._all_markers):
+            return False
+        if not (self.edges or self.blanks):
+            return True
+        texts = [text for _, text in segments]
+        bare = [*map(str.strip, texts)]
+        return (not self.edges or bare == texts) and (not self.blanks or all(bare))
+
+    @cached_property
+    def _marked(self) -> frozenset[str]:
+        return frozenset((*self.markers, *self.ends))
+
+    @cached_property
+    def _all_markers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(chain.from_iterable((*self.markers.values(), *self.ends.values()))))
 
     def _problem(self, role: str, text: str, *, is_final: bool) -> str | None:
         bare = text.strip()

@@ -40,6 +40,9 @@ class Scanner:
             for role, found in inner.items()
         }
         self._headings = frozenset(text for text in separators.values() if is_heading(text))
+        pairs = (("system", "user"), ("user", "assistant"), ("assistant", "user"))
+        self._turns = tuple(separators.get(pair, "") for pair in pairs)
+        self._reply = separators.get(("user", REPLY), "")
         self._asked = {
             previous: text.removeprefix(separators[previous, "user"])
             for (previous, role), text in separators.items()
@@ -53,6 +56,24 @@ class Scanner:
             known = " or ".join(repr(_shortened(start.separator)) for start in self._transitions[START])
             raise PromptError(f"a prompt of this format starts with {known}", offset=0)
         return found
+
+    def guess(self, prompt: str, first: Transition) -> tuple[tuple[str, ...], list[str]] | None:
+        """Return the roles and texts of a prompt in which user and assistant take turns; None for others.
+
+        This is quick. They are right if they are written as the prompt, and each control string stands there where the
+        format wrote it.
+        """
+        opened, asked, answered = self._turns
+        system: list[str] = []
+        begin = len(first.separator)
+        if first.role == "system" and opened:
+            text, _, _ = prompt[begin:].partition(opened)
+            system, begin = [text], begin + len(text) + len(opened)
+        if not (asked and answered and first.role in ("system", "user") and prompt.endswith(self._reply, begin)):
+            return None
+        texts = prompt[begin : len(prompt) - len(self._reply)].replace(answered, asked).split(asked)
+        roles = (*("system",) * len(system), *("user", "assistant") * (len(texts) // 2), "user")
+        return (roles, system + texts) if len(texts) % 2 else None
 
     def read(self, prompt: str, first: Transition) -> tuple[list[Segment], str]:
         """Return the segments and ending of a prompt that starts with ``first``; raise PromptError if it is cut off.

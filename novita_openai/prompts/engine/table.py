@@ -52,7 +52,8 @@ def _article(role: str) -> str:
 class Layout:
     """How to write the prompts of one sequence of roles.
 
-    ``pieces`` are the separators, with "" in the place of each text. ``counts`` say how often a string stands in the
+    ``pieces`` are the separators, with "" in the place of each text. ``trims`` are how the texts are stripped, None if
+    none is, and ``stripped`` the places of those that are. ``counts`` say how often a string stands in the
     separators: first a few short ones, and then each control string. No prompt may start with one of the ``rivals``:
     longer first separators of other sequences, and the BOS. ``lengths`` is 2 for each message, the number of keys of a
     plain one. ``end`` is what would close the last message, and ``asked`` what would ask for a reply after it;
@@ -61,6 +62,7 @@ class Layout:
 
     pieces: tuple[str, ...]
     trims: tuple[Trim, ...] | None
+    stripped: tuple[tuple[int, Trim], ...]
     counts: tuple[tuple[tuple[str, int], ...], ...]
     rivals: tuple[str, ...]
     lengths: list[int]
@@ -78,9 +80,12 @@ class Layout:
         """Return the texts with what the format strips from them stripped."""
         if self.trims is None:
             return texts
-        if len({*self.trims}) == 1:
+        if len(self.stripped) == len(texts) and len({*self.trims}) == 1:
             return [*map(self.trims[0], texts)]
-        return [trim(text) for trim, text in zip(self.trims, texts, strict=True)]
+        trimmed = [*texts]
+        for place, trim in self.stripped:
+            trimmed[place] = trim(trimmed[place])
+        return trimmed
 
     def is_safe(self, prompt: str) -> bool:
         """Tell whether a prompt has each control string only in its separators; it may do so if this is False, too."""
@@ -134,6 +139,7 @@ class Table:
         return Layout(
             tuple(chain.from_iterable((separator, "") for separator in separators))[:-1],
             None if all(trim is keep for trim in trims) else trims,
+            tuple((place, trim) for place, trim in enumerate(trims) if trim is not keep),
             tuple(_counts(strings, separators) for strings in self._counted),
             tuple(rival for rival in rivals if rival != first and rival.startswith(first)),
             [2] * len(roles),
