@@ -11,8 +11,8 @@ class PromptError(ValueError):
     """Messages that cannot be written as a prompt without losing or forging something, or a prompt that cannot be read.
 
     ``problem`` says what is wrong and what to do. ``format`` is the format's name, ``index`` the place of the message
-    in the list, ``marker`` the text that stands in the way, and ``offset`` the place in the prompt, in characters. Each
-    of these is None where it does not apply.
+    in the list, ``marker`` the text that stands in the way, and ``offset`` its place in characters: in the prompt that
+    was read, or in the text of the message that was to be written. Each of these is None where it does not apply.
     """
 
     def __init__(

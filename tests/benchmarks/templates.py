@@ -255,6 +255,7 @@ def main() -> int:
     """Judge each template of a folder and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
+    parser.add_argument("--trust", action="store_true", help="judge what was observed, without asking again")
     parser.add_argument("--verbose", action="store_true", help="print what is refused or wrong, template by template")
     options = parser.parse_args()
     counts: Counter[str] = Counter()
@@ -262,13 +263,14 @@ def main() -> int:
     times: list[float] = []
     for path in sorted(options.directory.rglob("*.jinja*")):
         counts["templates"] += 1
-        line = count_one(path.read_text(encoding="utf-8"), counts, refused, times)
+        source = path.read_text(encoding="utf-8")
+        line = count_one(source, counts, refused, times, verify=not options.trust)
         if options.verbose and line:
             print(f"{path.stem}: {line}", file=sys.stderr)
     return report(counts, refused, times)
 
 
-def count_one(source: str, counts: Counter[str], refused: Counter[str], times: list[float]) -> str:
+def count_one(source: str, counts: Counter[str], refused: Counter[str], times: list[float], *, verify: bool) -> str:
     """Count what one template comes to; return what a reader should know of it."""
     try:
         template = Template(source)
@@ -281,7 +283,7 @@ def count_one(source: str, counts: Counter[str], refused: Counter[str], times: l
     gc.collect()  # what compiling left behind is no part of what is timed
     start = time.process_time()
     try:
-        made = derive(compiled, "template", TOKENS["bos_token"], verify=False)
+        made = derive(compiled, "template", TOKENS["bos_token"], verify=verify)
     except TemplateError as error:
         if is_plain:
             refused[error.property] += 1

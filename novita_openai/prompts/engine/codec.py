@@ -151,8 +151,12 @@ class Codec:
     def _is_misread(self, layout: Layout, text: str) -> bool:
         """Tell whether a history that asks for no reply would read as one that does, or as a logged one."""
         header, after = layout.pieces[-3], text + layout.pieces[-1]
-        is_asked = header + after in layout.ends or bool(layout.asked and ends_with(after, layout.asked))
-        return is_asked or (not after.strip() and header.rstrip().endswith(self.description.stop))
+        is_asked = bool(layout.asked) and after != text + layout.asked and ends_with(after, layout.asked)
+        return (
+            is_asked
+            or header + after in layout.ends
+            or (not after.strip() and header.rstrip().endswith(self.description.stop))
+        )
 
     def write(self, turns: Sequence[Turn], options: RenderOptions) -> str:
         """Return the prompt of normal turns; raise PromptError if it would not read back as them."""
