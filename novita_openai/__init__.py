@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         MissingAPIKeyError,
         NovitaOpenAI,
         OpenAI,  # noqa: F811
+        Pace,
         create_async_client,
         create_client,
     )
@@ -62,6 +63,7 @@ __all__ = [
     "MissingAPIKeyError",
     "NovitaOpenAI",
     "OpenAI",
+    "Pace",
     "PromptError",
     "PromptFormat",
     "RetryBudget",
@@ -88,6 +90,7 @@ _MODULES: Final = {
         "MissingAPIKeyError",
         "NovitaOpenAI",
         "OpenAI",
+        "Pace",
         "create_async_client",
         "create_client",
     ),

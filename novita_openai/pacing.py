@@ -232,6 +232,10 @@ class Pacer:
     def answered(self, ticket: Ticket, tokens: float = 0.0) -> None:
         """Count an answer, which came to so many tokens."""
         self.ended(ticket, tokens)
+        self.accepted(ticket)
+
+    def accepted(self, ticket: Ticket) -> None:
+        """Learn from a request that the service has taken, be it still in flight."""
         self._epoch.faults = 0
         if ticket.epoch is self._epoch:
             self._epoch.growth += ticket.is_probe
@@ -247,10 +251,10 @@ class Pacer:
     def failed(self, ticket: Ticket, now: float, delay: float, retry_after: float | None) -> None:
         """Count a passing fault, and the seconds after which its row is sent again."""
         self.ended(ticket)
-        self._close_until(now + (retry_after or 0.0))
+        self.pause(now + (retry_after or 0.0))
         self._epoch.faults += ticket.epoch is self._epoch
         if self._epoch.faults >= max(FEWEST_FAULTS, self.in_flight.count):
-            self._close_until(now + delay)
+            self.pause(now + delay)
             self.in_flight.halve()
             self._epoch = Epoch(now, now, self._gate)
 
@@ -260,12 +264,17 @@ class Pacer:
         ``random`` in [0, 1) places the restart in its jitter.
         """
         self.ended(ticket)
+        self.learn(ticket, now, retry_after, random=random)
+
+    def learn(self, ticket: Ticket, now: float, retry_after: float | None, *, random: float = 0.5) -> None:
+        """Learn from a refusal of a request that is no longer in flight."""
         asked = (retry_after or 0.0) * (1 + JITTER * random)
-        self._close_until(now + asked)
+        self.pause(now + asked)
         if ticket.epoch is self._epoch:
             self._cut(ticket, now, asked)
 
-    def _close_until(self, then: float) -> None:
+    def pause(self, then: float) -> None:
+        """Start nothing before a time."""
         self._gate = max(self._gate, then)
 
     def _cut(self, ticket: Ticket, now: float, asked: float) -> None:
@@ -276,7 +285,7 @@ class Pacer:
         else:
             self._fruitless += 1
         if not asked:
-            self._close_until(now + min(2 / self._base * 2**self._fruitless, LONGEST_PAUSE))
+            self.pause(now + min(2 / self._base * 2**self._fruitless, LONGEST_PAUSE))
         self._probe_at = self._gate + hold
         self._is_starting, self._is_asking = False, self._fruitless > 0
         self._epoch = Epoch(now, self._epoch.dry if self._fruitless else now, self._gate)

@@ -107,13 +107,18 @@ def reported_tokens(usage: object) -> Tokens | None:
 
     The service names those out of and into its cache ``cached_tokens`` and ``cache_creation_Prompt_tokens``.
     """
-    fields = _lower(usage)
-    if not {"prompt_tokens", "completion_tokens"} & fields.keys():
+    fields = usage if isinstance(usage, dict) and usage.keys() >= _COUNTS else _lower(usage)
+    if _COUNTS.isdisjoint(fields):
         return None
     details = _lower(fields.get("prompt_tokens_details"))
+    if not details:
+        return Tokens(_count(fields, "prompt_tokens"), _count(fields, "completion_tokens"))
     cached = max(_count(details, name) for name in ("cached_tokens", "cache_read_prompt_tokens"))
     written = _count(details, "cache_creation_prompt_tokens")
     return Tokens(_count(fields, "prompt_tokens"), _count(fields, "completion_tokens"), cached, written)
+
+
+_COUNTS: Final = {"prompt_tokens", "completion_tokens"}
 
 
 def whole_number(value: object) -> int | None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from novita_openai.batch.requests import BatchRequest, Reader
-from novita_openai.batch.sizes import MEDIA, about_prompt_tokens, most_answer_tokens, most_prompt_tokens
 from novita_openai.batch.spending import ASSUMED_ANSWER, CostLimit, Prices, Usage
 from novita_openai.batch.usage import Spent, reported_tokens
+from novita_openai.client.sizes import MEDIA, about_prompt_tokens, most_answer_tokens, prompt_tokens_of
 from novita_openai.prices import Tokens
 
 # A token costs a hundredth of a dollar in the prompt, and a tenth in the answer.
@@ -204,9 +204,9 @@ def test_the_longest_answer_counts_all_choices_of_all_prompts(limits: dict[str, 
 def test_images_count_by_a_bound_and_not_by_their_bytes(size: int) -> None:
     text, url = {"type": "text", "text": "What is this?"}, "data:image/png;base64," + "A" * size
     plain, one = read(chat(text)), read(chat(text, image(url)))
-    for measure in (about_prompt_tokens, most_prompt_tokens):
-        before = measure(plain.body, plain.content)
-        assert 0 < measure(one.body, one.content) - before - MEDIA["image_url"] < 100
+    for before, after in ((plain.prompt_tokens, one.prompt_tokens), (plain.most_prompt_tokens, one.most_prompt_tokens)):
+        assert 0 < after - before - MEDIA["image_url"] < 100
+    assert about_prompt_tokens(one.body, one.content) == one.prompt_tokens
     short = read(chat({"type": "image_url", "image_url": "https://x/y.png"}, {"type": "input_audio"}))
     assert short.prompt_tokens > MEDIA["image_url"] + MEDIA["input_audio"]
 
@@ -215,7 +215,7 @@ def test_images_count_by_a_bound_and_not_by_their_bytes(size: int) -> None:
 def test_messages_without_parts_hold_no_images(messages: object) -> None:
     body = {"messages": messages, "image_url": None}
     content = json.dumps(body).encode()
-    assert most_prompt_tokens(body, content) == len(content)
+    assert prompt_tokens_of(body, content)[1] == len(content)
 
 
 @pytest.mark.parametrize(("context", "most"), [(16, 16 + 10), (0, None), (None, None)])

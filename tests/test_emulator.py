@@ -216,7 +216,7 @@ def test_the_models_list_is_the_services_and_needs_no_key() -> None:
         }
         == rows[0]
     )
-    assert "owned_by" not in rows[0]
+    assert rows[0]["owned_by"] == "meta-llama"
 
 
 @pytest.mark.parametrize("base", ["/v3/openai", "/openai", "/openai/v1"])
@@ -225,8 +225,45 @@ def test_every_base_path_of_the_service_works_and_others_are_plain_404s(emulator
     assert post(emulator, f"{base}/chat/completions", body)[0] == 200
     assert emulator.requests[-1].path == "/chat/completions"
     assert post(emulator, "/v1/chat/completions", body) == (404, "text/plain", b"404 page not found")
-    assert post(emulator, f"{base}/embeddings", body)[0] == 404
+    assert post(emulator, f"{base}/rerank", body)[0] == 404
     assert post(emulator, f"{base}/chat/completions", b"", "GET")[0] == 404
+
+
+# Embeddings.
+
+
+def test_embeddings_are_vectors_that_follow_from_the_input(emulator: Emulator) -> None:
+    with openai.OpenAI(api_key="sk_test", base_url=emulator.base_url) as client:
+        made = client.embeddings.create(
+            model="baai/bge-m3", input=["Hi", "there", "Hi"]
+        )  # which the SDK asks for in base64
+        plain = client.embeddings.create(model="baai/bge-m3", input="Hi", encoding_format="float")
+        tokens = client.embeddings.create(model="baai/bge-m3", input=[[1, 2], [3]])
+        assert client.embeddings.create(model="baai/bge-m3", input=[1, 2]).usage.total_tokens == 2
+    first, second, third = (each.embedding for each in made.data)
+    assert first == third != second
+    assert sum(number * number for number in first) == pytest.approx(1)
+    assert plain.data[0].embedding == pytest.approx(first)
+    assert (made.usage.total_tokens, tokens.usage.total_tokens, len(tokens.data)) == (3, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"model": "none", "input": "a"}, 404),
+        ({"model": MODEL, "input": "a"}, 400),
+        ({"model": "baai/bge-m3", "input": []}, 400),
+        ({"model": "baai/bge-m3"}, 400),
+    ],
+)
+def test_embeddings_that_no_model_makes_are_refused(emulator: Emulator, body: Any, status: int) -> None:
+    assert post(emulator, "/v3/openai/embeddings", json.dumps(body).encode())[0] == status
+    assert post(emulator, "/v3/openai/embeddings", b"{")[0] == 400
+
+
+def test_a_model_for_embeddings_answers_no_chat(emulator: Emulator) -> None:
+    body = json.dumps(CHAT | {"model": "baai/bge-m3"}).encode()
+    assert post(emulator, "/v3/openai/chat/completions", body)[0] == 400
 
 
 # What it refuses.

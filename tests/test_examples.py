@@ -93,6 +93,20 @@ def test_the_batch_example_goes_on(local_model: local.LocalModel) -> None:
     assert lines[2] == "4 of 4 rows, 3 of them from before, 1 sent"
 
 
+def test_the_guide_to_batches_has_the_table_that_its_program_works_out(local_model: local.LocalModel) -> None:
+    table = run(example("batch_costs.py"), local_model)
+    assert table in example("guides/batch.md")
+    for line in table.splitlines()[2:]:
+        assert len(line.split("|")) == len(table.splitlines()[0].split("|"))
+
+
+def test_the_hosted_batch_example_submits_and_collects(local_model: local.LocalModel) -> None:
+    lines = run(example("hosted_batch.py"), local_model).splitlines()
+    assert lines[1].startswith("submitted: 3 rows are at the service")
+    assert lines[2].startswith("3 of 3 rows, about $")
+    assert json.loads(lines[3])["spent"]["estimate"]
+
+
 def test_the_resumed_stream_example_goes_on_twice(local_model: local.LocalModel) -> None:
     printed, told = outputs(example("resumed_stream.py"), local_model)
     assert told.count("stream.resumed") == printed.count(" and| serve| it| hot|.|") == 2

@@ -52,14 +52,15 @@ HOUSE: Rows = {
         "over_completions": modules("requests responses deltas chunks chats checking"),
     },
     "client": modules(
-        "options connections addresses secrets settings catalog json_schemas translation tool_fragments events hosted"
-        " answers seam resumption draining streams attempts clients"
+        "sizes places turns lending pace paced options connections addresses secrets settings catalog json_schemas"
+        " translation tool_fragments events hosted answers seam resumption draining streams attempts clients diagnosis"
     ),
     "batch": {
         **modules(
-            "locks jsonl sizes usage extras requests rows files reading checks spending unnamed worklist pending"
-            " tidying fitness report shutdown options senders direct long_answers transport validation probes session"
-            " values verdicts lanes backlog cursors standing waking outcomes engine interrupts rechecks dedupe"
+            "locks jsonl states usage extras endpoints requests rows files reading checks spending unnamed"
+            " worklist pending tidying fitness report shutdown options senders direct long_answers transport validation"
+            " probes session values verdicts room lanes backlog cursors standing waking outcomes engine interrupts"
+            " rechecks dedupe"
         ),
         "hosted": modules(
             "parts drafts ledger decisions service answers ending submitting collecting fleet running opening"
@@ -72,15 +73,15 @@ HOUSE: Rows = {
         "runs": None,
     },
     "emulator": modules(
-        "replies faults models settings requests limits samples answers accounts clock wire storage batches hosted"
-        " server"
+        "replies faults models settings requests limits samples answers embeddings accounts clock wire storage batches"
+        " hosted server"
     ),
     "local": modules("settings weights model server"),
     "testing": None,
     "__pyinstaller": modules("hook-novita_openai"),
     "cli": modules(
         "terminal notices failures options inputs schemas serving service answers conversation talking asking listing"
-        " progress jobs tables batch prompt_options prompt_rows prompt program"
+        " doctor progress jobs tables batch prompt_options prompt_rows prompt program"
     ),
     "__main__": None,
 }
@@ -104,7 +105,9 @@ EXTRAS = {
     "cli.inputs": {"typer"},
     "cli.schemas": {"typer"},
     "cli.batch": {"typer"},
+    "cli.doctor": {"typer"},
     "cli.failures": {"typer"},
+    "cli.listing": {"typer"},
     "cli.jobs": {"typer"},
     "cli.options": {"typer"},
     "cli.program": {"typer"},
@@ -117,7 +120,9 @@ EXTRAS = {
     "cli.talking": {"prompt_toolkit"},
     "batch.direct": {"aiohttp", "multidict", "yarl"},
     "backoff": {"anyio"},  # which openai requires
+    "client.turns": {"anyio"},  # which openai requires
     "client.draining": {"anyio"},  # which openai requires
+    "emulator.embeddings": {"pydantic"},
     "emulator.requests": {"pydantic"},
     "emulator.settings": {"pydantic"},
     "emulator.wire": {"aiohttp"},

@@ -25,6 +25,7 @@ from novita_openai import (
     ErrorRule,
     NovitaOpenAI,
     OpenAI,
+    Pace,
     RateLimitError,
     RetryBudget,
     RetryPolicy,
@@ -56,6 +57,8 @@ def check_client() -> None:
     assert_type(client.with_options(policy=RetryPolicy.off(), timeout=None), NovitaOpenAI)
     assert_type(client.copy(base_url=client.base_url), NovitaOpenAI)
     assert_type(client.policy, RetryPolicy)
+    assert_type(client.with_options(pace=Pace(rpm=30, tpm=2e6, concurrency=8, patience=60)), NovitaOpenAI)
+    assert_type(create_async_client(api_key="k", pace=True).pace["m"].rate, float)
     sdk: openai.OpenAI = client
     answer = sdk.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
     assert_type(answer, ChatCompletion)

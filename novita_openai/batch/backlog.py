@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from novita_openai.batch.lanes import Fresh, Held, Lane, Wish
+from novita_openai.batch.room import Room
 
 if TYPE_CHECKING:
     from novita_openai.batch.options import RunLimits
@@ -96,6 +97,7 @@ class Backlog:
     def __init__(self, feed: Feed, limits: RunLimits, now: float) -> None:
         self._feed, self._limits = feed, limits
         self._lanes: dict[str, Lane] = {}
+        self.room = Room()
         for model in feed.known():
             self._lane(model, now)
 
@@ -134,5 +136,5 @@ class Backlog:
     def _lane(self, model: str, now: float) -> Lane:
         lane = self._lanes.get(model)
         if lane is None:
-            lane = self._lanes[model] = Lane(model, self._limits.pacer(now), self._feed)
+            lane = self._lanes[model] = Lane(model, self._limits.pacer(model, now), self._feed, self.room.share())
         return lane

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from novita_openai.batch.endpoints import CHAT, COMPLETIONS
 from novita_openai.batch.jsonl import decode
 from novita_openai.batch.reading import BatchResult
-from novita_openai.batch.requests import CHAT, COMPLETIONS
 from novita_openai.client.json_schemas import flaws_of, listed, validator_of
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.batch.rows import ID_PREFIX
-from novita_openai.batch.worklist import BITS
+from novita_openai.batch.states import BITS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -120,8 +120,9 @@ class Engine:
 
     def _can_start(self) -> bool:
         """Tell whether a row of some model may be started."""
-        is_room = len(self._tasks) < self._session.limits.connections and not self._is_at_limit
-        return is_room and not (self.shutdown.has_begun or self._sink.is_full())
+        if len(self._tasks) >= self._session.limits.connections or self._is_at_limit or self._backlog.room.is_full:
+            return False
+        return not (self.shutdown.has_begun or self._sink.is_full())
 
     def _start_next(self, lane: Lane, now: float) -> bool:
         """Start the next row of a lane, if one may start; tell whether another one may."""
@@ -160,6 +161,7 @@ class Engine:
         finally:
             self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
             self._account.limit.release(sending.request)
+            sending.let_go()
             self._is_at_limit = False
             self._alarm.ring()
 
@@ -173,4 +175,5 @@ class Engine:
         except TimeoutError:
             await self._outcomes.failed(sending, TimeoutError(TIME_IS_UP))
         else:
+            sending.lane.share.learn(len(answer.content))
             self._outcomes.answered(sending, answer)

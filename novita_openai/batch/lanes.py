@@ -5,12 +5,16 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol
 
+from novita_openai.batch.room import Room
+
 if TYPE_CHECKING:
     from novita_openai.batch.requests import BatchRequest
+    from novita_openai.batch.room import Share
+    from novita_openai.client.lending import LentTurns
     from novita_openai.errors import Failure
     from novita_openai.pacing import Pacer, Ticket
 
@@ -34,8 +38,9 @@ class Fresh(Protocol):
 
 @dataclass(slots=True)
 class Held:
-    """How many rows wait in memory, and how many bytes they have."""
+    """How many rows wait in memory, and how many bytes they have, which take up a ``room`` too."""
 
+    room: Room = field(default_factory=Room)
     rows: int = 0
     bytes: int = 0
 
@@ -48,11 +53,13 @@ class Held:
         """Count a row that comes."""
         self.rows += 1
         self.bytes += len(request.content)
+        self.room.waiting += len(request.content)
 
     def remove(self, request: BatchRequest) -> None:
         """Count a row that goes."""
         self.rows -= 1
         self.bytes -= len(request.content)
+        self.room.waiting -= len(request.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +78,13 @@ class Lane:
     ``answers``: how many rows of the model were answered.
     """
 
-    def __init__(self, model: str, pacer: Pacer, fresh: Fresh) -> None:
+    def __init__(self, model: str, pacer: Pacer | LentTurns, fresh: Fresh, share: Share) -> None:
         self.model, self.pacer = model, pacer
         self.refusal: Failure | None = None
         self.put_off: Wish | None = None
         self.answers = 0
         self._fresh = fresh
-        self._held = Held()
+        self.share, self._held = share, Held(share.room)
         self._back: deque[BatchRequest] = deque()
         self._again: list[tuple[float, int, BatchRequest]] = []
         self._order = count()
@@ -112,6 +119,8 @@ class Lane:
 
     def wait(self, now: float) -> float:
         """Return the seconds until a row may start: 0 or less is now, infinity is when another has ended."""
+        if self.share.is_full:
+            return math.inf
         row = 0.0 if self._has_fresh() else self._again[0][0] - now if self._again else math.inf
         return max(self.pacer.wait(now), row)
 
@@ -131,7 +140,9 @@ class Lane:
         """Count a row that starts; if it has no ``max_tokens``, an answer of the usual length is expected."""
         usual, most = self._answer_tokens / self.answers if self.answers else 0.0, request.max_tokens
         tokens = request.prompt_tokens + (usual if most is None else most)
-        return Sending(self, request, self.pacer.start(now, tokens))
+        size = len(request.content)
+        self.share.add(size)
+        return Sending(self, request, self.pacer.start(now, tokens), size)
 
     def count_answer(self, tokens: int) -> None:
         """Learn how long answers usually are."""
@@ -145,7 +156,8 @@ class Lane:
 
     def _has_fresh(self) -> bool:
         """Tell whether there is a row that need not wait; none is taken while too many wait to be sent again."""
-        return bool(self._back) or (self._fresh.has(self.model) and not self._held.is_full)
+        is_room = not (self._held.is_full or self.share.room.is_crowded)
+        return bool(self._back) or (is_room and self._fresh.has(self.model))
 
     def _due(self, now: float) -> BatchRequest | None:
         """Take a row that may be sent again now; the one that was refused last makes room for another, once."""
@@ -171,11 +183,20 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A row in flight. One of the methods is called when it has ended: they tell its lane and its model's pacer."""
+    """A row in flight that was sent with a body of ``size`` bytes.
+
+    One of the methods is called when it has ended, to tell its lane and its model's pacer what came of it, and at last
+    :meth:`let_go`.
+    """
 
     lane: Lane
     request: BatchRequest
     ticket: Ticket
+    size: int
+
+    def let_go(self) -> None:
+        """Give back the room that it took."""
+        self.lane.share.remove(self.size)
 
     def answered(self, tokens: int) -> None:
         """Count an answer; prompt and answer came to so many tokens, 0 where the service did not say."""

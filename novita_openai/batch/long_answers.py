@@ -12,7 +12,7 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from novita_openai import sdk
-from novita_openai.batch.requests import CHAT, COMPLETIONS
+from novita_openai.batch.endpoints import CHAT, COMPLETIONS
 from novita_openai.errors import GATEWAY_TIMEOUT, TIMEOUT
 
 if TYPE_CHECKING:
@@ -39,12 +39,11 @@ def needs_stream(request: BatchRequest, failure: Failure) -> bool:
 
 async def ask_as_stream(client: AsyncNovitaOpenAI, request: BatchRequest, headers: Mapping[str, str]) -> Any:
     """Return the answer to a row as a response with an ordinary body; raise the SDK's errors."""
-    body = request.body if request.amended is None else request.amended
     kind, stream_kind = _KINDS[request.path]
     stream: Any = await client.post(
         request.path,
         cast_to=kind,
-        body={**body, "stream": True, "stream_options": {"include_usage": True}},
+        body={**request.body, "stream": True, "stream_options": {"include_usage": True}},
         options={"headers": dict(headers)},
         stream=True,
         stream_cls=stream_kind,

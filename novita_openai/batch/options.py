@@ -12,7 +12,9 @@ from novita_openai.batch.checks import Validate, reads_text
 from novita_openai.batch.report import BatchProgress  # noqa: TC001 - public annotations can be resolved at run time
 from novita_openai.batch.requests import Reader, Source, text_body
 from novita_openai.batch.shutdown import DRAIN
-from novita_openai.client import AsyncNovitaOpenAI  # noqa: TC001 - the same
+from novita_openai.client import AsyncNovitaOpenAI
+from novita_openai.client.lending import LentTurns
+from novita_openai.client.pace import Pace  # noqa: TC001 - the same
 from novita_openai.pacing import MOST_IN_FLIGHT, Pacer
 
 __all__ = ["RunLimits", "RunOptions", "SessionOptions", "checked", "is_hosted", "reader_for"]
@@ -154,7 +156,10 @@ def reader_for(source: Source, options: RunOptions) -> Reader:
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
-    """How much a run may use: those of its options that limit it, and the most ``connections`` it may open."""
+    """How much a run may use: those of its options that limit it, and the most ``connections`` it may open.
+
+    ``pace``: the one of its client, None where the run finds its own.
+    """
 
     concurrency: int | None
     connections: int
@@ -165,6 +170,7 @@ class RunLimits:
     row_timeout: float
     drain: float
     validate_attempts: int
+    pace: Pace | None = None
 
     @classmethod
     def of(cls, options: SessionOptions) -> Self:
@@ -173,6 +179,10 @@ class RunLimits:
             value = options.get(name)
             if value is not None and (isinstance(value, bool) or not is_possible(value)):
                 raise ValueError(f"{name}={value!r}: give {wanted}, or None for the default")
+        client = options.get("client")
+        pace = client.paced_by if isinstance(client, AsyncNovitaOpenAI) else None
+        if pace is not None and (options.get("rpm") or options.get("tpm")):
+            raise ValueError(f"rpm and tpm: the client has a pace, so give them to that, instead of {pace!r}")
         row_timeout, drain, more = options.get("row_timeout"), options.get("drain"), options.get("validate_attempts")
         return cls(
             concurrency=options.get("concurrency"),
@@ -184,10 +194,13 @@ class RunLimits:
             row_timeout=ROW_TIMEOUT if row_timeout is None else row_timeout,
             drain=DRAIN if drain is None else drain,
             validate_attempts=VALIDATE_ATTEMPTS if more is None else more,
+            pace=pace,
         )
 
-    def pacer(self, now: float) -> Pacer:
-        """Return the pacer of one model."""
+    def pacer(self, model: str, now: float) -> Pacer | LentTurns:
+        """Return the pacer of a model: that which the client's calls share, or a new one."""
+        if self.pace is not None:
+            return LentTurns(self.pace.turns(model))
         return Pacer(now, concurrency=self.concurrency, most=self.connections, rpm=self.rpm, tpm=self.tpm)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import re
 import sys
 import tempfile
 import zlib
@@ -22,22 +23,13 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self, cast
 
-from novita_openai.batch.extras import as_sent, extra_of, read_headers, read_metadata
+from novita_openai.batch.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, ENVELOPE, bare, wrapped
+from novita_openai.batch.extras import as_sent, read_headers, read_metadata
 from novita_openai.batch.jsonl import copy_lines, decode, placed_lines
-from novita_openai.batch.sizes import about_prompt_tokens, most_answer_tokens
 from novita_openai.batch.usage import Spent
+from novita_openai.client.sizes import most_answer_tokens, prompt_tokens_of, prompts_in
 
-__all__ = ["BatchInputError", "BatchRequest", "Reader", "Source"]
-
-CHAT: Final = "/chat/completions"
-COMPLETIONS: Final = "/completions"
-EMBEDDINGS: Final = "/embeddings"
-FIELDS: Final = {"messages": CHAT, "prompt": COMPLETIONS, "input": EMBEDDINGS}
-"""The field that every body for a path has, and no body for another."""
-URLS: Final = {f"/v1{path}": path for path in FIELDS.values()}
-"""The addresses that rows of OpenAI's Batch format name, and the path of each below the base URL."""
-BASE_PATHS: Final = ("", "/openai", "/openai/v1", "/v3/openai")
-"""What an address may begin with besides ``/v1``: the service's own base paths."""
+__all__ = ["BatchInputError", "BatchRequest", "Entry", "Reader", "Source"]
 
 SHOWN_ERRORS: Final = 100
 LONGEST_ROW: Final = 64_000_000
@@ -58,12 +50,13 @@ class BatchInputError(ValueError):
 class BatchRequest:
     """One row of the input, and what has happened to it.
 
-    ``path``: below the base URL. ``content``: the body in bytes. ``digest``: of the path and of the body as the row has
-    it. ``metadata``: the JSON of the row that comes back in its result, b"" without any. ``headers``: those of its
-    request besides the client's.
-    ``streams``: its answer comes as a stream, as the row asks for it, or as it takes too long for a gateway.
-    ``corrections``: how often it was asked again because its answer did not pass the check; ``amended``: the body that
-    is sent in place of its own, None where there is none. ``spent``: what was spent for it, in earlier runs too.
+    ``path``: below the base URL. ``content``: the body to send in bytes, all that is kept of it. ``digest``: of the
+    path and of the body as the row has it. ``prompt_tokens``: about how many it has; ``most_prompt_tokens``: the most
+    that it can have; ``prompts``: how many there are. ``max_tokens``: the most that all choices of the answer may have,
+    None where the request sets no limit. ``metadata``: the JSON of the row that comes back in its result, b"" without
+    any. ``headers``: those of its request besides the client's. ``streams``: its answer comes as a stream, as the row
+    asks for it, or as it takes too long for a gateway. ``corrections``: how often it was asked again because its answer
+    did not pass the check. ``spent``: what was spent for it, in earlier runs too.
 
     How it fared in this run: ``attempts``, how often it failed, but for coming too fast, and ``counted``, how many of
     these count against it; ``refusals``, how often it came too fast; ``witnessed``, how many failures and refusals came
@@ -74,14 +67,16 @@ class BatchRequest:
     custom_id: str
     path: str
     model: str
-    body: dict[str, Any]
     content: bytes
     digest: str
+    prompt_tokens: int = 0
+    most_prompt_tokens: int = 0
+    prompts: int = 1
+    max_tokens: int | None = 0
     metadata: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     streams: bool = False
     corrections: int = 0
-    amended: dict[str, Any] | None = None
     spent: Spent = field(default_factory=Spent)
     attempts: int = 0
     counted: int = 0
@@ -91,14 +86,53 @@ class BatchRequest:
     seen: tuple[int, int] = (0, 0)
 
     @property
-    def prompt_tokens(self) -> int:
-        """Return about how many tokens the request has."""
-        return about_prompt_tokens(self.body, self.content)
+    def body(self) -> dict[str, Any]:
+        """Return the body, decoded anew."""
+        return cast("dict[str, Any]", decode(self.content.decode()))
+
+
+@dataclass(slots=True)
+class Entry:
+    """What a line says, checked; ``body`` as it stands there."""
+
+    custom_id: str
+    path: str
+    model: str
+    body: dict[str, Any]
+    sent: dict[str, Any]
+    metadata: bytes
+    headers: Mapping[str, str]
 
     @property
-    def max_tokens(self) -> int | None:
-        """Return the most tokens that all choices of the answer may have, None where the request sets no limit."""
-        return most_answer_tokens(self.body) if self.path in (CHAT, COMPLETIONS) else 0
+    def digest(self) -> str:
+        """Return the digest of the path and the body."""
+        return _digest(self.path, encode(self.body))
+
+    def request(self) -> BatchRequest:
+        """Return the request; raise ``ValueError`` where its body cannot be sent."""
+        content = encode(self.body)
+        digest, sent = _digest(self.path, content), self.sent
+        if sent is not self.body:
+            content = encode(sent)
+        about, most = prompt_tokens_of(sent, content)
+        return BatchRequest(
+            self.custom_id,
+            self.path,
+            self.model,
+            content,
+            digest,
+            prompt_tokens=about,
+            most_prompt_tokens=most,
+            prompts=prompts_in(sent),
+            max_tokens=most_answer_tokens(sent) if self.path in (CHAT, COMPLETIONS) else 0,
+            metadata=self.metadata,
+            headers=self.headers,
+            streams=bool(self.body.get("stream")) and self.path != EMBEDDINGS,
+        )
+
+
+def _digest(path: str, content: bytes) -> str:
+    return blake2b(f"{path}\n".encode() + content, digest_size=16).hexdigest()
 
 
 class Reader:
@@ -119,6 +153,19 @@ class Reader:
 
     def line(self, number: int, line: bytes) -> BatchRequest:
         """Return the request of a line; raise ``ValueError``, with the reason, where it is not one."""
+        return self._entry(number, line).request()
+
+    def entry(self, number: int, line: bytes) -> Entry:
+        """Return what a line says; raise ``ValueError`` where it is not a request.
+
+        This is quicker than :meth:`line`, as the body is not written again, unless it may hold what cannot be sent.
+        """
+        entry = self._entry(number, line)
+        if _MAY_BE_UNSENDABLE.search(line):
+            encode(entry.body)
+        return entry
+
+    def _entry(self, number: int, line: bytes) -> Entry:
         try:
             text = line.decode()
         except UnicodeDecodeError as error:
@@ -126,20 +173,24 @@ class Reader:
         if number == 1:
             text = text.removeprefix("\ufeff")
         if self.texts is not None:
-            return self.row(number, self.texts(text))
+            return self._checked(number, self.texts(text))
         try:
             row = decode(text)
         except ValueError as error:
             raise ValueError(f"bad JSON: {error}") from None
-        return self.row(number, row)
+        return self._checked(number, row)
 
     def row(self, number: int, row: object) -> BatchRequest:
         """Return the request of a decoded row; raise ``ValueError``, with the reason, where it is not one."""
+        return self._checked(number, row).request()
+
+    def _checked(self, number: int, row: object) -> Entry:
         if not isinstance(row, dict):
             raise ValueError(f"a row must be a JSON object, not {type(row).__name__}")  # noqa: TRY004 - bad input is one error
         fields = cast("dict[str, Any]", row)
-        path, body = _wrapped(fields) if _ENVELOPE & fields.keys() else _bare(fields)
-        custom_id = fields.get("custom_id", f"line-{number}")
+        is_wrapped = not ENVELOPE.isdisjoint(fields)
+        path, body = wrapped(fields) if is_wrapped else bare(fields)
+        custom_id = fields.get("custom_id") if "custom_id" in fields else f"line-{number}"
         if not isinstance(custom_id, str) or not custom_id:
             raise ValueError(f"custom_id must be a text that is not empty, not {custom_id!r}")
         if self.model is not None and body.get("model") is None:
@@ -149,60 +200,12 @@ class Reader:
             raise ValueError(f"no model in the body of {custom_id!r}: name one there, or give one for all such rows")
         if self._needs_text and path == EMBEDDINGS:
             raise ValueError("embeddings have no text that validate could check: give a function, or another job")
-        content = encode(body)
-        digest = blake2b(f"{path}\n".encode() + content, digest_size=16).hexdigest()
-        sent = as_sent(body)
-        return BatchRequest(
-            custom_id,
-            path,
-            model,
-            sent,
-            content if sent is body else encode(sent),
-            digest,
-            metadata=read_metadata(fields.get("metadata")),
-            headers=read_headers(fields.get("headers")) if _ENVELOPE & fields.keys() else {},
-            streams=bool(body.get("stream")) and path != EMBEDDINGS,
-        )
+        headers = read_headers(fields.get("headers")) if is_wrapped else {}
+        return Entry(custom_id, path, model, body, as_sent(body), read_metadata(fields.get("metadata")), headers)
 
 
-_ENVELOPE: Final = {"body", "url", "method"}
-
-
-def _wrapped(row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the path and the body of a row of OpenAI's Batch format."""
-    method, body = row.get("method", "POST"), row.get("body")
-    if method != "POST":
-        raise ValueError(f"method must be POST, not {method!r}")
-    if not isinstance(body, dict):
-        raise ValueError(f"body must be a JSON object, not {type(body).__name__}")  # noqa: TRY004 - the same
-    fields = cast("dict[str, Any]", body)
-    if "extra_body" in row:
-        fields = {**fields, "extra_body": {**extra_of(fields), **extra_of(row)}}
-    return _path_named(row["url"]) if "url" in row else _path_for(fields), fields
-
-
-def _path_named(url: object) -> str:
-    """Return the path of an address, which may begin with ``/v1`` or with one of the service's base paths."""
-    found = (path for path in FIELDS.values() for base in ("/v1", *BASE_PATHS) if url == base + path)
-    path = next(found, None)
-    if path is None:
-        raise ValueError(f"url must be one of {', '.join(URLS)}, not {url!r}")
-    return path
-
-
-def _path_for(body: Mapping[str, Any]) -> str:
-    """Return the path that a body is for, by its fields."""
-    paths = [path for name, path in FIELDS.items() if name in body]
-    if len(paths) != 1:
-        raise ValueError("a row must have url and body, or be a body, with one of messages, prompt and input")
-    return paths[0]
-
-
-def _bare(row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the path and the body of a row that is a request's body itself."""
-    return _path_for(row), {name: value for name, value in row.items() if name != "custom_id"}
-
-
+_MAY_BE_UNSENDABLE: Final = re.compile(rb"\\u[dD][89a-fA-F]|\d[eE]\+?\d{3}|\d{309}")
+"""Half a character, or a number too large, stands only in lines that hold one of these."""
 _dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 

@@ -14,10 +14,11 @@ import openai
 from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion
 
+from novita_openai.batch.endpoints import CHAT, COMPLETIONS, EMBEDDINGS
 from novita_openai.batch.jsonl import decode
-from novita_openai.batch.requests import CHAT, COMPLETIONS, EMBEDDINGS, BatchRequest
+from novita_openai.batch.requests import BatchRequest  # noqa: TC001 - annotations can be resolved at run time
 from novita_openai.client.answers import is_whole_body, refuse
-from novita_openai.errors import Failure  # noqa: TC001 - annotations can be resolved at run time
+from novita_openai.errors import Failure  # noqa: TC001 - the same
 from novita_openai.sdk.direct import as_response
 
 __all__ = [

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from novita_openai.batch.sizes import about_prompt_tokens, most_prompt_tokens, prompts_in
 from novita_openai.batch.usage import Spent, reported_tokens, usage_in
 from novita_openai.prices import Pricing, Tokens, dollars, pricing_of
 
@@ -53,8 +52,8 @@ class Prices:
 
     def about(self, request: BatchRequest) -> float | None:
         """Return about the dollars of a row, if its answer is as long as it may be; one without a bound counts 0."""
-        tokens = Tokens(about_prompt_tokens(request.body, request.content), request.max_tokens or 0)
-        return self.cost(request.model, tokens, prompts_in(request.body))
+        tokens = Tokens(request.prompt_tokens, request.max_tokens or 0)
+        return self.cost(request.model, tokens, request.prompts)
 
     def most(self, request: BatchRequest, unbounded: int) -> float | None:
         """Return the most dollars of a row; an answer that nothing limits counts as ``unbounded`` tokens."""
@@ -65,10 +64,10 @@ class Prices:
     def _most_prompt(self, request: BatchRequest) -> int:
         """Return the most tokens of a row's prompts: none of them is longer than the model's context."""
         row = self.rows.get(request.model, {})
-        most, context = most_prompt_tokens(request.body, request.content), row.get("context_size")
+        most, context = request.most_prompt_tokens, row.get("context_size")
         if not isinstance(context, int) or context <= 0:
             return most
-        return min(most, context * prompts_in(request.body))
+        return min(most, context * request.prompts)
 
 
 @dataclass(slots=True)
@@ -184,7 +183,7 @@ class Account:
     def answered(self, request: BatchRequest, usage: object) -> int:
         """Count an answer by its ``usage``; return its tokens, 0 where it does not tell them."""
         tokens = reported_tokens(usage)
-        cost = None if tokens is None else self._prices.cost(request.model, tokens, prompts_in(request.body))
+        cost = None if tokens is None else self._prices.cost(request.model, tokens, request.prompts)
         known = tokens or Tokens(0, 0)
         request.spent.add(known.total, cost)
         self._usage.add(request.model, known, cost)

@@ -12,8 +12,9 @@ import openai
 
 from novita_openai import sdk
 from novita_openai.batch.direct import DirectSender
+from novita_openai.batch.endpoints import CHAT, FIELDS
 from novita_openai.batch.long_answers import ask_as_stream
-from novita_openai.batch.requests import CHAT, FIELDS, encode
+from novita_openai.batch.requests import encode
 from novita_openai.batch.senders import SDKSender
 from novita_openai.client.connections import async_http_client
 from novita_openai.client.translation import translated
@@ -22,8 +23,6 @@ from novita_openai.retry import RetryPolicy
 from novita_openai.sdk.direct import is_direct
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from novita_openai.batch.requests import BatchRequest
     from novita_openai.batch.senders import Sender
     from novita_openai.client import AsyncNovitaOpenAI
@@ -125,8 +124,13 @@ _KEY_REFUSED: Final = 401
 
 
 def content_of(request: BatchRequest, *, is_translated: bool) -> bytes:
-    """Return the body to send in bytes: that of the row where nothing has changed it."""
-    body: Mapping[str, Any] = request.body if request.amended is None else request.amended
-    if is_translated:
-        body, _ = translated(body)
-    return request.content if body is request.body else encode(body)
+    """Return the body to send in bytes: that of the row, unless it is to be translated."""
+    if not is_translated or not any(mark in request.content for mark in _TO_TRANSLATE):
+        return request.content
+    own = request.body
+    body, _ = translated(own)
+    return request.content if body is own else encode(body)
+
+
+_TO_TRANSLATE: Final = (b'"max_completion_tokens"', b'"developer"')
+"""What the content of a chat holds that may have to be translated."""

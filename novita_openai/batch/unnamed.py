@@ -60,6 +60,11 @@ class UnnamedResults:
         """Tell whether a result gets another name than it has."""
         return any(name != _name_of(place) for (place, _), name in self._names.items())
 
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there is no result that a row could take."""
+        return self.taken == self.count
+
     def add(self, digest: int, result: UnnamedResult) -> None:
         """Take a result; a failure of a request that has an answer in the same place counts no more.
 

@@ -47,7 +47,10 @@ class Spent:
 
     def json(self) -> bytes:
         """Return the same in bytes."""
-        return json.dumps(self.fields()).encode()
+        if self.is_estimate:
+            return json.dumps(self.fields()).encode()
+        dollars = "null" if self.dollars is None else round(self.dollars, DIGITS)  # by hand, as each row has it
+        return f'{{"requests": {self.requests}, "tokens": {self.tokens}, "dollars": {dollars}}}'.encode()
 
     @classmethod
     def read(cls, value: object) -> Self | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from novita_openai.batch.checks import corrected, with_response_format
 from novita_openai.batch.reading import BatchResult
+from novita_openai.batch.requests import encode
 
 if TYPE_CHECKING:
     from novita_openai.batch.checks import Check
@@ -35,7 +36,9 @@ class Validation:
         """Have a row that can do so ask for what the check wants."""
         if self.check is not None:
             is_structured = request.model in self._structured
-            request.amended = with_response_format(request, self.check, has_structured_outputs=is_structured)
+            body = with_response_format(request, self.check, has_structured_outputs=is_structured)
+            if body is not None:
+                request.content = encode(body)
 
     def flaw(self, row: bytes) -> str | None:
         """Return what is wrong with the answer in a row of the results, None where nothing is.
@@ -49,6 +52,5 @@ class Validation:
         if request.corrections >= self.more:
             return False
         request.corrections += 1
-        body = request.body if request.amended is None else request.amended
-        request.amended = corrected(request.path, body, BatchResult.read(row).text, flaw)
+        request.content = encode(corrected(request.path, request.body, BatchResult.read(row).text, flaw))
         return True

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from novita_openai.batch.files import KnownRow, ResultFiles, read_rows
-from novita_openai.batch.requests import BatchInputError, BatchRequest, Reader, Source
+from novita_openai.batch.requests import BatchInputError, BatchRequest, Entry, Reader, Source
+from novita_openai.batch.states import BITS, States
 from novita_openai.batch.unnamed import UnnamedResult, UnnamedResults, place_of
 from novita_openai.batch.usage import Spent, reported_tokens
 from novita_openai.prices import Tokens
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Places", "Worklist", "read_worklist"]
 
-BITS: Final = (1 << 60) - 1
 HEX_DIGITS: Final = 15
 LINES_A_TURN: Final = 500
 """Lines read before the event loop may turn."""
@@ -71,7 +71,7 @@ class Worklist:
     does not hold any more. ``held``: how many rows of the input the service has.
     """
 
-    states: dict[int, int] = field(default_factory=dict)
+    states: States = field(default_factory=States)
     total: int = 0
     answered: int = 0
     failed: int = 0
@@ -178,9 +178,10 @@ class Worklist:
 
     def earlier(self, request: BatchRequest) -> Spent:
         """Return what was spent for a row that had a result and is sent again."""
-        return replace(self._earlier.get(_number(request.custom_id)) or Spent())
+        earlier = self._earlier.get(_number(request.custom_id)) if self._earlier else None
+        return Spent() if earlier is None else replace(earlier)
 
-    def add(self, request: BatchRequest, number: int, start: int, *, retry_failed: bool) -> None:
+    def add(self, request: Entry, number: int, start: int, *, retry_failed: bool) -> None:
         """Take a row of the input, with its line's number and position.
 
         Raises ``ValueError`` where its custom_id stands for another one.
@@ -190,7 +191,7 @@ class Worklist:
             if self.places is not None:
                 self.places.setdefault(request.model, Places()).add(number, start)
 
-    def _add(self, request: BatchRequest, *, retry_failed: bool) -> bool:
+    def _add(self, request: Entry, *, retry_failed: bool) -> bool:
         """Settle the state of a row; tell whether it is pending."""
         number = _number(request.custom_id)
         known = self.states.get(number)
@@ -217,8 +218,10 @@ class Worklist:
         self.answered += known > 0
         return False
 
-    def _taken(self, number: int, request: BatchRequest, line: int) -> int | None:
+    def _taken(self, number: int, request: Entry, line: int) -> int | None:
         """Return the state that the result of an unnamed row gives it, None without one."""
+        if self.unnamed.is_empty:
+            return None
         digest = int(request.digest[:HEX_DIGITS], 16)
         result = self.unnamed.take(digest, line)
         if result is None:
@@ -229,15 +232,15 @@ class Worklist:
             self._earlier[number] = result.spent
         return -(digest + len(_STATES)) if result.failed else digest + len(_STATES)
 
-    def _held_of(self, request: BatchRequest) -> int | None:
+    def _held_of(self, request: Entry) -> int | None:
         """Return the state of an unnamed row that the service has, None for another."""
-        digest = int(request.digest[:HEX_DIGITS], 16)
+        digest = int(request.digest[:HEX_DIGITS], 16) if self._held_unnamed else 0
         if not self._held_unnamed[digest]:
             return None
         self._held_unnamed[digest] -= 1
         return _NOT_SEEN + digest
 
-    def _hold(self, number: int, request: BatchRequest, digest: int) -> None:
+    def _hold(self, number: int, request: Entry, digest: int) -> None:
         if int(request.digest[:HEX_DIGITS], 16) != digest:
             raise ValueError(
                 f"custom_id {request.custom_id!r} is at the service, with another request: give changed requests new "
@@ -307,7 +310,7 @@ async def read_worklist(  # noqa: PLR0913 - what is read, and how
     count = 0
     for count, (number, start, line) in enumerate(source.placed_lines(), start=1):
         try:
-            worklist.add(reader.line(number, line), number, start, retry_failed=retry_failed)
+            worklist.add(reader.entry(number, line), number, start, retry_failed=retry_failed)
         except ValueError as error:
             worklist.errors.append(f"{source}, line {number}: {error}")
             if len(worklist.errors) >= MOST_ERRORS:

@@ -9,6 +9,7 @@ import typer
 
 from novita_openai.cli.asking import chat, complete
 from novita_openai.cli.batch import run_batch
+from novita_openai.cli.doctor import doctor
 from novita_openai.cli.failures import INTERRUPTED, UsageProblem
 from novita_openai.cli.listing import models
 from novita_openai.cli.notices import watch_log
@@ -51,12 +52,14 @@ def start(
         show(context.get_help())
 
 
-for _command in (chat, complete, models):
-    app.command()(_command)
-app.command("batch")(run_batch)
-app.add_typer(prompt_app, name="prompt")
-for _command in (serve, emulate):
-    app.command()(_command)
+app.command(short_help="Ask a model, or talk with it.")(chat)
+app.command(short_help="Have a model go on with a text.")(complete)
+app.command(short_help="List models, and what they cost.")(models)
+app.command("batch", short_help="Send a file of requests.")(run_batch)
+app.add_typer(prompt_app, name="prompt", short_help="Write and read prompts of completion models.")
+app.command(short_help="Serve a small model on this machine.")(serve)
+app.command(short_help="Emulate the service on this machine.")(emulate)
+app.command(short_help="Say what works, and what does not.")(doctor)
 
 
 def run() -> None:

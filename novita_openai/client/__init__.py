@@ -15,6 +15,7 @@ from novita_openai.client.clients import (
     create_async_client,
     create_client,
 )
+from novita_openai.client.pace import Pace
 from novita_openai.client.settings import MissingAPIKeyError
 from novita_openai.sdk.pickling import make_picklable
 
@@ -29,6 +30,7 @@ __all__ = [
     "MissingAPIKeyError",
     "NovitaOpenAI",
     "OpenAI",
+    "Pace",
     "create_async_client",
     "create_client",
 ]

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
 import openai
@@ -16,9 +16,13 @@ from novita_openai import sdk
 from novita_openai.client.events import choices_asked_for
 from novita_openai.client.hosted import creates, hosted_url, is_hosted
 from novita_openai.client.options import counted_by
+from novita_openai.client.paced import PacedCall, turn_of
 from novita_openai.client.resumption import Resumption, resumption_of
 from novita_openai.client.translation import translated
-from novita_openai.retry import Call, RetryPolicy
+
+if TYPE_CHECKING:
+    from novita_openai.client.pace import Pace
+    from novita_openai.retry import RetryPolicy
 
 __all__ = ["ClientCall", "Streams"]
 
@@ -31,6 +35,7 @@ class CallingClient(Protocol):
     policy: RetryPolicy
     resume_streams: bool
     translate: bool
+    paced_by: Pace | None
     max_retries: int
     process_id: int
     timeout: Any
@@ -49,7 +54,7 @@ class Streams:
     sdk: type
 
 
-class ClientCall(Call):
+class ClientCall(PacedCall):
     """What one call of ``request()`` sends, attempt by attempt, and what it makes of the answer; it does no I/O.
 
     Most calls need one attempt, so what only a failed one needs is worked out after the failure.
@@ -84,6 +89,8 @@ class ClientCall(Call):
             self.is_started = sdk.raw_response_header() not in (options.headers or {})
         if contents := _contents(options):
             self.files = _Files(contents)
+        if client.paced_by is not None:
+            self.turn = turn_of(client.paced_by, sdk.body_of(options), sdk.extra_body_of(options))
 
     def options_for(self, made: int) -> Any:
         """Return the options of the attempt after ``made`` others: a copy, as the SDK writes into what it is given."""
@@ -102,6 +109,8 @@ class ClientCall(Call):
 
     def guard(self, stream: Any) -> Any:
         """Return a stream of the SDK with the guard around it, where its chunks are those of a text."""
+        if self.turn is not None:
+            self.turn.hold(stream.response)
         if not sdk.is_text(stream):
             return stream
         resumption = self._resumption()

@@ -1,12 +1,12 @@
-"""Which models of a list a name means: whole ids, their ends, or parts of them; and which names are near it."""
+"""Which models of a list a name means, which names are near it, and what a model can do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["UnknownModelError", "find_model", "models_like", "near_names"]
+__all__ = ["UnknownModelError", "abilities", "find_model", "models_like", "near_names"]
 
 MOST_NEAR: Final = 5
 SHORTEST_PART: Final = 3
@@ -59,3 +59,24 @@ def near_names(name: str, known: Iterable[str]) -> tuple[str, ...]:
     whole = get_close_matches(wanted, own, n=MOST_NEAR, cutoff=0.5)
     parts = [] if whole else get_close_matches(wanted, ends, n=MOST_NEAR, cutoff=0.5)
     return tuple(own[each] for each in [*whole, *(ends[part] for part in parts)])
+
+
+def abilities(row: Mapping[str, Any]) -> frozenset[str]:
+    """Return what a model can do, by its row of the models list: features and endpoints, and shorter words for some.
+
+    ``vision`` takes images, ``tools`` calls functions; other words are the list's own, such as ``structured-outputs``,
+    ``reasoning``, ``batch-api``. A missing word is no proof that the model cannot do it.
+    """
+    said = {*_words(row, "features"), *_words(row, "endpoints")}
+    shorter = {
+        "vision": "image" in _words(row, "input_modalities"),
+        "tools": "function-calling" in said,
+        "chat": "chat/completions" in said,
+        "embeddings": str(row.get("model_type")).startswith("embedding"),
+    }
+    return frozenset(said | {word for word, is_said in shorter.items() if is_said})
+
+
+def _words(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    words = row.get(name)
+    return tuple(map(str, words)) if isinstance(words, (list, tuple)) else ()

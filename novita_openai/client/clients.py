@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar, Unpack, cast
 
 import openai
@@ -19,6 +20,8 @@ from novita_openai.client.answers import AsyncStreamedResponse, StreamedResponse
 from novita_openai.client.attempts import ClientCall, Continuation, Streams
 from novita_openai.client.connections import ClosingHttpClient, async_http_client
 from novita_openai.client.options import AsyncKey, ClientOptions, CopyOptions, Key, OwnOptions, counted_by, take_own
+from novita_openai.client.pace import ModelPace, Pace, pace_of
+from novita_openai.client.paced import paced, paced_async
 from novita_openai.client.secrets import discreet
 from novita_openai.client.settings import AsyncCheckedKey, CheckedKey, KeyFile, check_key, find_key
 from novita_openai.client.streams import AsyncGuardedStream, GuardedStream
@@ -50,6 +53,9 @@ class _Preconfigured(Generic[_Key]):
     policy: RetryPolicy
     resume_streams: bool
     translate: bool
+    paced_by: Pace | None
+    """The turns that its calls wait for. ``last_pace``: the same, or what it was before, or what a copy asked for."""
+    last_pace: Pace | None
     process_id: int
     """The process in which the client was made: connections cannot be shared with another."""
     key_source: Any
@@ -78,6 +84,7 @@ class _Preconfigured(Generic[_Key]):
         self.policy = counted_by(options.get("max_retries", openai.NOT_GIVEN), own.get("policy") or RetryPolicy())
         self.resume_streams = own.get("resume_streams") or False
         self.translate = own.get("translate") is not False
+        self.paced_by = self.last_pace = pace_of(own.get("pace"), None, None)
         self.process_id = os.getpid()
 
     @discreet
@@ -87,16 +94,25 @@ class _Preconfigured(Generic[_Key]):
         Of ``max_retries`` and the ``attempts`` of a policy, what is given later sets the number of attempts; of both
         given at once, ``max_retries``.
         """
+        given = take_own(options)
+        if given.get("pace") is True:
+            self.last_pace = pace_of(True, self.paced_by, self.last_pace)  # noqa: FBT003 - the value of an option
         kept = {name: getattr(self, name) for name in OwnOptions.__annotations__}
-        own: Any = {**kept, **take_own(options)}
+        own: Any = {**kept, **given, "pace": pace_of(given.get("pace"), self.paced_by, self.last_pace) or False}
         made = cast("Self", sdk.copied(cast("Any", super()).copy, {"api_key": api_key, **options}, own))
         # The SDK gives every copy a max_retries; only the one that our caller gave counts.
         made.policy = counted_by(options.get("max_retries", openai.NOT_GIVEN), own["policy"])
         # It gives every copy an HTTP client too.
         made.given_http_client = options.get("http_client") or self.given_http_client
+        made.last_pace = made.paced_by or self.last_pace
         return made
 
     with_options = copy
+
+    @property
+    def pace(self) -> Mapping[str, ModelPace]:
+        """What is known of the pace of each model that was asked so far; empty for a client without a pace."""
+        return {} if self.paced_by is None else self.paced_by.models
 
     @property
     def base_url(self) -> Any:
@@ -122,6 +138,8 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
     row bring no new text. Which streams can be resumed, and what that costs: :mod:`novita_openai.client.resumption`.
     ``translate``: what OpenAI accepts in a chat and the service refuses is translated: ``max_completion_tokens`` is
     sent as ``max_tokens``, the role ``developer`` as ``system``; False sends chats as they are.
+    ``pace``: True or a :class:`~novita_openai.Pace`: calls to one model wait for their turn, so that they are not
+    refused for coming too fast (429); copies share it, and :attr:`pace` reports it.
     No OPENAI_* variable changes what is sent.
     """
 
@@ -142,7 +160,7 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
                 request.reading.start()
             return answer
 
-        return request.run(attempt)
+        return request.run(attempt if request.turn is None else paced(request, attempt))
 
     def _resume(self, request: Continuation, failure: Exception) -> Any:
         wait = request.wait_after(failure)
@@ -181,7 +199,7 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
                 await request.reading.start()
             return answer
 
-        return await request.run_async(attempt)
+        return await request.run_async(attempt if request.turn is None else paced_async(request, attempt))
 
     async def _resume(self, request: Continuation, failure: Exception) -> Any:
         wait = request.wait_after(failure)

@@ -11,6 +11,7 @@ import openai
 from novita_openai import sdk
 
 if TYPE_CHECKING:
+    from novita_openai.client.pace import Pace
     from novita_openai.retry import RetryPolicy
 
 __all__ = ["AsyncKey", "ClientOptions", "CopyOptions", "Key", "OwnOptions", "counted_by", "take_own"]
@@ -25,6 +26,7 @@ class OwnOptions(TypedDict, total=False):
     policy: RetryPolicy | None
     resume_streams: bool | None
     translate: bool | None
+    pace: Pace | bool | None
 
 
 class _SharedOptions(OwnOptions, total=False):

@@ -14,6 +14,9 @@ __all__ = ["MODELS", "Model", "Tier", "models_by_id"]
 CREATED: Final = 1_735_689_600
 """The time on every model and reply: 2025-01-01, so that equal requests get equal replies."""
 
+CHAT: Final = "chat"
+EMBEDDING: Final = "embedding"
+"""The types of models that the emulator answers for."""
 BATCH_API: Final = "batch-api"
 """What the ``endpoints`` of a model hold that batches may name."""
 _UNITS_PER_DOLLAR: Final = 10_000
@@ -46,7 +49,7 @@ class Model:
     features: tuple[str, ...] = ("function-calling", "structured-outputs", "reasoning")
     cache_read_price_per_m: int | None = None
     tiers: tuple[Tier, ...] = ()
-    model_type: str = "chat"
+    model_type: str = CHAT
     endpoints: tuple[str, ...] = ("chat/completions", "completions", BATCH_API)
     status: int = 1
 
@@ -57,6 +60,7 @@ class Model:
             "context_size": self.context_size,
             "max_output_tokens": self.max_output_tokens,
             "object": "model",
+            "owned_by": self.id.partition("/")[0],
             "created": CREATED,
             "title": self.id,
             "display_name": self.id,
@@ -106,7 +110,8 @@ MODELS: Final = (
     Model("deepseek/deepseek-v3.2", 163_840, 65_536, 2_690, 4_000),
     Model("deepseek/deepseek-r1-0528", 163_840, 32_768, 7_000, 25_000),
     Model("zai-org/glm-4.5", 131_072, 98_304, 6_000, 22_000),
-    Model("moonshotai/kimi-k2.5", 262_144, 262_144, 6_000, 30_000),
+    Model("moonshotai/kimi-k2.5", 262_144, 262_144, 6_000, 30_000, endpoints=("chat/completions", "completions")),
+    Model("baai/bge-m3", 8_192, 8_192, 100, 0, (), model_type=EMBEDDING, endpoints=("embeddings",)),
 )
 """The models of an emulator whose ``models`` are not set; their sizes and prices are made up."""
 

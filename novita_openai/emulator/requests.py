@@ -13,10 +13,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from novita_openai.emulator.models import Model  # noqa: TC001 - annotations can be resolved at run time
+from novita_openai.emulator.models import CHAT, Model
 from novita_openai.emulator.replies import BAD_BODY, ServiceError
 
-__all__ = ["AnyRequest", "ChatRequest", "CompletionRequest", "read", "tokens_in"]
+__all__ = ["AnyRequest", "ChatRequest", "CompletionRequest", "describe", "read", "tokens_in"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
@@ -183,7 +183,7 @@ def read(kind: type[AnyRequest], body: bytes, models: Mapping[str, Model]) -> tu
     try:
         request = kind.model_validate(json.loads(body))
     except ValidationError as error:
-        raise ServiceError(BAD_BODY, _describe(error)) from error
+        raise ServiceError(BAD_BODY, describe(error)) from error
     except (ValueError, RecursionError) as error:
         raise ServiceError(BAD_BODY, f"the body is not JSON: {error}") from error
     model = models.get(request.model)
@@ -194,7 +194,7 @@ def read(kind: type[AnyRequest], body: bytes, models: Mapping[str, Model]) -> tu
     return request, model
 
 
-def _describe(error: ValidationError) -> str:
+def describe(error: ValidationError) -> str:
     """Return the first problem as one line: the field and what is wrong with it."""
     first = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in first["loc"])
@@ -203,6 +203,8 @@ def _describe(error: ValidationError) -> str:
 
 def _objections(request: AnyRequest, model: Model) -> Iterator[str]:
     """Yield what is wrong with a request to this model."""
+    if model.model_type != CHAT:
+        yield f"model: {model.id} is of the type {model.model_type}, which does not answer this"
     if getattr(request, "max_completion_tokens", None) is not None:
         yield "max_completion_tokens is not supported, use max_tokens"
     limit, asked = model.max_output_tokens, request.max_tokens

@@ -18,6 +18,7 @@ from novita_openai.emulator.accounts import Credit, charge, credit_of, key_in, r
 from novita_openai.emulator.answers import Answer, Content, answer_to
 from novita_openai.emulator.batches import Batch, Row  # noqa: TC001 - annotations can be resolved at run time
 from novita_openai.emulator.clock import Clock
+from novita_openai.emulator.embeddings import embeddings_of
 from novita_openai.emulator.faults import Fault, drawn_fault
 from novita_openai.emulator.hosted import HOSTED_BASE_PATH, HostedBatches
 from novita_openai.emulator.limits import Limit, Need, RateLimiter, limit_of
@@ -240,6 +241,8 @@ class Emulator:
         try:
             if received.method == "POST" and path in _ENDPOINTS:
                 return self._answered(received, _ENDPOINTS[path], item)
+            if (received.method, path) == ("POST", "/embeddings"):
+                return self._embedded(received)
             return "", self._looked_up(received, path)
         except ServiceError as error:
             return "", error.reply(**_waiting(error.retry_after, self.retry_after))
@@ -262,11 +265,19 @@ class Emulator:
         request, model = read(kind, received.body, models_by_id(self.models))
         require_credit(self.credit, key)
         answer, reply = self._answer(request, received.body, item)
-        self._admit(model.id, answer)
+        self._admit(model.id, answer.usage["total_tokens"])
         if item is not None:
             self.script.popleft()
         charge(self.credit, key, model.price(request.prompt_tokens, answer.completion_tokens))
         return model.id, reply
+
+    def _embedded(self, received: HTTPRequest) -> tuple[str, Reply]:
+        key = key_in(received.headers, self.credit)
+        asked = embeddings_of(received.body, models_by_id(self.models))
+        require_credit(self.credit, key)
+        self._admit(asked.model.id, asked.tokens)
+        charge(self.credit, key, asked.model.price(asked.tokens, 0))
+        return asked.model.id, asked.reply()
 
     def _answered_in_batch(self, batch: Batch, row: Row) -> Reply:
         """Answer a row of a batch at half the price; faults that are errors of the service meet it too."""
@@ -296,11 +307,11 @@ class Emulator:
             self.script.popleft()
             raise ServiceError(BAD_BODY, f"the emulator's script failed: {error!r}") from error
 
-    def _admit(self, model: str, answer: Answer) -> None:
+    def _admit(self, model: str, tokens: int) -> None:
         rpm, tpm = limit_of(self.rpm, model), limit_of(self.tpm, model)
         needs = (
             Need("RATE_LIMIT_EXCEEDED", "requests", 1.0, rpm, self.burst or max(rpm, 1.0)),
-            Need("TOKEN_LIMIT_EXCEEDED", "tokens", answer.usage["total_tokens"], tpm, tpm),
+            Need("TOKEN_LIMIT_EXCEEDED", "tokens", tokens, tpm, tpm),
         )
         self._limiter.admit(model, needs, limit_of(self.concurrency, model), self._clock.now())
 

@@ -1,8 +1,7 @@
 """What a batch costs against a bare aiohttp loop and the naive way: ``python -m tests.benchmarks.batch``.
 
 The server of fixed replies has a core of its own and the client another. Ours and theirs take turns; the ratio that
-counts is the median over the rounds: without latency, and with many in flight at 200 ms. Memory is the peak of a
-process that runs a job of so many rows, and of another that is started again on its results.
+counts is the median over the rounds: without latency, and with many in flight at 200 ms.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import argparse
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,12 +26,11 @@ from novita_openai import batch, create_async_client
 from .server import serving
 
 MODEL: Final = "meta-llama/llama-3.1-8b-instruct"
-OF_BARE: Final = 0.20
-OF_NAIVE: Final = 3.0
-OF_BARE_WITH_LATENCY: Final = 0.47
+OF_BARE: Final = 0.60
+OF_NAIVE: Final = 6.0
+OF_BARE_WITH_LATENCY: Final = 0.70
 MANY: Final = 1_000
 """Requests in flight with latency."""
-MEGABYTES: Final = 250
 
 Peer = Callable[[str, int, int, Path], Awaitable[None]]
 
@@ -118,52 +115,12 @@ def _at_least(bound: float | None) -> str:
     return "" if bound is None else f" (at least {bound})"
 
 
-def peaks(url: str, count: int) -> tuple[float, float]:
-    """Return the peak memory of a process that runs so many rows, and of one that finds them done, in MB."""
-    with tempfile.TemporaryDirectory() as folder:
-        requests(Path(folder) / "requests.jsonl", count)
-        command = [sys.executable, "-m", "tests.benchmarks.batch", "--run-in", folder, "--rows", str(count)]
-        first, again = (
-            float(
-                subprocess.run([*command, "--url", url], check=True, capture_output=True, text=True).stdout.split()[-1]
-            )
-            for _ in range(2)
-        )
-    return first, again
-
-
-def _peak_of_this_process() -> float:
-    """Return megabytes; what ``getrusage`` tells would start from the process that started this one."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-
-
-def remember(url: str, count: int) -> bool:
-    """Print what a job of so many rows needs, and what a million would; tell whether the bound is kept."""
-    small, large = peaks(url, count // 10), peaks(url, count)
-    is_kept = True
-    for title, low, high in zip(("a run", "started again"), small, large, strict=True):
-        slope = (high - low) / (0.9 * count)
-        million = high + slope * (1_000_000 - count)
-        print(f"memory of {title}: {low:.0f} MB for {count // 10} rows, {high:.0f} MB for {count}:", end=" ")
-        print(f"{slope * 2**20:.0f} bytes a row, {million:.0f} MB for a million (at most {MEGABYTES})", flush=True)
-        is_kept = is_kept and million <= MEGABYTES
-    return is_kept
-
-
 def main() -> int:
     """Run everything, print the figures, return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=4_000, help="without latency; 2.5 times as many with it")
-    parser.add_argument("--memory-rows", type=int, default=50_000, help="of the larger of the two jobs")
-    parser.add_argument("--run-in", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--url", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.run_in:
-        asyncio.run(ours(options.url, options.rows, 64, options.run_in / "results.jsonl"))
-        print(_peak_of_this_process())
-        return 0
     os.sched_setaffinity(0, {0})
     with serving() as server:
         os.sched_setaffinity(0, {1})
@@ -179,7 +136,6 @@ def main() -> int:
                 [rates(slow, options.rows * 5 // 2, MANY) for _ in turns],
                 {"bare": OF_BARE_WITH_LATENCY},
             ),
-            remember(at_once, options.memory_rows),
         ]
     return 0 if all(kept) else 1
 

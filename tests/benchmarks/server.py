@@ -1,9 +1,9 @@
 """A server of fixed replies in a process of its own, as small as can be, so that a benchmark times the client.
 
 The first part of the path names the reply: ``whole`` (a chat completion), ``slow`` (the same after ``LATENCY``
-seconds), ``stream`` (the same in ``CHUNKS`` pieces), ``outage`` (the model is not available); a client's ``base_url``
-thus chooses. A ``GET`` of its models finds none; ``GET /count`` tells the number of requests before it. Only what
-keep-alive needs is parsed.
+seconds), ``large`` (one with ``LARGE`` bytes of text, after as long), ``stream`` (``whole`` in ``CHUNKS`` pieces),
+``outage`` (the model is not available); a client's ``base_url`` thus chooses. A ``GET`` of its models finds none;
+``GET /count`` tells the number of requests before it. Only what keep-alive needs is parsed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CHUNKS: Final = 200
 """The pieces of text in the reply ``stream``."""
 
 LATENCY: Final = 0.2
-"""Seconds before the reply ``slow``."""
+"""Seconds before the replies ``slow`` and ``large``."""
 
 _TEXT: Final = "Boil four litres of water with two spoons of salt, add the pasta, stir, taste after eight minutes. " * 2
 _CHAT: Final[dict[str, Any]] = {
@@ -38,10 +38,18 @@ _CHAT: Final[dict[str, Any]] = {
 _OUTAGE: Final = {"code": 500, "reason": "MODEL_NOT_AVAILABLE", "message": "model is not available", "metadata": {}}
 
 
+LARGE: Final = 5 * 1_048_576
+"""Bytes of the text in the reply ``large``."""
+
+
 def _whole(status: str, body: object, *headers: str) -> bytes:
     content = json.dumps(body).encode()
     lines = (f"HTTP/1.1 {status}", "content-type: application/json", f"content-length: {len(content)}", *headers)
     return "\r\n".join((*lines, "", "")).encode() + content
+
+
+def _large() -> dict[str, Any]:
+    return _CHAT | {"choices": [_CHAT["choices"][0] | {"message": {"role": "assistant", "content": "x" * LARGE}}]}
 
 
 def _streamed(count: int) -> bytes:
@@ -58,6 +66,7 @@ def _streamed(count: int) -> bytes:
 _REPLIES: Final = {
     b"whole": _whole("200 OK", _CHAT),
     b"slow": _whole("200 OK", _CHAT),
+    b"large": _whole("200 OK", _large()),
     b"stream": _streamed(CHUNKS),
     # The raw SDK has no switch for its waits: this header makes them short. It changes no decision to retry.
     b"outage": _whole("500 Internal Server Error", _OUTAGE, "retry-after-ms: 1"),
@@ -84,7 +93,7 @@ class FixedReplies(asyncio.Protocol):
             if method == b"GET " and name in _REPLIES:
                 reply = _MODELS
             FixedReplies.requests += name in _REPLIES
-            if name == b"slow":
+            if name in (b"slow", b"large"):
                 asyncio.get_running_loop().call_later(LATENCY, self._transport.write, reply)
             else:
                 self._transport.write(reply)
@@ -102,7 +111,7 @@ class Server:
 
     port: int
 
-    def url(self, reply: Literal["whole", "slow", "stream", "outage"]) -> str:
+    def url(self, reply: Literal["whole", "slow", "large", "stream", "outage"]) -> str:
         """Return the base URL under which every request gets the named reply."""
         return f"http://127.0.0.1:{self.port}/{reply}"
 

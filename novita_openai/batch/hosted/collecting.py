@@ -102,7 +102,7 @@ class Collector:
                 if is_stopped():
                     return None
         gathered.missing = len(waiting.rows)
-        if gathered.strangers:
+        if gathered.strangers and not is_broken:  # else they are those that were written already
             warn("batch.unknown_rows", batch=state.batch_id, count=gathered.strangers)
         return gathered
 
@@ -227,5 +227,5 @@ def _request(state: PartState, row: Submitted, name: str) -> BatchRequest:
     spent.is_estimate = True
     part = state.part
     return BatchRequest(
-        name, part.path, part.model, {}, b"", row.digest, metadata=metadata, corrections=row.corrections, spent=spent
+        name, part.path, part.model, b"", row.digest, metadata=metadata, corrections=row.corrections, spent=spent
     )

@@ -26,7 +26,7 @@ from novita_openai.batch.hosted.ledger import Step
 from novita_openai.batch.hosted.service import Service
 from novita_openai.batch.hosted.submitting import Submitter, unknown
 from novita_openai.batch.report import Tally
-from novita_openai.batch.requests import BatchInputError
+from novita_openai.batch.requests import BatchInputError, encode
 from novita_openai.batch.usage import Spent
 from novita_openai.errors import failure_of
 from novita_openai.logs import warn
@@ -139,9 +139,8 @@ class Fleet:
             return
         request.spent = Spent.read(rejection["spent"]) or request.spent
         if self._session.validation.check is not None:
-            body = request.body if request.amended is None else request.amended
             request.corrections = rejection["corrections"]
-            request.amended = corrected(request.path, body, rejection["text"], rejection["flaw"])
+            request.content = encode(corrected(request.path, request.body, rejection["text"], rejection["flaw"]))
 
     def require(self, worklist: Worklist) -> None:
         """Check that the service runs what is to be sent.

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from novita_openai.batch.requests import CHAT, COMPLETIONS
+from novita_openai.batch.endpoints import CHAT, COMPLETIONS
 
 if TYPE_CHECKING:
     from novita_openai.batch.requests import BatchRequest

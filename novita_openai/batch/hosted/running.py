@@ -6,10 +6,9 @@ import json
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Final
 
+from novita_openai.batch.endpoints import CHAT
 from novita_openai.batch.hosted.drafts import Draft
 from novita_openai.batch.hosted.parts import SHARE, Submitted, line_of
-from novita_openai.batch.requests import CHAT
-from novita_openai.batch.sizes import prompts_in
 from novita_openai.batch.spending import ASSUMED_ANSWER
 from novita_openai.batch.transport import content_of
 from novita_openai.prices import dollars
@@ -129,7 +128,7 @@ def _submitted(request: BatchRequest) -> Submitted:
         request.custom_id,
         request.digest,
         metadata=json.loads(request.metadata) if request.metadata else None,
-        prompts=prompts_in(request.body),
+        prompts=request.prompts,
         corrections=request.corrections,
         spent=spent.fields() if spent.requests else None,
     )

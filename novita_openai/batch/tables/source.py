@@ -15,10 +15,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from novita_openai.batch.requests import CHAT, BatchInputError, Source, encode
+from novita_openai.batch.endpoints import CHAT
+from novita_openai.batch.requests import BatchInputError, Source, encode
+from novita_openai.batch.states import BITS
 from novita_openai.batch.tables.cells import is_empty, text_of
 from novita_openai.batch.tables.rows import Problems
-from novita_openai.batch.worklist import BITS
 
 if TYPE_CHECKING:
     from novita_openai.batch.tables.recipe import Recipe

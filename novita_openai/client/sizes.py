@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from novita_openai.prices import whole_number
 
-__all__ = ["about_prompt_tokens", "most_answer_tokens", "most_prompt_tokens", "prompts_in"]
+__all__ = ["about_prompt_tokens", "most_answer_tokens", "prompt_tokens_of", "prompts_in"]
 
 BYTES_A_TOKEN: Final = 4
 MEDIA: Final = {"image_url": 16_384, "video_url": 131_072, "input_audio": 131_072}
@@ -25,13 +25,13 @@ _MARKS: Final = tuple(f'"{kind}"'.encode() for kind in MEDIA)
 
 def about_prompt_tokens(body: Mapping[str, Any], content: bytes) -> int:
     """Return about how many tokens a body has, of which ``content`` are the bytes."""
+    return prompt_tokens_of(body, content)[0]
+
+
+def prompt_tokens_of(body: Mapping[str, Any], content: bytes) -> tuple[int, int]:
+    """Return about how many tokens a body has, of which ``content`` are the bytes, and the most that it can have."""
     size, media = _measured(body, content)
-    return size // BYTES_A_TOKEN + media
-
-
-def most_prompt_tokens(body: Mapping[str, Any], content: bytes) -> int:
-    """Return the most tokens that a body can have, of which ``content`` are the bytes."""
-    return sum(_measured(body, content))
+    return size // BYTES_A_TOKEN + media, size + media
 
 
 def prompts_in(body: Mapping[str, Any]) -> int:

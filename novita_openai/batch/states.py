@@ -1,0 +1,88 @@
+"""A table of whole numbers by digests, in 16 to 40 bytes an entry, where a dict takes up to 170."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from typing import Final
+
+__all__ = ["BITS", "States"]
+
+BITS: Final = (1 << 60) - 1
+SMALLEST: Final = 1 << 10
+FULL: Final = 0.65
+"""The share of its slots from which on a table is made larger."""
+
+
+class States:
+    """States, each a number of 64 bits with its sign, by keys of 60 bits that are spread evenly, as digests are.
+
+    The last bits of a key say where its slot is, or where the search for it begins: it goes on from slot to slot up to
+    an empty one, which has the key 0.
+    """
+
+    __slots__ = ("_count", "_keys", "_mask", "_states")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._make(SMALLEST)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, key: int) -> bool:
+        return self._keys[self._slot(key)] != 0
+
+    def __getitem__(self, key: int) -> int:
+        slot = self._slot(key)
+        if not self._keys[slot]:
+            raise KeyError(key)
+        return self._states[slot]
+
+    def __setitem__(self, key: int, state: int) -> None:
+        slot = self._slot(key)
+        self._states[slot] = state
+        if not self._keys[slot]:
+            self._keys[slot] = key or 1
+            self._count += 1
+            if self._count > FULL * (self._mask + 1):
+                self._grow()
+
+    def get(self, key: int) -> int | None:
+        """Return the state of a key, None without one."""
+        slot = self._slot(key)
+        return self._states[slot] if self._keys[slot] else None
+
+    def setdefault(self, key: int, state: int) -> None:
+        """Set the state of a key that has none."""
+        if key not in self:
+            self[key] = state
+
+    def values(self) -> Iterator[int]:
+        """Yield all states."""
+        return (state for key, state in zip(self._keys, self._states, strict=True) if key)
+
+    def _make(self, slots: int) -> None:
+        self._mask, self._count = slots - 1, 0
+        self._keys, self._states = array("Q", bytes(8 * slots)), array("q", bytes(8 * slots))
+
+    def _slot(self, key: int) -> int:
+        """Return the slot of a key, or the empty one where it would be."""
+        keys, mask, key = self._keys, self._mask, key or 1
+        slot = key & mask
+        while (found := keys[slot]) and found != key:
+            slot = (slot + 1) & mask
+        return slot
+
+    def _grow(self) -> None:
+        keys, states = self._keys, self._states
+        self._make(2 * len(keys))
+        for key, state in zip(keys, states, strict=True):
+            if key:
+                slot = self._slot(key)
+                self._keys[slot], self._states[slot] = key, state
+                self._count += 1
