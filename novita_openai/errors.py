@@ -60,6 +60,7 @@ NOT_SENT: Final = "not_sent"
 INVALID_ANSWER: Final = "invalid_answer"
 SCHEMA_MISMATCH: Final = "schema_mismatch"
 UNREADABLE_EVENT: Final = "unreadable_event"
+ANSWER_TOO_LARGE: Final = "answer_too_large"
 
 BASE_URL: Final = "https://api.novita.ai/v3/openai"
 """The service's documented address: https://novita.ai/docs/guides/llm-api."""
@@ -119,6 +120,7 @@ RULES: Final[tuple[ErrorRule, ...]] = (
     ErrorRule(None, INVALID_ANSWER, Action.RETRY, "The status is a success, but the body holds no answer."),
     ErrorRule(None, SCHEMA_MISMATCH, Action.FAIL, "The answer is whole, but strict validation refuses it."),
     ErrorRule(None, UNREADABLE_EVENT, Action.FAIL, "The service sent an event of a form that nobody can use."),
+    ErrorRule(None, ANSWER_TOO_LARGE, Action.FAIL, "The client takes no answer as large: raise max_answer_bytes."),
     ErrorRule(None, NOT_SENT, Action.FAIL, "The request could not be sent."),
 )
 UNKNOWN: Final = ErrorRule(None, None, Action.FAIL, "The service does not document this error.")
@@ -129,6 +131,10 @@ SERVER_ERROR: Final = 500
 
 class UnreadableEventError(openai.APIResponseValidationError):
     """An event of a stream has a form that no reader can use; the message names its number and the field."""
+
+
+class AnswerTooLargeError(openai.APIResponseValidationError):
+    """An answer, or an event of a stream, is larger than the client's ``max_answer_bytes``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +275,8 @@ def reason_of(error: BaseException) -> str:
 def _reason_of_answer(error: openai.APIResponseValidationError) -> str:
     if isinstance(error, UnreadableEventError):
         return UNREADABLE_EVENT
+    if isinstance(error, AnswerTooLargeError):
+        return ANSWER_TOO_LARGE
     return SCHEMA_MISMATCH if sdk.is_named(error.__cause__, sdk.VALIDATION_ERROR) else INVALID_ANSWER
 
 
@@ -279,7 +287,7 @@ def _reason_of_connection(error: openai.APIConnectionError | OSError) -> str:
         lost = sdk.lost_connection(error)
         return TIMEOUT if lost is None or sdk.is_named(lost, "TimeoutError") else CONNECTION_ERROR
     if isinstance(error, (openai.APIConnectionError, ConnectionError)):
-        return CONNECTION_ERROR if was_tried(error) else NOT_SENT
+        return CONNECTION_ERROR if sdk.was_tried(error) else NOT_SENT
     return type(error).__name__
 
 
@@ -325,14 +333,6 @@ def retry_after(error: BaseException) -> float | None:
         if seconds is not None:
             return seconds if seconds > 0 else None
     return None
-
-
-def was_tried(error: BaseException) -> bool:
-    """Tell whether the network failed; False where the request could never be sent (a bad header, a closed client)."""
-    cause = error.__cause__
-    if cause is None or hasattr(error, "partial_text"):  # only errors of streams that have begun have it
-        return True
-    return sdk.is_network_error(cause)
 
 
 def is_ambiguous(error: BaseException) -> bool:

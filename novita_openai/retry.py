@@ -53,8 +53,8 @@ class RetryPolicy:
     that is given to a client, a copy or a call wins over it.
     ``backoffs``: the delays for each action; an action without one is not retried.
     ``rules``: the error table; rows of your own go before ``*RULES``.
-    ``deadline``: seconds over the whole call, waits included. It shortens each attempt's timeout. That
-    limits how long the server may send nothing, not the whole answer, so a slow answer can still take longer.
+    ``deadline``: seconds over the whole call, waits included, up to the first event of a stream. It shortens each
+    attempt's timeout and ends an async call whatever comes, a sync call once the head of an answer has come.
     ``retry_after_cap``: seconds; when the service asks for a longer wait, the call fails at once and says so.
     ``budget``: see :class:`RetryBudget`; None: no limit. A new policy starts with a full budget of its own;
     ``dataclasses.replace(client.policy, deadline=60)`` keeps the client's.

@@ -34,8 +34,9 @@ from novita_openai import (
     create_async_client,
     create_client,
     retry,
+    sdk,
 )
-from novita_openai.errors import is_ambiguous, reason_of, was_tried
+from novita_openai.errors import is_ambiguous, reason_of
 
 
 def unlimited(**options: Any) -> RetryPolicy:
@@ -308,7 +309,7 @@ def test_what_the_system_says_of_a_connection_is_understood() -> None:
     for raised in (OSError("x"), ConnectionResetError("x")):
         failure = openai.APIConnectionError(request=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         failure.__cause__ = raised
-        assert was_tried(failure)
+        assert sdk.was_tried(failure)
     assert not is_ambiguous(ConnectionRefusedError())
     assert is_ambiguous(ConnectionResetError())
 

@@ -11,12 +11,13 @@ import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin
 
 import openai
 
 from novita_openai import sdk
+from novita_openai.client.bodies import Limits, read, read_async
 from novita_openai.client.events import is_failure
 from novita_openai.client.hosted import LISTS, as_promised
 from novita_openai.error_replies import NO_WORD, NOT_JSON
@@ -38,32 +39,37 @@ __all__ = [
 _T = TypeVar("_T")
 
 
-def answer(make: Callable[[Any], Any], response: Any, kind: Any, mode: str | None) -> Any:
-    """Return ``make(kind)``, what the SDK makes of a response; raise an SDK error if its body holds no answer.
+def answer(make: Callable[[Any, Any], Any], response: Any, kind: Any, mode: str | None, limits: Limits) -> Any:
+    """Return ``make(kind, response)``, what the SDK makes of a response; raise an SDK error if it holds no answer.
 
     ``mode`` is None for a parsed answer, "true" for a raw one, which must be an answer all the same, and "stream" for
-    one that is parsed later.
+    one that is read and parsed later.
     """
-    if not is_guardable(kind):
-        return make(kind)
-    if mode is None:
-        return as_promised(guarded(partial(make, kind), response, kind), response)
-    if mode == "true":
-        refuse(response, kind)
-        return make(kind)
-    return make(cast("Any", GuardedResponse)[kind])
+    if mode == "stream":
+        return make(cast("Any", GuardedResponse)[kind] if is_guardable(kind) else kind, response)
+    response = read(response, limits if mode is None and _is_bounded(kind) else limits.of_any_size())
+    if mode is None and is_guardable(kind):
+        return as_promised(guarded(partial(make, kind, response), response, kind), response)
+    refuse(response, kind)
+    return make(kind, response)
 
 
-async def answer_async(make: Callable[[Any], Awaitable[Any]], response: Any, kind: Any, mode: str | None) -> Any:
+async def answer_async(
+    make: Callable[[Any, Any], Awaitable[Any]], response: Any, kind: Any, mode: str | None, limits: Limits
+) -> Any:
     """Do the same for the async client."""
-    if not is_guardable(kind):
-        return await make(kind)
-    if mode is None:
-        return as_promised(await guarded_async(partial(make, kind), response, kind), response)
-    if mode == "true":
-        refuse(response, kind)
-        return await make(kind)
-    return await make(cast("Any", AsyncGuardedResponse)[kind])
+    if mode == "stream":
+        return await make(cast("Any", AsyncGuardedResponse)[kind] if is_guardable(kind) else kind, response)
+    response = await read_async(response, limits if mode is None and _is_bounded(kind) else limits.of_any_size())
+    if mode is None and is_guardable(kind):
+        return as_promised(await guarded_async(partial(make, kind, response), response, kind), response)
+    refuse(response, kind)
+    return await make(kind, response)
+
+
+def _is_bounded(kind: Any) -> bool:
+    """Tell whether answers of a type are parsed, and not given out as they came."""
+    return kind is NoneType or is_guardable(kind)
 
 
 def guarded(parse: Callable[[], Any], response: Any, kind: Any) -> Any:

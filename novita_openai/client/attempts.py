@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,12 +15,14 @@ from urllib.parse import urlsplit
 import openai
 
 from novita_openai import sdk
+from novita_openai.client.bodies import Limits
 from novita_openai.client.events import choices_asked_for
 from novita_openai.client.hosted import creates, hosted_url, is_hosted
 from novita_openai.client.options import counted_by
 from novita_openai.client.paced import PacedCall, turn_of
 from novita_openai.client.resumption import Resumption, resumption_of
 from novita_openai.client.translation import translated
+from novita_openai.errors import TIMEOUT
 
 if TYPE_CHECKING:
     from novita_openai.client.pace import Pace
@@ -36,6 +40,7 @@ class CallingClient(Protocol):
     resume_streams: bool
     translate: bool
     paced_by: Pace | None
+    max_answer_bytes: float
     max_retries: int
     process_id: int
     timeout: Any
@@ -104,8 +109,13 @@ class ClientCall(PacedCall):
             options.headers = {"Authorization": openai.Omit(), **(options.headers or {})}
         if self.policy.deadline is not None:
             own = not isinstance(options.timeout, openai.NotGiven)
-            options.timeout = _shrink(options.timeout if own else self.client.timeout, max(self.remaining(), 0.001))
+            options.timeout = _shrink(options.timeout if own else self.client.timeout, self.ends)
         return options
+
+    @property
+    def ends(self) -> float:
+        """Return when the call ends, by ``time.monotonic()``; infinity where it has no deadline."""
+        return self.started + (self.policy.deadline or math.inf)
 
     def guard(self, stream: Any) -> Any:
         """Return a stream of the SDK with the guard around it, where its chunks are those of a text."""
@@ -115,7 +125,8 @@ class ClientCall(PacedCall):
             return stream
         resumption = self._resumption()
         resume = None if resumption is None else partial(self._resume, resumption)
-        guarded = self.streams.guarded(stream, self._asked, resumption, self.part_of, resume)
+        limits = Limits(self.client.max_answer_bytes, self.ends)
+        guarded = self.streams.guarded(stream, self._asked, limits, resumption, self.part_of, resume)
         if self.is_started:
             self.reading = guarded
         return guarded
@@ -152,6 +163,8 @@ class ClientCall(PacedCall):
         Parameters and roles that OpenAI accepts and the service may refuse are sent only where the client does not
         translate them.
         """
+        if self.remaining() <= 0 and self.failure.reason == TIMEOUT:
+            return [f"The call was ended at its deadline of {self.policy.deadline:g} s."]
         if sdk.is_of_another_loop(self.failure.error):
             return [_OTHER_LOOP]
         if self.client.process_id != os.getpid():
@@ -271,13 +284,14 @@ def _is_elsewhere(url: str, client: CallingClient) -> bool:
     return (target.scheme, target.netloc) != (base.scheme, base.netloc.decode())
 
 
-def _shrink(timeout: Any, remaining: float) -> openai.Timeout:
-    """Return a timeout with no part longer than the seconds that remain."""
+def _shrink(timeout: Any, ends: float) -> openai.Timeout:
+    """Return a timeout with no part longer than the seconds that remain until a call ends."""
+    remaining = max(ends - time.monotonic(), 0.001)
     if hasattr(timeout, "as_dict"):  # the timeout object of whichever HTTP library
         parts = timeout.as_dict()
     else:
         parts = dict(zip(_TIMEOUTS, timeout if isinstance(timeout, tuple) else (timeout,) * 4, strict=False))
-    return openai.Timeout(**{name: min(parts.get(name) or remaining, remaining) for name in _TIMEOUTS})
+    return sdk.CallTimeout(ends, **{name: min(parts.get(name) or remaining, remaining) for name in _TIMEOUTS})
 
 
 _TIMEOUTS: Final = ("connect", "read", "write", "pool")

@@ -18,6 +18,7 @@ from novita_openai.backoff import sleep_async
 from novita_openai.client.addresses import URL, check_base_url, find_base_url
 from novita_openai.client.answers import AsyncStreamedResponse, StreamedResponse, answer, answer_async
 from novita_openai.client.attempts import ClientCall, Continuation, Streams
+from novita_openai.client.bodies import Limits, checked_size, close_unread, in_time_async
 from novita_openai.client.connections import ClosingHttpClient, async_http_client
 from novita_openai.client.options import AsyncKey, ClientOptions, CopyOptions, Key, OwnOptions, counted_by, take_own
 from novita_openai.client.pace import ModelPace, Pace, pace_of
@@ -56,6 +57,7 @@ class _Preconfigured(Generic[_Key]):
     paced_by: Pace | None
     """The turns that its calls wait for. ``last_pace``: the same, or what it was before, or what a copy asked for."""
     last_pace: Pace | None
+    max_answer_bytes: float
     process_id: int
     """The process in which the client was made: connections cannot be shared with another."""
     key_source: Any
@@ -85,6 +87,7 @@ class _Preconfigured(Generic[_Key]):
         self.resume_streams = own.get("resume_streams") or False
         self.translate = own.get("translate") is not False
         self.paced_by = self.last_pace = pace_of(own.get("pace"), None, None)
+        self.max_answer_bytes = checked_size(own.get("max_answer_bytes"))
         self.process_id = os.getpid()
 
     @discreet
@@ -140,12 +143,16 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
     sent as ``max_tokens``, the role ``developer`` as ``system``; False sends chats as they are.
     ``pace``: True or a :class:`~novita_openai.Pace`: calls to one model wait for their turn, so that they are not
     refused for coming too fast (429); copies share it, and :attr:`pace` reports it.
+    ``max_answer_bytes``: the most that is read of a parsed answer, or of an event of a stream, after decompression
+    (64 MB); more is an error.
     No OPENAI_* variable changes what is sent.
     """
 
     _checked = CheckedKey.of
-    _answer = staticmethod(answer)
     _streamed = StreamedResponse
+
+    def _answer(self, make: Any, response: Any, kind: Any, mode: str | None, ends: float) -> Any:
+        return answer(make, response, kind, mode, Limits(self.max_answer_bytes, ends))
 
     def _request_retried(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
         how: Any = {"stream": stream, "stream_cls": stream_cls, "streams": _STREAMS, "resume": self._resume}
@@ -177,8 +184,10 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
     """``openai.AsyncOpenAI`` for Novita AI; see :class:`NovitaOpenAI`. A function for the key may be async or not."""
 
     _checked = AsyncCheckedKey.of
-    _answer = staticmethod(answer_async)
     _streamed = AsyncStreamedResponse
+
+    def _answer(self, make: Any, response: Any, kind: Any, mode: str | None, _: float) -> Any:
+        return answer_async(make, response, kind, mode, Limits(self.max_answer_bytes))
 
     async def _request_retried(
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
@@ -194,12 +203,17 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
             try:
                 answer = await send(request.cast_to, sent, stream=stream, stream_cls=request.stream_cls)
             except BaseException as error:  # noqa: BLE001 - raised again, without the sent headers
+                await close_unread(error)
                 raise sdk.without_secrets(error, self)  # noqa: B904 - it has its own cause, or is the same
             if request.reading is not None:
                 await request.reading.start()
             return answer
 
-        return await request.run_async(attempt if request.turn is None else paced_async(request, attempt))
+        async def in_time(made: int) -> Any:
+            return await in_time_async(attempt(made), request.remaining(), self)
+
+        timed = attempt if request.policy.deadline is None else in_time
+        return await request.run_async(timed if request.turn is None else paced_async(request, timed))
 
     async def _resume(self, request: Continuation, failure: Exception) -> Any:
         wait = request.wait_after(failure)

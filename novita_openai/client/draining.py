@@ -6,13 +6,13 @@ import socket
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-__all__ = ["drain", "drain_async"]
+__all__ = ["drain", "drain_async", "shut_down_after"]
 
 PATIENCE: Final = 0.1
 """Seconds; a response that has not ended by then is closed with its connection."""
@@ -24,21 +24,33 @@ def drain(response: Any, chunks: Iterator[bytes]) -> None:
         return
     if _is_downloaded(response):
         _read(chunks)
-    elif (opened := _socket_of(response)) is not None:
-        watch = threading.Timer(PATIENCE, _shut_down, (opened,))
-        watch.daemon = True
-        watch.start()
-        _read(chunks)
-        watch.cancel()
-        watch.join()
+    elif _socket_of(response) is not None:
+        with shut_down_after(PATIENCE, response):
+            _read(chunks)
 
 
 def _is_downloaded(response: Any) -> bool:
     return bool(response.headers.get("content-length") == str(response.num_bytes_downloaded))
 
 
+@contextmanager
+def shut_down_after(seconds: float, response: Any) -> Iterator[None]:
+    """Make reading from a response end after so many seconds, where its connection is not shared with others."""
+    if (opened := _socket_of(response)) is None:
+        yield
+        return
+    watch = threading.Timer(seconds, _shut_down, (opened,))
+    watch.daemon = True
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.cancel()
+        watch.join()
+
+
 def _socket_of(response: Any) -> Any:
-    stream = response.extensions.get("network_stream")
+    stream = response.extensions.get("network_stream") if response.http_version == "HTTP/1.1" else None
     return None if stream is None else stream.get_extra_info("socket")
 
 

@@ -285,6 +285,8 @@ class FirstBytes:
             self.data, self.is_at_start = self.data.removeprefix(_MARK), False
         if blank := _BLANK.match(self.data):
             self.data = self.data[blank.end() :]
+        if self.data.startswith(b":"):
+            self.data = b":"  # a comment that goes on says nothing
         return not self.data.startswith(b":") and not any(field.startswith(self.data) for field in _FIELDS)
 
     @property

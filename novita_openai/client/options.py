@@ -27,6 +27,7 @@ class OwnOptions(TypedDict, total=False):
     resume_streams: bool | None
     translate: bool | None
     pace: Pace | bool | None
+    max_answer_bytes: float | None
 
 
 class _SharedOptions(OwnOptions, total=False):

@@ -16,14 +16,17 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from itertools import chain
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cached_property
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import anyio
 import openai
 
 from novita_openai import sdk
 from novita_openai.client.answers import status_error
+from novita_openai.client.bodies import Limits, in_time, opened, opened_async
 from novita_openai.client.draining import drain, drain_async
 from novita_openai.client.events import BrokenStream, ErrorEvent, EventReader, FirstBytes, UnreadableEvent
 from novita_openai.errors import UnreadableEventError
@@ -42,33 +45,48 @@ class _Guard:
     response: Any
     is_chat: bool
     resume: Any
-    last: Mapping[str, Any]
-    """The event of the chunk that is given out."""
+    resumption: Any
+    rest: Any
+    """What is still to be given out, None at the end."""
 
-    def __init__(
+    _further: Callable[[Exception], Any]
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what it needs of its call
         self,
         source: Any,
         asked: Callable[[], int],
+        limits: Limits,
         resumption: Resumption | None = None,
         part_of: Resumption | None = None,
         resume: Callable[[Exception], Any] | None = None,
     ) -> None:
         super().__init__(source)  # type: ignore[call-arg]  # the SDK's stream stands behind this class
         self.reader = EventReader(is_chat=self.is_chat, asked=asked)
+        self.first = FirstBytes(self.response.headers.get("content-type"))
+        self.rest, self.limits, self.held = source, limits, 0
         self.resumption, self.part_of, self.resume = resumption, part_of, resume
         self.ahead: list[sdk.Event] = []
+
+    def counted(self, chunk: bytes) -> bytes:
+        """Count the bytes that come between two events; return them."""
+        self.held += len(chunk)
+        if self.held > self.limits.size:
+            self.limits.check(self.held, self.response)
+        return chunk
 
     def read(self, event: Any) -> sdk.Event | None:
         """Return an event for the SDK; None where it has no content."""
         value = self.reader.read(event.event, event.data)
         if value is None:
             return None
-        self.last = value
+        self.held = 0
+        if self.resumption is not None:
+            self.resumption.see(value)
         return sdk.Event(event.data, value)
 
     def noted(self, chunk: Any) -> Any:
         """Note what a chunk of a further request adds, and return it."""
-        self.last = chunk.to_dict(mode="python")
+        self.resumption.see(chunk.to_dict(mode="python"))
         for choice in chunk.choices:
             text = choice.delta.content if self.is_chat else choice.text
             self.reader.progress.see(choice.index, text, choice.finish_reason)
@@ -80,8 +98,10 @@ class _Guard:
         owes_usage = resumption is not None and resumption.owes_usage and resumption.can_go_on()
         return self.reader.can_ignore(error) and not owes_usage
 
-    def survive(self, error: Exception) -> Exception:
+    def survive(self, error: BaseException) -> Exception:
         """Make an error the SDK's, with the text so far; return it where the stream can be resumed, else raise it."""
+        if not isinstance(error, Exception):
+            raise error  # what cancels or ends the program
         failure = _translate(error, self.response)
         failure.partial_text = self.reader.progress.text  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         if failure is not error:
@@ -93,11 +113,35 @@ class _Guard:
         finally:
             del failure, error  # a frame that holds the error it raises would keep both alive
 
-    def first_bytes(self) -> FirstBytes:
-        """Return what decides by the first bytes whether an event stream has come."""
-        return FirstBytes(self.response.headers.get("content-type"))
+    def is_undecided(self, piece: bytes) -> bool:
+        """Tell whether the bytes so far do not suffice to tell a stream from a document."""
+        return not self.first.feed(piece)
 
-    def deadline(self) -> float:
+    def go_on(self, error: Exception) -> None:
+        """Go on after an error with what a further request adds, or end; raise it where neither can be."""
+        self.rest = None if self.can_ignore(error) else self._further(self.survive(error))
+
+    def end(self) -> None:
+        """Raise where the end of the stream is not the end of the answer."""
+        self.reader.progress.end()
+        self.rest = None
+
+    def joined(self, further: Any) -> Any:
+        """Return the stream of a further request, which closing this one closes from now on."""
+        self.resumption.begin()
+        self.response = further.response
+        return further
+
+    def has_begun(self, event: sdk.Event | None) -> bool:
+        """Tell whether ``create`` can return: with an event, which is kept, or after its time where none has come."""
+        if event is not None:
+            self.ahead.append(event)
+            return True
+        self.limits.check(0, self.response)
+        return time.monotonic() > self._patience
+
+    @cached_property
+    def _patience(self) -> float:
         """Return the time until which ``create`` waits for the first event while comments come."""
         timeout = self.response.request.extensions.get("timeout", {}).get("read")
         return math.inf if timeout is None else time.monotonic() + timeout
@@ -142,69 +186,53 @@ class GuardedStream(_Guard, sdk.Stream[_T]):
 
     def __init__(self, source: Any, *given: Any) -> None:
         super().__init__(source, *given)
-        self.unread = self.events()
+        self.pieces, self.unread = opened(self.response), self.events()
         self.feed(filter(None, chain(self.ahead, self.unread)))
 
     def events(self) -> Iterator[sdk.Event | None]:
         """Yield the events, and None where something came that is no event yet."""
-        chunks = self.response.iter_bytes()
-        try:
-            first = self.first_bytes()
-            for chunk in chunks:
-                if first.feed(chunk):
-                    break
-                yield None
-            parts = chain((first.data,), chunks) if first.is_stream else iter((first.document(b"".join(chunks)),))
-            for event in self.decoder.iter_bytes(parts):
-                yield self.read(event)
-                if self.reader.is_done:
-                    break
-        except Exception as error:
-            if not self.can_ignore(error):
-                raise
-        drain(self.response, chunks)
+        pieces = map(self.counted, self.pieces)
+        for _ in takewhile(self.is_undecided, pieces):
+            yield None
+        for event in self.decoder.iter_bytes(self._parts(pieces)):
+            yield self.read(event)
+            if self.reader.is_done:
+                break
+        drain(self.response, self.pieces)
+
+    def _parts(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        if not self.first.is_stream:
+            return iter((self.first.document(b"".join(pieces)),))
+        return chain((self.first.data,), pieces)
 
     def start(self) -> None:
         """Read the first event, which the loop gets first."""
-        deadline = self.deadline()
         try:
-            for event in self.unread:
-                if event is not None:
-                    self.ahead.append(event)
-                if event is not None or time.monotonic() > deadline:
-                    return
-            self.reader.progress.end()
-        except Exception as error:  # noqa: BLE001 - raised again as the SDK's
+            with in_time(self.response, self.limits):
+                if not any(map(self.has_begun, self.unread)):
+                    self.reader.progress.end()
+        except BaseException as error:  # noqa: BLE001 - raised again
             self.response.close()
             self.survive(error)
 
     def chunks(self) -> Iterator[_T]:
         """Yield the chunks; raise where the stream ends before the answer does."""
-        chunks, resumption = iter(self.source), self.resumption
-        while True:
+        while self.rest is not None:
             try:
-                for chunk in chunks:
-                    if resumption is not None:
-                        resumption.see(self.last)
-                    yield chunk
-                self.reader.progress.end()
+                yield from self.rest
+                self.end()
             except Exception as error:  # noqa: BLE001 - raised again as the SDK's
-                chunks = self._go_on(resumption, self.survive(error))
-            else:
-                return
+                self.go_on(error)
             finally:
                 self.response.close()
 
-    def _go_on(self, resumption: Any, failure: Exception) -> Iterator[_T]:
+    def _further(self, failure: Exception) -> Iterator[_T]:
         """Yield what a further request adds."""
-        yield from map(self.noted, resumption.end())
-        if resumption.needs_request():
-            rest = self.resume(failure)
-            resumption.begin()
-            self.response = rest.response  # which closing the stream closes from now on
-            for chunk in rest:
-                yield from map(self.noted, resumption.take(chunk))
-                if resumption.is_stopped:
+        yield from map(self.noted, self.resumption.end())
+        if self.resumption.needs_request():
+            for chunk in self.joined(self.resume(failure)):
+                yield from map(self.noted, self.resumption.take(chunk))
+                if self.resumption.is_stopped:
                     return
 
 
@@ -213,7 +241,7 @@ class AsyncGuardedStream(_Guard, sdk.AsyncStream[_T]):
 
     def __init__(self, source: Any, *given: Any) -> None:
         super().__init__(source, *given)
-        self.unread = self.events()
+        self.pieces, self.unread = opened_async(self.response), self.events()
         self.feed(self._given())
 
     async def _given(self) -> AsyncIterator[sdk.Event]:
@@ -225,72 +253,55 @@ class AsyncGuardedStream(_Guard, sdk.AsyncStream[_T]):
 
     async def events(self) -> AsyncIterator[sdk.Event | None]:
         """Yield the events, and None where something came that is no event yet."""
-        chunks = self.response.aiter_bytes()
-        try:
-            first = self.first_bytes()
-            async for chunk in chunks:
-                if first.feed(chunk):
-                    break
-                yield None
-            parts = _chained(first.data, chunks)
-            if not first.is_stream:
-                parts = _chained(first.document(b"".join([chunk async for chunk in chunks])), chunks)
-            async for event in self.decoder.aiter_bytes(parts):
-                yield self.read(event)
-                if self.reader.is_done:
-                    break
-        except Exception as error:
-            if not self.can_ignore(error):
-                raise
-        await drain_async(self.response, chunks)
+        async for piece in self.pieces:
+            if not self.is_undecided(self.counted(piece)):
+                break
+            yield None
+        async for event in self.decoder.aiter_bytes(self._parts()):
+            yield self.read(event)
+            if self.reader.is_done:
+                break
+        await drain_async(self.response, self.pieces)
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        if not self.first.is_stream:
+            yield self.first.document(b"".join([self.counted(piece) async for piece in self.pieces]))
+            return
+        yield self.first.data
+        async for piece in self.pieces:
+            yield self.counted(piece)
 
     async def start(self) -> None:
         """Read the first event, which the loop gets first."""
-        deadline = self.deadline()
         try:
             async for event in self.unread:
-                if event is not None:
-                    self.ahead.append(event)
-                if event is not None or time.monotonic() > deadline:
+                if self.has_begun(event):
                     return
             self.reader.progress.end()
-        except Exception as error:  # noqa: BLE001 - raised again as the SDK's
-            await self.response.aclose()
+        except BaseException as error:  # noqa: BLE001 - raised again
+            with anyio.CancelScope(shield=True):
+                await self.response.aclose()
             self.survive(error)
 
     async def chunks(self) -> AsyncIterator[_T]:
         """Yield the chunks; raise where the stream ends before the answer does."""
-        chunks, resumption = aiter(self.source), self.resumption
-        while True:
+        while self.rest is not None:
             try:
-                async for chunk in chunks:
-                    if resumption is not None:
-                        resumption.see(self.last)
+                async for chunk in self.rest:
                     yield chunk
-                self.reader.progress.end()
+                self.end()
             except Exception as error:  # noqa: BLE001 - raised again as the SDK's
-                chunks = self._go_on(resumption, self.survive(error))
-            else:
-                return
+                self.go_on(error)
             finally:
                 await self.response.aclose()
 
-    async def _go_on(self, resumption: Any, failure: Exception) -> AsyncIterator[_T]:
+    async def _further(self, failure: Exception) -> AsyncIterator[_T]:
         """Yield what a further request adds."""
-        for chunk in resumption.end():
+        for chunk in self.resumption.end():
             yield self.noted(chunk)
-        if resumption.needs_request():
-            rest = await self.resume(failure)
-            resumption.begin()
-            self.response = rest.response
-            async for given in rest:
-                for chunk in resumption.take(given):
+        if self.resumption.needs_request():
+            async for given in self.joined(await self.resume(failure)):
+                for chunk in self.resumption.take(given):
                     yield self.noted(chunk)
-                if resumption.is_stopped:
+                if self.resumption.is_stopped:
                     return
-
-
-async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for chunk in rest:
-        yield chunk

@@ -13,14 +13,13 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from functools import cache
-from importlib import import_module
-from typing import Any, ClassVar, Final, TypedDict, TypeVar, cast
+from typing import Any, Final, TypedDict, TypeVar
 
 import openai
 
 from novita_openai import __version__
-from novita_openai.sdk.exceptions import *  # noqa: F403 - all that it offers is offered here
+from novita_openai.sdk.answering import *  # noqa: F403 - all that these two offer is offered here
+from novita_openai.sdk.exceptions import *  # noqa: F403
 from novita_openai.sdk.exceptions import forget_frames, is_foreign, replacement_cause
 from novita_openai.sdk.library import http_library as http_library
 from novita_openai.sdk.library import limits as limits
@@ -31,7 +30,7 @@ NEWEST_TESTED: Final = "3.57.0"
 """The newest release of ``openai`` that this one was tested with."""
 
 _STEP: Final = ("_process_response.cast_to", "_process_response.response", "_process_response.stream")
-_CLIENT: Final = ("copy._extra_kwargs", "request.stream_cls", *_STEP)
+_CLIENT: Final = ("copy._extra_kwargs", "request.stream_cls", "_should_stream_response_body.request", *_STEP)
 _OPTIONS: Final = ("method", "url", "headers", "timeout", "files", "json_data", "extra_json", "max_retries")
 _CONTENT: Final = () if openai.__version__.startswith("1.") else ("content",)
 CLASS_NAMES: Final = {
@@ -92,12 +91,6 @@ def _refuse_without(missing: list[str]) -> None:
 
 
 # Requests: the options that the SDK's request() takes.
-
-
-@cache
-def raw_response_header() -> str:
-    """Return the request header by which the SDK marks calls of ``with_raw_response``."""
-    return str(import_module("openai._constants").RAW_RESPONSE_HEADER)
 
 
 def body_of(options: Any) -> Any:
@@ -269,39 +262,6 @@ class AsyncStream(_Around, openai.AsyncStream[_T]):
 def is_text(stream: Any) -> bool:
     """Tell whether what the SDK has built is a stream of chat completions or completions."""
     return getattr(getattr(stream, "_cast_to", None), "__name__", "") in _CHUNKS
-
-
-RETRY_COUNT: Final = "x-stainless-retry-count"
-"""The request header in which the SDK says how many attempts came before."""
-
-
-def retries_before(response: Any) -> int:
-    """Return how many attempts came before the one that a response answers; 0 where the caller sent another header."""
-    count = response.request.headers.get(RETRY_COUNT, "")
-    return int(count) if count.isdecimal() else 0
-
-
-class AnsweringClient:
-    """A client of the SDK whose step from a response to an answer can be watched."""
-
-    _streamed: ClassVar[Any]
-    """The class of the responses that ``with_streaming_response`` gives for streams."""
-
-    _answer: ClassVar[Callable[..., Any]]
-    """Is given ``make``, the response, its type and its mode (the value of ``raw_response_header``); returns
-    ``make(type)``, which is what the SDK makes of the response."""
-
-    def _process_response(self, *, cast_to: Any, response: Any, stream: bool, **rest: Any) -> Any:
-        sdk_step = cast("Any", super())._process_response
-        rest["retries_taken"] = retries_before(response)
-
-        def make(kind: Any) -> Any:
-            return sdk_step(cast_to=kind, response=response, stream=stream, **rest)
-
-        mode = response.request.headers.get(raw_response_header())
-        if stream:
-            return make(self._streamed[cast_to] if mode == "stream" else cast_to)
-        return self._answer(make, response, cast_to, mode)
 
 
 class PrivateClientOptions(TypedDict, total=False):

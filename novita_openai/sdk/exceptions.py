@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -28,6 +28,8 @@ __all__ = [
     "lost_connection",
     "never_connected",
     "replacement_cause",
+    "response_behind",
+    "was_tried",
 ]
 
 VALIDATION_ERROR: Final = "ValidationError"
@@ -75,6 +77,14 @@ def is_named(error: BaseException | None, *names: str) -> bool:
 def is_network_error(error: BaseException | None) -> bool:
     """Tell whether the network failed; False where the request could never be sent (a bad header, a closed client)."""
     return is_named(error, *NETWORK_ERRORS) and not is_named(error, "LocalProtocolError")
+
+
+def was_tried(error: BaseException) -> bool:
+    """Tell whether the network failed; False where the request could never be sent (a bad header, a closed client)."""
+    cause = error.__cause__
+    if cause is None or hasattr(error, "partial_text"):  # only errors of streams that have begun have it
+        return True
+    return is_network_error(cause)
 
 
 def lost_connection(error: BaseException) -> BaseException | None:
@@ -133,6 +143,13 @@ def replacement_cause(error: BaseException) -> tuple[bool, BaseException | None]
 def is_of_another_loop(error: BaseException) -> bool:
     """Tell whether connections were used in another event loop than the one that they were made in."""
     return any(is_named(each, "RuntimeError") and "loop" in str(each) for each in _causes(error))
+
+
+def response_behind(error: BaseException | None) -> Any:
+    """Return the response of an error, or of the one that was being handled when it was raised; None without one."""
+    while error is not None and not hasattr(error, "response"):
+        error = error.__context__
+    return getattr(error, "response", None)
 
 
 def forget_frames(error: BaseException) -> None:

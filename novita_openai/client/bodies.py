@@ -1,0 +1,267 @@
+"""How much of a body is read, and how long: at most ``max_answer_bytes`` after decompression, until the deadline.
+
+A body whose length says that it is small is read as the SDK reads it. Every other is counted while it comes, and what
+has come is put into a response of its own, as nothing is changed in one that the HTTP library still works with. httpx
+opens each piece of a compressed body whole, to a thousand times its size and more, so that it is given small pieces.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any, Final, NoReturn, TypeVar
+
+import anyio
+import openai
+
+from novita_openai import sdk
+from novita_openai.client.draining import shut_down_after
+from novita_openai.errors import AnswerTooLargeError
+
+__all__ = [
+    "Limits",
+    "checked_size",
+    "close_unread",
+    "in_time",
+    "in_time_async",
+    "opened",
+    "opened_async",
+    "read",
+    "read_async",
+]
+
+_T = TypeVar("_T")
+
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+"""The bound of a client that is given none: far above any answer of a model, or a page of a list."""
+
+_SMALLEST: Final = {"gzip": 1 / 1032, "deflate": 1 / 1032}
+"""The share of its size to which an encoding can compress a body at most."""
+
+_PIECES: Final = {"gzip": 1024, "deflate": 1024, "zstd": 64, "br": 16}
+"""How many bytes of an encoding become at most about 2 MB, of brotli 32 MB, by the form of its blocks."""
+
+
+def checked_size(size: float | None) -> float:
+    """Return a bound in bytes, the usual one for None; refuse what is none."""
+    if size is None:
+        return MAX_ANSWER_BYTES
+    if not size > 0:
+        raise ValueError(f"max_answer_bytes={size}: bytes, above 0")
+    return size
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many bytes of an answer are read, and when its call ends by ``time.monotonic()``."""
+
+    size: float
+    ends: float = math.inf
+
+    def check(self, size: int, response: Any) -> None:
+        """Raise where more has come than is to be read, or where the call has ended."""
+        if size > self.size:
+            message = f"The answer is larger than {self.size:,} bytes, the client's max_answer_bytes."
+            raise AnswerTooLargeError(response, None, message=message)
+        if time.monotonic() > self.ends:
+            raise openai.APITimeoutError(request=response.request)
+
+    def of_any_size(self) -> Limits:
+        """Return the same limits but for the size."""
+        return Limits(math.inf, self.ends)
+
+    def are_kept_by(self, headers: Any) -> bool:
+        """Tell whether a body of this length is within the limits, whatever it holds."""
+        if self.size == math.inf:
+            return True
+        if self.ends < math.inf:
+            return False
+        length, encoding = headers.get("content-length", ""), headers.get("content-encoding")
+        share = 1 if encoding is None else _SMALLEST.get(encoding, 0)
+        return length.isdecimal() and int(length) <= self.size * share
+
+    def raise_for(self, error: BaseException, response: Any) -> NoReturn:
+        """Raise what the SDK raises where a body cannot be read."""
+        try:
+            if isinstance(error, Exception) and not isinstance(error, openai.APIError):
+                if sdk.is_named(error, sdk.TIMEOUT):
+                    raise openai.APITimeoutError(request=response.request) from error
+                if sdk.is_named(error, *sdk.TRANSPORT_ERRORS):
+                    raise openai.APIConnectionError(request=response.request) from error
+            raise error
+        finally:
+            del error  # a frame that holds the error it raises would keep both alive
+
+
+def read(response: Any, limits: Limits) -> Any:
+    """Read the body of a response; return the response that holds it, another one where it was counted."""
+    try:
+        if limits.ends == math.inf:
+            return _read(response, limits)
+        with in_time(response, limits):
+            return _read(response, limits)
+    except BaseException as error:  # noqa: BLE001 - raised again
+        response.close()
+        limits.raise_for(error, response)
+
+
+def _read(response: Any, limits: Limits) -> Any:
+    if response.is_closed or limits.are_kept_by(response.headers):
+        response.read()
+        return response
+    return _with_content(response, b"".join(_counted(response, limits)))
+
+
+async def in_time_async(attempt: Awaitable[_T], seconds: float, client: Any) -> _T:
+    """Return what an attempt of an async client gives; end it after so many seconds, whatever it waits for."""
+    with anyio.move_on_after(seconds):
+        return await attempt
+    raise openai.APITimeoutError(request=sdk.bare_request(client))
+
+
+async def read_async(response: Any, limits: Limits) -> Any:
+    """Do the same for the async client, of which whole calls are ended in time."""
+    try:
+        if response.is_closed or limits.are_kept_by(response.headers):
+            await response.aread()
+            return response
+        return _with_content(response, b"".join([piece async for piece in _counted_async(response, limits)]))
+    except BaseException as error:  # noqa: BLE001 - raised again
+        with anyio.CancelScope(shield=True):
+            await response.aclose()
+        limits.raise_for(error, response)
+
+
+async def close_unread(error: BaseException) -> None:
+    """Close the answer with an error status that the SDK was reading when it was cancelled, which httpx leaves open."""
+    response = sdk.response_behind(error)
+    if response is not None and not response.is_closed:
+        with anyio.CancelScope(shield=True):
+            await response.aclose()
+
+
+@contextmanager
+def in_time(response: Any, limits: Limits) -> Iterator[None]:
+    """End what reads from a response when its call ends."""
+    if limits.ends == math.inf:
+        yield
+        return
+    try:
+        with shut_down_after(limits.ends - time.monotonic(), response):
+            yield
+    except Exception:
+        limits.check(0, response)
+        raise
+    limits.check(0, response)
+
+
+def _counted(response: Any, limits: Limits) -> Iterator[bytes]:
+    size = _check_length(response, limits)
+    for piece in opened(response):
+        size += len(piece)
+        limits.check(size, response)
+        yield piece
+
+
+async def _counted_async(response: Any, limits: Limits) -> AsyncIterator[bytes]:
+    size = _check_length(response, limits)
+    async for piece in opened_async(response):
+        size += len(piece)
+        limits.check(size, response)
+        yield piece
+
+
+def _check_length(response: Any, limits: Limits) -> int:
+    """Raise where the length alone is too large; return the number of bytes that have come."""
+    length = response.headers.get("content-length", "")
+    limits.check(int(length) if length.isdecimal() else 0, response)
+    return 0
+
+
+def _with_content(response: Any, content: bytes) -> Any:
+    """Return a response that holds a decoded body, and all else that another one says."""
+    headers = [each for each in response.headers.multi_items() if each[0] not in _OF_THE_TRANSPORT]
+    same = {name: getattr(response, name) for name in ("request", "extensions", "history", "default_encoding")}
+    return _library(response).Response(response.status_code, headers=headers, content=content, **same)
+
+
+_OF_THE_TRANSPORT: Final = ("content-encoding", "content-length", "transfer-encoding")
+
+
+def opened(response: Any) -> Iterator[bytes]:
+    """Return the decoded pieces of a body, none of them much larger than what came over the network."""
+    encodings = _encodings(response)
+    pieces = response.iter_raw() if encodings else response.iter_bytes()
+    for encoding in encodings:
+        pieces = _undone(response, encoding, _cut(pieces, _PIECES[encoding])).iter_bytes()
+    return pieces  # type: ignore[no-any-return]
+
+
+def opened_async(response: Any) -> AsyncIterator[bytes]:
+    """Do the same for the async client."""
+    encodings = _encodings(response)
+    pieces = response.aiter_raw() if encodings else response.aiter_bytes()
+    for encoding in encodings:
+        pieces = _undone(response, encoding, _cut_async(pieces, _PIECES[encoding])).aiter_bytes()
+    return pieces  # type: ignore[no-any-return]
+
+
+def _encodings(response: Any) -> list[str]:
+    """Return what to undo, in this order, where the HTTP library opens pieces whole: httpx does, httpx2 does not."""
+    given = response.headers.get("content-encoding")
+    if given is None or _library_name(response) != "httpx":
+        return []
+    names = [name.strip().lower() for name in reversed(given.split(","))]
+    return [name for name in names if name in _PIECES]
+
+
+def _undone(response: Any, encoding: str, pieces: Any) -> Any:
+    """Return a response that decodes pieces."""
+    library = _library(response)
+    stream = _stream_class(library)(pieces)
+    return library.Response(200, headers={"content-encoding": encoding}, stream=stream, request=response.request)
+
+
+class _Pieces:
+    """Pieces of a body as a stream of an HTTP library."""
+
+    def __init__(self, pieces: Any) -> None:
+        self.pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.pieces)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self.pieces)
+
+
+@cache
+def _stream_class(library: Any) -> Any:
+    return type("Pieces", (_Pieces, library.SyncByteStream, library.AsyncByteStream), {})
+
+
+def _library(response: Any) -> Any:
+    return import_module(_library_name(response))
+
+
+def _library_name(response: Any) -> str:
+    """Return the name of a response's HTTP library, from which a program may have derived a class of its own."""
+    kind = next(each for each in type(response).__mro__ if each.__name__ == "Response")
+    return kind.__module__.partition(".")[0]
+
+
+def _cut(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
+    for piece in pieces:
+        for start in range(0, len(piece), size):
+            yield piece[start : start + size]
+
+
+async def _cut_async(pieces: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        for start in range(0, len(piece), size):
+            yield piece[start : start + size]
