@@ -58,12 +58,16 @@ def test_a_streamed_response_that_is_never_parsed_is_closed(driver: Driver, serv
     assert status == 200
 
 
-def test_a_client_of_another_process_is_told_so(driver: Driver, server: Server) -> None:
-    server.always = Reply(401, {"reason": "INVALID_API_KEY", "message": "no"})
+def test_a_client_of_another_process_is_told_so_where_a_connection_fails(driver: Driver, server: Server) -> None:
     driver.client.process_id = -1
-    with pytest.raises(openai.AuthenticationError) as failure:
-        driver.call(lambda client: client.chat.completions.create(**CHAT))
-    assert "made in another process" in " ".join(failure.value.__notes__)
+    for reply, is_said in (
+        (Reply(401, {"reason": "INVALID_API_KEY", "message": "no"}), False),
+        (Reply(fault="close"), True),
+    ):
+        server.always = reply
+        with pytest.raises(openai.APIError) as failure:
+            driver.call(lambda client: client.chat.completions.create(**CHAT))
+        assert ("made in another process" in " ".join(failure.value.__notes__)) == is_said
 
 
 def test_files_of_other_servers_stay_where_they_are(connect: Callable[..., Driver], server: Server) -> None:

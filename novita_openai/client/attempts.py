@@ -22,7 +22,7 @@ from novita_openai.client.options import counted_by
 from novita_openai.client.paced import PacedCall, turn_of
 from novita_openai.client.resumption import Resumption, resumption_of
 from novita_openai.client.translation import translated
-from novita_openai.errors import TIMEOUT
+from novita_openai.errors import CONNECTION_ERROR, TIMEOUT
 
 if TYPE_CHECKING:
     from novita_openai.client.pace import Pace
@@ -167,7 +167,7 @@ class ClientCall(PacedCall):
             return [f"The call was ended at its deadline of {self.policy.deadline:g} s."]
         if sdk.is_of_another_loop(self.failure.error):
             return [_OTHER_LOOP]
-        if self.client.process_id != os.getpid():
+        if self.client.process_id != os.getpid() and self.failure.reason in (CONNECTION_ERROR, TIMEOUT):
             return [_OTHER_PROCESS]
         if self.failure.status not in (400, 422):
             return []
