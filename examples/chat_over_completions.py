@@ -4,8 +4,8 @@
 from novita_openai import OpenAI, local
 from novita_openai.prompts import chat_to_completion, completion_to_chat, completions_to_chunks, get_format
 
-fmt = get_format("gemma-3")
-messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How do I make pasta?"}]
+fmt = get_format("vicuna-newline")  # for a model of the service: format_for_model(its id)
+messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is the capital of France?"}]
 
 with local.LocalModel() as server, OpenAI(base_url=server.base_url, api_key="local") as client:
     arguments = chat_to_completion(messages=messages, model="gemma", format=fmt, max_tokens=30, temperature=0)

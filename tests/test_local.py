@@ -24,6 +24,8 @@ import pytest
 
 from novita_openai import local
 from novita_openai.local import LocalModel, LocalModelError, MissingExtraError
+from novita_openai.local.model import _NEEDED
+from novita_openai.local.weights import _checked
 
 PROMPT = "The capital of France is"
 QUESTION: Any = {"role": "user", "content": "What is the capital of France?"}
@@ -217,6 +219,56 @@ def raw_request(base_url: str, *headers: str) -> bytes:
     address = urlsplit(base_url)
     lines = (f"POST {address.path}/completions HTTP/1.1", f"Host: {address.netloc}", *headers)
     return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "code"),
+    [
+        ("/models", {}, 200),
+        ("/models", {"Host": "localhost", "Origin": "http://localhost:3000"}, 200),
+        ("/models", {"Host": "evil.example"}, 403),
+        ("/models", {"Origin": "https://evil.example"}, 403),
+        ("/models", {"Origin": "null"}, 403),
+        ("/props", {}, 404),
+        ("/slots?fail_on_no_slot=1", {}, 404),
+    ],
+)
+def test_pages_of_the_web_and_other_paths_than_the_service_s_are_refused(
+    path: str, headers: dict[str, str], code: int, model: LocalModel
+) -> None:
+    connection = http.client.HTTPConnection(urlsplit(model.base_url).netloc, timeout=PATIENCE)
+    with closing(connection):
+        connection.request("GET", urlsplit(model.base_url).path + path, headers=headers)
+        reply = connection.getresponse()
+        assert (reply.status, ".gguf" in reply.read().decode()) == (code, False)
+
+
+def test_a_body_of_more_bytes_than_any_request_has_is_refused(model: LocalModel) -> None:
+    with closing(post(model.base_url, "/completions", prompt="x" * (65 * 2**20))) as connection:
+        assert connection.getresponse().status == 413
+
+
+def test_structured_output_ends(client: openai.OpenAI) -> None:
+    wanted: Any = {"type": "json_object"}
+    messages: Any = [{"role": "user", "content": "List numbers."}]
+    answer = client.chat.completions.create(model="any", messages=messages, response_format=wanted, temperature=0)
+    assert answer.usage
+    assert answer.usage.completion_tokens <= 1024
+
+
+@pytest.mark.parametrize(
+    ("name", "is_given"),
+    [("PATH", True), ("LC_ALL", True), ("PYTHONDEVMODE", True), ("NOVITA_API_KEY", False), ("DATABASE_URL", False)],
+)
+def test_the_child_gets_no_variables_that_may_hold_secrets(name: str, is_given: bool) -> None:
+    assert bool(_NEEDED.match(name)) == is_given
+
+
+def test_another_file_than_the_known_one_is_not_taken_for_the_packaged_model(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF")
+    with pytest.raises(LocalModelError, match="its SHA-256 is"):
+        _checked(path)
 
 
 def test_a_client_that_waits_for_100_continue_is_told_to_go_on(model: LocalModel) -> None:

@@ -59,9 +59,9 @@ HOUSE: Rows = {
     "batch": {
         **modules(
             "locks jsonl states usage extras endpoints requests rows files reading checks spending unnamed"
-            " worklist pending tidying fitness report shutdown options senders direct long_answers transport validation"
-            " probes session values verdicts room lanes backlog cursors standing waking outcomes engine interrupts"
-            " rechecks dedupe"
+            " worklist pending tidying fitness report notebooks shutdown options senders direct long_answers transport"
+            " validation probes session values verdicts room lanes backlog cursors standing waking outcomes engine"
+            " interrupts rechecks dedupe"
         ),
         "hosted": modules(
             "parts drafts ledger decisions service answers ending submitting collecting fleet running opening"

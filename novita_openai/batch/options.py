@@ -50,6 +50,8 @@ class SessionOptions(TypedDict, total=False):
     ``validate_attempts`` (2) times; then it has failed, with the code ``validation_failed`` and its last answer. A
     chat without a ``response_format`` gets that of the schema or model, where the models list says that its model has
     structured outputs.
+
+    ``progress``: in a notebook, a line under the cell shows how far ``arun`` and ``stream`` are; False: none.
     """
 
     client: AsyncNovitaOpenAI | None
@@ -66,6 +68,7 @@ class SessionOptions(TypedDict, total=False):
     attempts: int | None
     validate: Validate | None
     validate_attempts: int | None
+    progress: bool
 
 
 class RunOptions(SessionOptions, total=False):

@@ -13,6 +13,7 @@ from novita_openai.batch.files import ResultFiles, is_kept, opened_outlet
 from novita_openai.batch.hosted.opening import opened_fleet
 from novita_openai.batch.interrupts import Interrupts
 from novita_openai.batch.job import Job
+from novita_openai.batch.notebooks import with_notebook_line
 from novita_openai.batch.options import RunOptions, checked, is_hosted, reader_for
 from novita_openai.batch.report import BatchReport  # noqa: TC001 - public annotations can be resolved at run time
 from novita_openai.batch.requests import Source
@@ -66,6 +67,7 @@ async def arun(requests: str | Path, results: str | Path, **options: Unpack[Tabl
 
 async def _run(source: Source, results: str | Path, options: RunOptions, *, is_alone: bool) -> BatchReport:
     is_hosted(options)
+    options = with_notebook_line(options)
     reader, interrupts, started = reader_for(source, options), Interrupts(), time.monotonic()
     async with AsyncExitStack() as stack:
         stack.enter_context(interrupts.watched())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 from novita_openai.batch.backlog import ReadAhead
 from novita_openai.batch.checks import reads_text
 from novita_openai.batch.engine import Engine
+from novita_openai.batch.notebooks import notebook_line
 from novita_openai.batch.options import SessionOptions, checked
 from novita_openai.batch.report import BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError, BatchRequest, Reader
@@ -91,7 +92,7 @@ class stream:  # noqa: N801 - used like a function
         return self._results(is_alone=False)
 
     async def _results(self, *, is_alone: bool) -> AsyncGenerator[dict[str, Any], None]:
-        buffer = Buffer()
+        buffer, line = Buffer(), notebook_line(self._options)
         async with Session(self._options, is_alone=is_alone) as session:
             await session.fetch_prices()
             engine = Engine(ReadAhead(self._rows(session.validation)), buffer, session)
@@ -102,6 +103,8 @@ class stream:  # noqa: N801 - used like a function
                     while buffer.rows:
                         yield json.loads(buffer.rows.popleft())
                         engine.wake()
+                        if line is not None:
+                            line.follow(engine.tally.report(), engine.in_flight)
                     buffer.came.clear()
                     if not running.done():
                         await buffer.came.wait()

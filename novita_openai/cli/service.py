@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -25,6 +26,10 @@ def open_client(service: ServiceOptions) -> Iterator[NovitaOpenAI]:
     """Give a client of the service that the options name, and run a local model where they ask for that."""
     from novita_openai.client import create_client
 
+    if service.local:  # a proxy cannot reach a server on this machine
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(
+            [os.environ.get("NO_PROXY", ""), "127.0.0.1"]
+        ).lstrip(",")
     with local_model() if service.local else nullcontext() as server:
         api_key, base_url = ("local", server.base_url) if server else (None, service.base_url)
         with create_client(api_key=api_key, base_url=base_url) as client:

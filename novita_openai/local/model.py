@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,11 @@ _PACKAGES: Final = ("xllamacpp", "aiohttp")
 _PROGRAM: Final = "from novita_openai.local.server import main; main()"
 _SECONDS_TO_LEAVE: Final = 2.0
 _LOG_LINES: Final = 12
+_NEEDED: Final = re.compile(
+    r"(PATH|HOME|USER|LANG|LC_\w+|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|(LD|DYLD)_LIBRARY_PATH|XDG_CACHE_HOME)$"
+    r"|PYTHON|COVERAGE|OMP_|GGML_|LLAMA_|CUDA_|HIP_"
+)
+"""The variables that the child gets; others may hold secrets, which a server of foreign code does not need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,8 @@ def _start(settings: ServerSettings, timeout: float) -> _Child:
 def _spawn(log: IO[bytes]) -> subprocess.Popen[bytes]:
     # The child finds its modules where this process does, in a zip file too; -P keeps the working directory out.
     command = [sys.executable, "-P", "-c", _PROGRAM]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    known = {name: value for name, value in os.environ.items() if _NEEDED.match(name)}
+    environment = known | {"PYTHONPATH": os.pathsep.join(sys.path)}
     pipe = subprocess.PIPE
     # A session of its own keeps the Ctrl-C of a terminal away; a pipe without a buffer has nothing to flush on close.
     return subprocess.Popen(  # noqa: S603 - our own program

@@ -19,6 +19,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NoReturn
+from urllib.parse import urlsplit
 
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 
@@ -44,6 +45,13 @@ _CHAT_TEMPLATE: Final = (
 )
 _STOPS: Final = ("\nQuestion:", "\nUSER:")
 _PATHS: Final = {f"{BASE_PATH}/completions": f"{BASE_PATH}/v1/completions"}
+# The service's paths alone: others of llama.cpp tell where files are, or change its settings.
+_OPEN: Final = frozenset(f"{BASE_PATH}/{name}" for name in ("models", "completions", "chat/completions", "embeddings"))
+# A page of the web can have a browser send requests to this machine: under a name of its own, or with its origin.
+_OWN_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_MOST_BYTES: Final = 64 * 2**20
+# A small model may never close what a grammar lets it write on.
+_MOST_STRUCTURED_TOKENS: Final = 1024
 # Headers that are for one connection only: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1. aiohttp has
 # answered "Expect" by itself.
 _CONNECTION_HEADERS: Final = {"connection", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -91,7 +99,7 @@ async def _serve(listener: socket.socket, engine_url: str, report: int) -> None:
     # A connection for each request, closed after it: llama.cpp has few threads, and each open connection takes one.
     connector = TCPConnector(limit=_NO_LIMIT, force_close=True)
     async with ClientSession(connector=connector, timeout=ClientTimeout(), auto_decompress=False) as session:
-        app = web.Application(client_max_size=_NO_LIMIT)
+        app = web.Application(client_max_size=_MOST_BYTES)
         app.router.add_route("*", "/{path:.*}", partial(_forward, session, engine_url))
         # A client that hangs up ends its handler, and so its request to llama.cpp, which then stops generating.
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, auto_decompress=False)
@@ -104,7 +112,11 @@ async def _serve(listener: socket.socket, engine_url: str, report: int) -> None:
 
 async def _forward(session: ClientSession, engine_url: str, request: web.Request) -> web.StreamResponse:
     """Send a request on to llama.cpp, and its reply back piece by piece."""
-    url, headers, body = engine_url + _engine_path(request.path_qs), _end_to_end(request.headers), await request.read()
+    if (refusal := _refusal(request.path, request.host, request.headers.get("Origin"))) is not None:
+        return web.json_response(refusal, status=refusal["code"])
+    url, headers = engine_url + _engine_path(request.path_qs), _end_to_end(request.headers)
+    body = _bounded(await request.read())
+    headers = {name: value for name, value in headers.items() if name.lower() != "content-length"}
     async with session.request(request.method, url, headers=headers, data=body or None) as reply:
         response = web.StreamResponse(status=reply.status, headers=_end_to_end(reply.headers))
         await response.prepare(request)
@@ -112,6 +124,27 @@ async def _forward(session: ClientSession, engine_url: str, request: web.Request
             await response.write(piece)
         await response.write_eof()
         return response
+
+
+def _refusal(path: str, host: str, origin: str | None) -> dict[str, Any] | None:
+    """Return the error for a request that comes from elsewhere, or to what is not the service's; None for others."""
+    foreign = [name for name in (f"//{host}", origin) if name is not None and urlsplit(name).hostname not in _OWN_HOSTS]
+    if foreign:
+        return {"code": 403, "reason": "ACCESS_DENY", "message": f"{foreign[0]} is not this machine", "metadata": {}}
+    if path not in _OPEN:
+        return {"code": 404, "reason": "API_NOT_FOUND", "message": f"there is no {path}", "metadata": {}}
+    return None
+
+
+def _bounded(body: bytes) -> bytes:
+    """Return a request, with a limit where it asks for a form and names none."""
+    if b'"response_format"' not in body or b'"max_tokens"' in body:
+        return body
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return body  # llama.cpp says what is wrong with it
+    return json.dumps(asked | {"max_tokens": _MOST_STRUCTURED_TOKENS}).encode() if isinstance(asked, dict) else body
 
 
 def _engine_path(path: str) -> str:

