@@ -64,7 +64,7 @@ HOUSE: Rows = {
             " interrupts rechecks dedupe"
         ),
         "hosted": modules(
-            "parts drafts ledger decisions service answers ending submitting collecting fleet running opening"
+            "parts drafts ledger decisions options service answers ending submitting collecting fleet running opening"
         ),
         **modules("job estimates streaming"),
         "tables": modules(

@@ -166,7 +166,7 @@ class Execution:
             self._share(self._dedupe.share_earlier)
         await self._engine.run()
         if self._job.fleet is not None:
-            self._job.fleet.tell(self._engine.shutdown)
+            self._job.fleet.tell(self._engine.shutdown, self._report().unfinished)
         if self._dedupe is not None:
             self._share(self._dedupe.share)
         self._tick()

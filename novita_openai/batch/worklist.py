@@ -69,6 +69,7 @@ class Worklist:
     have failed, by the numbers of their custom_ids. ``unnamed``: the results of rows without a custom_id. ``damaged``:
     the numbers of lines that are no rows, by the file of results. ``left``: how many results are of rows that the input
     does not hold any more. ``held``: how many rows of the input the service has.
+    ``with_headers``: the custom_id of the first pending row that has headers.
     """
 
     states: States = field(default_factory=States)
@@ -85,6 +86,7 @@ class Worklist:
     damaged: dict[Path, list[int]] = field(default_factory=dict)
     left: int = 0
     held: int = 0
+    with_headers: str | None = None
     _earlier: dict[int, Spent] = field(default_factory=dict)
     _held_unnamed: Counter[int] = field(default_factory=Counter)
 
@@ -188,6 +190,8 @@ class Worklist:
         """
         if self._add(request, retry_failed=retry_failed):
             self.wanted[request.model, request.path] = None
+            if request.headers and self.with_headers is None:
+                self.with_headers = request.custom_id
             if self.places is not None:
                 self.places.setdefault(request.model, Places()).add(number, start)
 

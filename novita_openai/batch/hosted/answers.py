@@ -48,7 +48,7 @@ def read_result(row: Mapping[str, Any], path: str, url: str) -> WholeAnswer:
         if reasons is not None:
             return WholeAnswer(head, _encoded(fields), fields.get("usage"), reasons)
     request = sdk.http_library().Request("POST", url)
-    if response and body is not None:
+    if body is not None and not (row.get("error") and status == OK):
         _raise_for(status, body, kind, request)
     error = row.get("error") or {"message": "the service gives neither an answer nor an error"}
     raise openai.APIError(said_in(error) or json.dumps(error), request, body=error)

@@ -71,7 +71,7 @@ class Verdict(Enum):
 def on_created(failure: Failure) -> Verdict:
     """Return what a failure to create something means."""
     status = failure.status
-    if failure.rule.stops_batch:
+    if _stops(failure):
         return Verdict.STOP
     if status is None:
         return Verdict.UNKNOWN if failure.is_ambiguous else Verdict.AGAIN
@@ -91,7 +91,12 @@ def on_asked(failure: Failure, age: float) -> Verdict:
 
 def on_sought(failure: Failure) -> Verdict:
     """Return what a failure to list something means: the service is asked again, unless it refuses the key."""
-    return Verdict.STOP if failure.rule.stops_batch else Verdict.AGAIN
+    return Verdict.STOP if _stops(failure) else Verdict.AGAIN
+
+
+def _stops(failure: Failure) -> bool:
+    """Tell whether everything else would fail alike: the key or the credit is refused, or there is no such address."""
+    return failure.rule.stops_batch or (failure.status == _NOT_FOUND and failure.reason == NOT_JSON)
 
 
 def needs_change(failure: Failure) -> bool:

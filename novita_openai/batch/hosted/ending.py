@@ -71,8 +71,14 @@ class Ending:
         finally:
             task.cancel()
             await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
+        try:
+            if not task.cancelled():
+                task.result()
+        except OSError as error:
+            if error.errno is None:
+                raise
+            error.filename = error.filename or "a temporary file beside the results"
+            self.shutdown.stop_writing(error)
 
     async def sleep(self, seconds: float) -> None:
         """Wait, at most until the run is to end."""

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from random import random
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
@@ -20,9 +19,10 @@ import openai
 from novita_openai.batch.checks import corrected
 from novita_openai.batch.fitness import unbatchable
 from novita_openai.batch.hosted.collecting import Collector
-from novita_openai.batch.hosted.decisions import ENDED, FIRST_POLL, KNOWN, Verdict, needs_change, on_asked, poll_delay
+from novita_openai.batch.hosted.decisions import ENDED, KNOWN, Verdict, needs_change, on_asked, poll_delay
 from novita_openai.batch.hosted.ending import Ending
 from novita_openai.batch.hosted.ledger import Step
+from novita_openai.batch.hosted.options import Counts
 from novita_openai.batch.hosted.service import Service
 from novita_openai.batch.hosted.submitting import Submitter, unknown
 from novita_openai.batch.report import Tally
@@ -39,39 +39,16 @@ if TYPE_CHECKING:
     from novita_openai.batch.hosted.collecting import Gathered
     from novita_openai.batch.hosted.drafts import Draft
     from novita_openai.batch.hosted.ledger import Ledger, PartState
+    from novita_openai.batch.hosted.options import FleetOptions
     from novita_openai.batch.requests import BatchRequest
     from novita_openai.batch.session import Session
     from novita_openai.batch.shutdown import Shutdown
     from novita_openai.batch.worklist import Worklist
 
-__all__ = ["Counts", "Fleet", "FleetOptions"]
+__all__ = ["Fleet"]
 
 DOWNLOADS: Final = 5
 """How often a file of results is asked for that breaks off, before the next look at its batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class FleetOptions:
-    """How a start uses the service: ``is_used`` says that it submits rows, else it only collects.
-
-    ``cancels``: it takes back what is there, and submits nothing. ``detaches``: it does not wait. ``poll``: the first
-    seconds between two looks. The others are those of :class:`~novita_openai.batch.RunOptions`.
-    """
-
-    is_used: bool = False
-    cancels: bool = False
-    detaches: bool = False
-    create_again: bool = False
-    keep_files: bool = False
-    poll: float = FIRST_POLL
-
-
-@dataclass(slots=True)
-class Counts:
-    """What the service says of a batch that is under way: its rows that are answered, and that have failed."""
-
-    completed: int = 0
-    failed: int = 0
 
 
 class Fleet:
@@ -151,11 +128,16 @@ class Fleet:
             unfit = unbatchable(worklist.wanted, self._session.prices.rows)
             if unfit:
                 raise BatchInputError([str(each) for each in unfit])
+            if worklist.with_headers is not None:
+                told = f"{worklist.with_headers!r} has headers, which the Batch API does not take: leave them out"
+                raise BatchInputError([f"{told}, or run the rows online"])
             if self._session.no_prices:
                 self.ending.shutdown.stop(f"the models list {self._session.no_prices}")
 
-    def tell(self, shutdown: Shutdown) -> None:
+    def tell(self, shutdown: Shutdown, unfinished: int) -> None:
         """Have the run say what waits at the service; a run that was to leave it there ends well all the same."""
+        if not (unfinished or self.is_used):
+            return
         self.ending.finish()
         ended = self.ending.shutdown
         if ended.stopped is not None:
@@ -275,9 +257,13 @@ class Fleet:
         if verdict is Verdict.STOP:
             self.ending.stop(failure)
         elif verdict is Verdict.GONE:
-            self.ending.add(f"{state} is not at the service any more: its rows are unfinished")
+            self._tell_gone(f"{state} is not at the service any more: its rows are unfinished")
             self.ledger.write(state, Step.COLLECTED, missing=state.part.rows)
             self.ledger.write(state, Step.CLEANED)
+
+    def _tell_gone(self, told: str) -> None:
+        warn("batch.gone", what=told)
+        self.ending.add(told)
 
     async def _end(self, state: PartState, batch: Any, tally: Tally) -> None:
         """Collect a batch that has ended."""
@@ -317,7 +303,7 @@ class Fleet:
                     return False
                 if verdict is Verdict.GONE:
                     file.truncate(0)
-                    self.ending.add(f"results of {state} are deleted at the service, which keeps them for 30 days")
+                    self._tell_gone(f"results of {state} are deleted at the service, which keeps them for 30 days")
                     return True
             else:
                 return True
@@ -329,12 +315,8 @@ class Fleet:
         """Write what came of a part into the files of results; None where it could not all be written."""
         collector = Collector(self._files, self.ledger, self._session, tally, self._service.url)
         how = {"is_late": state.part.id not in self._fresh, "is_broken": is_broken}
-        try:
-            gathered = await collector.collect(state, files, lambda: self.ending.has_begun, **how)
-            self._files.sync()
-        except OSError as error:
-            self.ending.shutdown.stop_writing(error)
-            return None
+        gathered = await collector.collect(state, files, lambda: self.ending.has_begun, **how)
+        self._files.sync()
         if gathered is None:
             return None
         facts = {"succeeded": gathered.succeeded, "failed": gathered.failed, "rejected": gathered.rejected}

@@ -122,9 +122,6 @@ class Ledger:
         except ValueError as error:
             self._journal.close()
             raise BatchInputError([f"{path}: {error}; give another file for the results"]) from None
-        except BaseException:
-            self._journal.close()
-            raise
 
     def __enter__(self) -> Self:
         return self

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from novita_openai.batch.hosted.decisions import FIRST_POLL
-from novita_openai.batch.hosted.fleet import Fleet, FleetOptions
+from novita_openai.batch.hosted.fleet import Fleet
 from novita_openai.batch.hosted.ledger import Ledger, ledger_path
+from novita_openai.batch.hosted.options import FleetOptions
 from novita_openai.batch.options import is_hosted
 from novita_openai.batch.requests import BatchInputError
 

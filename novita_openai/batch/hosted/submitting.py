@@ -75,7 +75,6 @@ class Submitter:
             except openai.APIError as error:
                 failure = self._failure(error)
                 if on_created(failure) is Verdict.UNKNOWN:
-                    warn("batch.unknown_part", file=state.file_id, rows=state.part.rows, reason=failure.summary)
                     await self._settle(state)
                     return
                 self._ledger.write(state, Step.UPLOADED)
@@ -97,6 +96,7 @@ class Submitter:
 
     async def search(self, state: PartState) -> bool:
         """Look for the batch that may have been created; tell whether it is there, False where that stays unknown."""
+        warn("batch.unknown_part", file=state.file_id, rows=state.part.rows)
         for delay in search_delays(time.time() - state.since):
             await self._ending.sleep(delay)
             if self._ending.has_begun or await self.is_found(state):
