@@ -66,12 +66,13 @@ HOUSE: Rows = {
         "hosted": modules(
             "parts drafts ledger decisions options service answers ending submitting collecting fleet running opening"
         ),
-        **modules("job estimates streaming"),
+        **modules("job estimates streaming telling"),
         "tables": modules(
             "options cells columns rows delimited json_lines parquet formats template recipe source matching answers"
-            " jobs"
+            " jobs frames"
         ),
         "runs": None,
+        "frames": None,
     },
     "emulator": modules(
         "replies faults models settings requests limits samples answers embeddings accounts clock wire storage batches"

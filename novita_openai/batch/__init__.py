@@ -16,13 +16,14 @@ if find_spec("fcntl") is None:
     )
 
 from novita_openai.batch.estimates import BatchEstimate
+from novita_openai.batch.frames import atable, table
 from novita_openai.batch.options import RunOptions
 from novita_openai.batch.reading import BatchResult, results
 from novita_openai.batch.report import BatchProgress, BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.runs import arun, estimate, run
 from novita_openai.batch.streaming import stream
-from novita_openai.batch.tables.options import TableOptions
+from novita_openai.batch.tables.options import FrameOptions, TableOptions
 
 __all__ = [
     "BatchEstimate",
@@ -31,11 +32,14 @@ __all__ = [
     "BatchReport",
     "BatchResult",
     "BatchStopped",
+    "FrameOptions",
     "RunOptions",
     "TableOptions",
     "arun",
+    "atable",
     "estimate",
     "results",
     "run",
     "stream",
+    "table",
 ]

@@ -21,7 +21,7 @@ from novita_openai.batch.session import Session
 from novita_openai.batch.tables.jobs import FileJob, is_table
 from novita_openai.batch.tables.options import TableOptions
 
-__all__ = ["arun", "estimate", "run"]
+__all__ = ["arun", "estimate", "refuse_running_loop", "run", "run_source"]
 
 
 def run(requests: str | Path, results: str | Path, **options: Unpack[TableOptions]) -> BatchReport:
@@ -42,17 +42,21 @@ def run(requests: str | Path, results: str | Path, **options: Unpack[TableOption
     error: the report counts them as unfinished. SIGINT, SIGTERM or SIGHUP end it early; the report says so.
     """
     checked(options, TableOptions)
+    refuse_running_loop("run")
+    if is_table(requests, options):
+        with FileJob(requests, results, options) as table:
+            return asyncio.run(table.run(run_source, is_alone=True))
+    with Source(requests) as source:  # before the event loop starts, so that an interrupt ends the reading of a pipe
+        return asyncio.run(run_source(source, results, options, is_alone=True))
+
+
+def refuse_running_loop(name: str) -> None:
+    """Raise ``RuntimeError`` where an event loop runs already, beside which there cannot be another in its thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        pass
-    else:
-        raise RuntimeError("batch.run() inside a running event loop: use `await batch.arun(...)`")
-    if is_table(requests, options):
-        with FileJob(requests, results, options) as table:
-            return asyncio.run(table.run(_run, is_alone=True))
-    with Source(requests) as source:  # before the event loop starts, so that an interrupt ends the reading of a pipe
-        return asyncio.run(_run(source, results, options, is_alone=True))
+        return
+    raise RuntimeError(f"batch.{name}() inside a running event loop: use `await batch.a{name}(...)`")
 
 
 async def arun(requests: str | Path, results: str | Path, **options: Unpack[TableOptions]) -> BatchReport:
@@ -60,12 +64,13 @@ async def arun(requests: str | Path, results: str | Path, **options: Unpack[Tabl
     checked(options, TableOptions)
     if is_table(requests, options):
         with await asyncio.to_thread(FileJob, requests, results, options) as table:
-            return await table.run(_run, is_alone=False)
+            return await table.run(run_source, is_alone=False)
     with Source(requests) as source:
-        return await _run(source, results, options, is_alone=False)
+        return await run_source(source, results, options, is_alone=False)
 
 
-async def _run(source: Source, results: str | Path, options: RunOptions, *, is_alone: bool) -> BatchReport:
+async def run_source(source: Source, results: str | Path, options: RunOptions, *, is_alone: bool) -> BatchReport:
+    """Run a batch over an open source; ``is_alone``: the event loop ends with it."""
     is_hosted(options)
     options = with_notebook_line(options)
     reader, interrupts, started = reader_for(source, options), Interrupts(), time.monotonic()

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from novita_openai.cli.terminal import tell
-from novita_openai.prices import dollars
 
 if TYPE_CHECKING:
     from novita_openai.batch import BatchProgress
@@ -48,10 +47,12 @@ class _Lines:
         self._shown = time.monotonic()
 
     def __call__(self, progress: BatchProgress) -> None:
+        from novita_openai.batch.telling import details, rate
+
         if time.monotonic() - self._shown >= SECONDS_A_LINE:
             self._shown = time.monotonic()
             done = progress.succeeded + progress.failed
-            tell(f"{done} of {progress.total} rows, {_rate(progress):.1f} rows/s, {_details(progress)}")
+            tell(f"{done} of {progress.total} rows, {rate(progress):.1f} rows/s, {details(progress)}")
 
 
 class _Bar:
@@ -76,21 +77,8 @@ class _Bar:
         self._bar.stop()
 
     def __call__(self, progress: BatchProgress) -> None:
-        description = f"{_rate(progress):.1f} rows/s, {_details(progress)}"
+        from novita_openai.batch.telling import details, rate
+
+        description = f"{rate(progress):.1f} rows/s, {details(progress)}"
         done = progress.succeeded + progress.failed
         self._bar.update(self._task, total=progress.total, completed=done, description=description)
-
-
-def _rate(progress: BatchProgress) -> float:
-    return (progress.succeeded + progress.failed - progress.resumed) / max(progress.elapsed, 0.001)
-
-
-def _details(progress: BatchProgress) -> str:
-    in_flight = f"{progress.in_flight} in flight"
-    if progress.interrupted:  # early in the line, of which a narrow terminal shows no more
-        in_flight = f"finishing {in_flight}; interrupt again to stop at once"
-    parts = [in_flight, f"{progress.tokens} tokens"]
-    if progress.cost is not None:
-        parts.append(dollars(progress.cost))
-    parts += [f"{count} x {reason}" for reason, count in progress.errors.items()]
-    return ", ".join(parts)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, Self, TypeVar,
 
 from novita_openai.batch.files import is_kept
 from novita_openai.batch.jsonl import LONGEST_PREFIX
+from novita_openai.batch.options import RunOptions
 from novita_openai.batch.report import BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError, Source
 from novita_openai.batch.tables.answers import answers
@@ -25,10 +26,9 @@ from novita_openai.batch.tables.rows import refuse_repeated
 from novita_openai.batch.tables.source import TableSource
 
 if TYPE_CHECKING:
-    from novita_openai.batch.options import RunOptions
     from novita_openai.batch.tables.options import TableOptions
 
-__all__ = ["FileJob", "Runner", "TableJob", "is_table", "journal_of"]
+__all__ = ["FileJob", "Runner", "TableJob", "is_table", "journal_of", "refuse_text_options"]
 
 NAMED: Final = (".jsonl", ".parquet")
 """Forms in which every column has a name."""
@@ -65,7 +65,7 @@ class TableJob:
 
     def _of_batch(self, options: TableOptions) -> RunOptions:
         """Return the options for the batch of its requests."""
-        left = {name: value for name, value in options.items() if name not in own_options(options)}
+        left = {name: value for name, value in options.items() if name in RunOptions.__annotations__}
         on_progress = options.get("on_progress")
         if on_progress is not None:
             left["on_progress"] = lambda progress: on_progress(self._counted(progress))
@@ -107,7 +107,7 @@ class FileJob:
             self._file = stack.enter_context(Source(requests))
             self._state = self._stat()
             self._results = None if results is None else Path(results)
-            _refuse_text_options(options)
+            refuse_text_options(options)
             self._table, self._columns = opened_table(self._file), AnswerColumns.of(options.get("validate"))
             self._check_columns()
             folder = Path.cwd() if self._file.is_stdin else self._file.path.parent
@@ -185,7 +185,8 @@ def _is_of_a_job(results: Path, columns: AnswerColumns) -> bool:
     return False
 
 
-def _refuse_text_options(options: TableOptions) -> None:
+def refuse_text_options(options: TableOptions) -> None:
+    """Raise :class:`BatchInputError` for an option that is for lines of text alone."""
     for name in ("raw", "format"):
         if options.get(name):
             raise BatchInputError([f"{name}={options.get(name)!r}: this is for lines of text, not for a table"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, TypedDict
 
 from novita_openai.batch.options import RunOptions
@@ -33,10 +34,10 @@ class FrameOptions(TableOptions, total=False):
 
     ``checkpoint``: the file that keeps the answers, such as ``answers.jsonl``, with ``answers.errors.jsonl`` beside
     it: called again with it, only what is missing is asked. Without one, a process that is killed has lost what it has
-    paid.
+    paid. Without ``on_progress``, progress is shown on standard error.
     """
 
-    checkpoint: str | None
+    checkpoint: str | Path | None
 
 
 _OWN: Final = tuple(_Asked.__annotations__)
