@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from novita_openai import local
+from novita_openai.emulator import Emulator
 
 pytestmark = pytest.mark.slow
 
@@ -24,15 +25,28 @@ OTHERS = sorted({path.name for path in (ROOT / "examples").glob("*.py")} - {*GUI
 URL, KEY = "https://api.novita.ai/v3/openai", "<YOUR Novita AI API Key>"
 
 
+NOTEBOOK = """
+import nbformat
+from nbclient import NotebookClient
+
+notebook = nbformat.read(PATH, 4)
+NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+for cell in notebook.cells:
+    for output in cell.get("outputs", ()):
+        print(output.get("text") or output["data"]["text/plain"])
+"""
+
+
 def run(code: str, model: local.LocalModel) -> str:
     """Return what a program prints to stdout."""
     return outputs(code, model)[0]
 
 
-def outputs(code: str, model: local.LocalModel) -> tuple[str, str]:
+def outputs(code: str, model: local.LocalModel, folder: Path = ROOT) -> tuple[str, str]:
     result = subprocess.run(
         [sys.executable, "-"],
         input=code,
+        cwd=folder,
         env=surroundings(model),
         capture_output=True,
         text=True,
@@ -105,6 +119,46 @@ def test_the_hosted_batch_example_submits_and_collects(local_model: local.LocalM
     assert lines[1].startswith("submitted: 3 rows are at the service")
     assert lines[2].startswith("3 of 3 rows, about $")
     assert json.loads(lines[3])["spent"]["estimate"]
+
+
+def test_the_table_example_asks_only_what_is_new(local_model: local.LocalModel) -> None:
+    printed = run(example("table.py"), local_model)
+    assert printed.startswith("2 of 3 rows, {'empty': 1}\n")
+    assert "c,4,,,,empty,,\n" in printed
+    assert printed.endswith("3 of 3 rows, 1 sent\n")
+
+
+def test_the_checked_example_has_a_column_for_each_field(local_model: local.LocalModel) -> None:
+    printed = run(example("checked.py"), local_model)
+    assert "answer.mood" in printed
+    assert "validation_failed" not in printed
+
+
+def test_the_notebook_runs(local_model: local.LocalModel, tmp_path: Path) -> None:
+    notebook = ROOT / "examples/table.ipynb"
+    printed, _ = outputs(NOTEBOOK.replace("PATH", repr(str(notebook))), local_model, tmp_path)
+    assert "2 requests: one for the list of models, one for the row" in printed
+    assert "answer.mood" in printed
+    assert {path.name for path in tmp_path.iterdir()} >= {"summaries.jsonl", "opinions.jsonl"}
+
+
+def test_the_guide_to_tables_runs(tmp_path: Path) -> None:
+    guide = (ROOT / "examples/guides/tables.md").read_text(encoding="utf-8")
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", guide, re.DOTALL))
+    code = "\n".join(re.findall(r"```python\n(.*?)```", guide, re.DOTALL))
+    shell = shell.replace("pip install", ": pip install").replace(
+        "novita-openai batch", '"$PYTHON" -m novita_openai batch'
+    )
+    environment = os.environ | {"NOVITA_API_KEY": "sk_test", "PYTHON": sys.executable}
+    with Emulator() as server:
+        environment["NOVITA_BASE_URL"] = server.base_url
+        for command, given in ((["bash", "-e"], shell), ([sys.executable, "-W", "error", "-"], code)):
+            result = subprocess.run(
+                command, input=given, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            )
+            assert result.returncode == 0, result.stderr
+    names = {"answers.csv", "answers.results.jsonl", "answers.errors.jsonl", "opinions.csv", "summaries.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} >= names
 
 
 def test_the_resumed_stream_example_goes_on_twice(local_model: local.LocalModel) -> None:

@@ -190,6 +190,11 @@ async def check_batch(client: AsyncOpenAI) -> None:
     assert_type(report, BatchReport)
     assert_type(await batch.arun("requests.jsonl", "results.jsonl", rpm=60), BatchReport)
     assert_type((report.failed, report.cost, report.interrupted), tuple[int, float | None, bool])
+    batch.run(
+        "reviews.csv", "answers.csv", model="m", prompt="{text}", parameters={"max_tokens": 5}, id=None, image=None
+    )
+    assert_type(batch.table({"text": ["a"]}, prompt="{text}", checkpoint="answers.jsonl"), dict[str, list[str]])
+    assert_type(await batch.atable(1.5, prompt="{text}", validate=Recipe), float)
     for result in batch.stream([{"custom_id": "a", "body": {}}], client=client):
         assert_type(result, dict[str, Any])
     async for result in batch.stream([]):
