@@ -201,3 +201,10 @@ def test_an_option_that_there_is_not_is_refused_with_the_one_that_is_meant(scrip
         scripted.run(**changed)
     with pytest.raises(ValueError, match="leave one out"):
         scripted.run(format="llama-3", raw=True)
+
+
+def test_a_row_has_the_seconds_of_row_timeout_whatever_it_waits_for(scripted: Job, server: Server) -> None:
+    server.lists_apart, server.always = True, Reply(fault="stall")
+    report = scripted.run([row("a"), row("b")], row_timeout=0.3)
+    assert (report.failed, report.errors) == (2, {"row_timeout": 2})
+    assert report.elapsed < 30

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import openai
 
@@ -43,14 +43,15 @@ class Engine:
 
     def __init__(self, feed: Feed, sink: Sink, session: Session, on_tick: Callable[[], None] = lambda: None) -> None:
         self._clock = asyncio.get_running_loop().time
-        self._alarm, self._ticker = Alarm(), Ticker(on_tick)
+        self._alarm, self._ticker, self._on_tick = Alarm(), Ticker(self._tick), on_tick
         self.shutdown = Shutdown(self._clock, self._alarm.ring, session.limits.drain)
         self._sink, self._session = sink, session
         self._backlog = Backlog(feed, session.limits, self._clock())
         self._standing = Standing(self._clock(), self._are_few_left, is_reached=session.is_reached)
         self._outcomes = Outcomes(sink, session, self.shutdown, self._backlog, self._standing)
         self._account = self._outcomes.account
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], float] = {}
+        self._late: set[asyncio.Task[None]] = set()
         self._is_at_limit = False
 
     @property
@@ -79,6 +80,15 @@ class Engine:
             raise self.shutdown.error
         if (told := self._outcomes.put_off()) is not None:
             self.shutdown.stop(told)
+
+    def _tick(self) -> None:
+        """Report, and end the requests of rows of which the time is over: one timer for all costs less than theirs."""
+        self._on_tick()
+        now = self._clock()
+        for task in [task for task, end in self._tasks.items() if end <= now]:
+            self._tasks[task] = math.inf
+            self._late.add(task)
+            task.cancel()
 
     async def _run(self) -> None:
         while True:
@@ -151,7 +161,8 @@ class Engine:
         self.tally.retries += bool(request.attempts or request.refusals or request.corrections)
         self._standing.sent(lane, request, now)
         self._account.started(request)
-        self._tasks.add(asyncio.create_task(self._send(sending)))
+        end = (request.started or now) + self._session.seconds_a_row
+        self._tasks[asyncio.create_task(self._send(sending))] = end
 
     async def _send(self, sending: Sending) -> None:
         try:
@@ -159,7 +170,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - not an error of the service: run() raises it
             self.shutdown.fail(error)
         finally:
-            self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            del self._tasks[cast("asyncio.Task[None]", asyncio.current_task())]
             self._account.limit.release(sending.request)
             sending.let_go()
             self._is_at_limit = False
@@ -168,12 +179,23 @@ class Engine:
     async def _attempt(self, sending: Sending) -> None:
         request = sending.request
         try:
-            async with asyncio.timeout_at((request.started or 0.0) + self._session.seconds_a_row):
-                answer = read_answer(request, await self._session.transport.send(request))
-        except openai.APIError as error:
+            answer = read_answer(request, await self._answer_to(request))
+        except (openai.APIError, TimeoutError) as error:
             await self._outcomes.failed(sending, error)
-        except TimeoutError:
-            await self._outcomes.failed(sending, TimeoutError(TIME_IS_UP))
         else:
             sending.lane.share.learn(len(answer.content))
             self._outcomes.answered(sending, answer)
+
+    async def _answer_to(self, request: BatchRequest) -> Any:
+        """Send a row; raise ``TimeoutError`` where its time is over first."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        try:
+            return await self._session.transport.send(request)
+        except asyncio.CancelledError:
+            if task not in self._late:
+                raise
+            self._late.discard(task)
+            task.uncancel()
+            raise TimeoutError(TIME_IS_UP) from None
+        finally:
+            self._tasks[task] = math.inf

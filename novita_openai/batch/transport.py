@@ -20,7 +20,7 @@ from novita_openai.client.connections import async_http_client
 from novita_openai.client.translation import translated
 from novita_openai.errors import classify
 from novita_openai.retry import RetryPolicy
-from novita_openai.sdk.direct import is_direct
+from novita_openai.sdk.direct import certificates_of, is_direct
 
 if TYPE_CHECKING:
     from novita_openai.batch.requests import BatchRequest
@@ -47,7 +47,7 @@ class Transport:
         # The batch applies the client's policy itself, so that one pause serves all rows of a model.
         options: dict[str, Any] = {"max_retries": 0, "policy": RetryPolicy.off(), "resume_streams": False}
         if client.given_http_client is None:
-            self._http_client, self.is_fast = async_http_client(connections)
+            self._http_client, self.is_fast = async_http_client(connections, certificates_of(client))
         elif is_alone:
             self._http_client = sdk.twin_of(client.given_http_client)
         if self._http_client is not None:

@@ -21,6 +21,7 @@ __all__ = [
     "Received",
     "Wire",
     "as_response",
+    "certificates_of",
     "connection_error",
     "is_direct",
     "keep_cookies",
@@ -52,6 +53,11 @@ def is_direct(client: Any) -> bool:
         return False
     transport = client._client._transport_for_url(client.base_url)
     return all(hasattr(transport, name) for name in ("get_client", "client", "proxy"))
+
+
+def certificates_of(client: Any) -> Any:
+    """Return the SSL context of a client over aiohttp, None for another client."""
+    return getattr(getattr(client._client, "_transport", None), "ssl_context", None)
 
 
 def _address(proxy: Any) -> str | None:
