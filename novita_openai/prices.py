@@ -123,6 +123,8 @@ _COUNTS: Final = {"prompt_tokens", "completion_tokens"}
 
 def whole_number(value: object) -> int | None:
     """Return a number of 0 or more that is whole, also where it is written as 100.0; None for anything else."""
+    if type(value) is int:  # as nearly all are
+        return value if value >= 0 else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return int(value) if value >= 0 and value % 1 == 0 else None

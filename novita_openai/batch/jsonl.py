@@ -38,16 +38,21 @@ LONGEST_PREFIX: Final = 50
 def decode(text: str) -> Any:
     """Return what a JSON text holds; raise ``ValueError`` where it is not JSON, as with NaN, which Python reads."""
     try:
-        return _decode(text)
+        value, end = _DECODER.raw_decode(text)
+        if end == len(text):
+            return value
+    except json.JSONDecodeError:
+        pass  # it may begin with blanks, or what follows says where it ends to be JSON
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    return _DECODER.decode(text)
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def numbered_lines(file: BinaryIO, longest: int | None = None) -> Iterator[tuple[int, bytes]]:

@@ -6,6 +6,7 @@ aiohttp itself where that is installed.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import openai
@@ -125,12 +126,12 @@ _KEY_REFUSED: Final = 401
 
 def content_of(request: BatchRequest, *, is_translated: bool) -> bytes:
     """Return the body to send in bytes: that of the row, unless it is to be translated."""
-    if not is_translated or not any(mark in request.content for mark in _TO_TRANSLATE):
+    if not is_translated or not _TO_TRANSLATE.search(request.content):
         return request.content
     own = request.body
     body, _ = translated(own)
     return request.content if body is own else encode(body)
 
 
-_TO_TRANSLATE: Final = (b'"max_completion_tokens"', b'"developer"')
+_TO_TRANSLATE: Final = re.compile(rb'"(max_completion_tokens|developer)"')
 """What the content of a chat holds that may have to be translated."""

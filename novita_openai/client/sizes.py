@@ -6,6 +6,7 @@ which they are sent, but as the most tokens that a model makes of one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ MEDIA: Final = {"image_url": 16_384, "video_url": 131_072, "input_audio": 131_07
 Of an image: what Qwen2.5-VL makes of its largest one (``max_pixels`` 12,845,056, a token for 28 x 28 of them), and no
 other model of the service more. Of a video or a sound: the longest context of the models that take them.
 """
-_MARKS: Final = tuple(f'"{kind}"'.encode() for kind in MEDIA)
+_MARKS: Final = re.compile("|".join(f'"{kind}"' for kind in MEDIA).encode())
 
 
 def about_prompt_tokens(body: Mapping[str, Any], content: bytes) -> int:
@@ -42,19 +43,20 @@ def prompts_in(body: Mapping[str, Any]) -> int:
 
 def most_answer_tokens(body: Mapping[str, Any]) -> int | None:
     """Return the most tokens that all choices of an answer can have together, None where nothing limits them."""
-    limits = [limit for name in _LIMITS if (limit := whole_number(body.get(name))) is not None]
+    limits = [limit for name in _LIMITS if name in body and (limit := whole_number(body[name])) is not None]
     if not limits:
         return None
-    choices = max(whole_number(body.get(name)) or 1 for name in ("n", "best_of"))
-    return min(limits) * choices * prompts_in(body)
+    choices = [count for name in _CHOICES if name in body and (count := whole_number(body[name]))]
+    return min(limits) * max(choices, default=1) * prompts_in(body)
 
 
 _LIMITS: Final = ("max_tokens", "max_completion_tokens")
+_CHOICES: Final = ("n", "best_of")
 
 
 def _measured(body: Mapping[str, Any], content: bytes) -> tuple[int, int]:
     """Return the bytes of a body without its media, and the most tokens of these."""
-    if not any(mark in content for mark in _MARKS):
+    if not _MARKS.search(content):
         return len(content), 0
     media = [*_media(body)]
     return len(content) - sum(size for size, _ in media), sum(tokens for _, tokens in media)
