@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import openai
 import pytest
-from batch_jobs import MODEL, Job, no_file_above, policy, read, row, rows
+from batch_jobs import MODEL, Job, no_file_above, policy, read, row, rows, until
 from structlog.testing import capture_logs
 
 from novita_openai import batch, sdk
@@ -117,6 +120,9 @@ def test_an_answer_is_read_in_every_form(error: object) -> None:
         ({"response": None, "error": "out of time"}, "not_json"),
         ({"response": {"status_code": 200, "body": None}, "error": {"message": "m"}}, "no_word"),
         ({"response": {"status_code": 200, "body": WHOLE}, "error": {"code": "odd"}}, "odd"),
+        ({"response": {"status_code": 200, "body": {"choices": [{"message": {}, "finish_reason": None}]}}},
+         "invalid_answer"),
+        ({"response": {"status_code": 204, "body": {}}}, "no_word"),
         ({}, "no_word"),
     ],
 )  # fmt: skip
@@ -203,6 +209,99 @@ def test_a_part_that_was_half_written_is_written_once(job: Job, emulator: Emulat
     assert job.run(**HOSTED).unfinished == 0
     job.assert_complete(ids)
     assert len(emulator.batches) == 1
+
+
+def test_a_part_that_was_half_written_leaves_other_results_alone(job: Job, emulator: Emulator, ledger: Path) -> None:
+    job.run(rows(2))
+    job.run(rows(6), **HOSTED, keep_files=True)
+    cut(ledger, 5)
+    cut(job.results, 4)
+    assert job.run(**HOSTED).succeeded == 6
+    job.assert_complete(f"r{number}" for number in range(6))
+    assert len(emulator.batches) == 1
+
+
+def test_an_interrupt_while_results_are_written_leaves_the_rest_to_the_next_start(job: Job, emulator: Emulator) -> None:
+    job.run(rows(450), **HOSTED, detach=True)
+    time.sleep(0.1)
+
+    def check(result: batch.BatchResult) -> None:
+        if result.custom_id == "r50":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    report = job.run(**HOSTED, validate=check)
+    assert report.interrupted
+    assert 0 < len(job.answers()) < 450
+    assert job.run(**HOSTED).succeeded == 450
+    job.assert_complete(f"r{number}" for number in range(450))
+    assert len(emulator.batches) == 1
+
+
+def test_an_interrupt_ends_a_request_that_lasts_after_the_drain(job: Job, emulator: Emulator) -> None:
+    emulator.script.append(Fault("stall", of="POST /batches"))
+    job.write(rows(2))
+
+    def interrupt() -> None:
+        until(lambda: emulator.request_count >= 3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = Thread(target=interrupt)
+    thread.start()
+    report = job.run(**HOSTED, drain=0.1)
+    thread.join()
+    assert (report.interrupted, report.unfinished) == (True, 2)
+    assert job.run(**HOSTED).succeeded == 2
+    assert len(emulator.batches) == 1
+
+
+def test_an_error_of_the_check_ends_the_job_as_itself(job: Job) -> None:
+    def check(_: batch.BatchResult) -> None:
+        raise OSError("the program's own")
+
+    with pytest.raises(OSError, match="own"):
+        job.run(rows(2), **HOSTED, validate=check)
+
+
+def test_an_answer_that_did_not_pass_is_nothing_to_a_start_without_a_check(job: Job, emulator: Emulator) -> None:
+    job.run(rows(2), **HOSTED, detach=True)
+    time.sleep(0.1)
+    emulator.script.append(Fault("INVALID_REQUEST_BODY", of="POST /files"))
+    with pytest.raises(batch.BatchStopped):
+        job.run(**HOSTED, validate=lambda each: "no" if each.custom_id == "r1" else None)
+    report = job.run(**HOSTED)
+    assert (report.succeeded, job.answers()["r1"]["spent"]["requests"]) == (2, 2)
+
+
+def test_cancelling_waits_where_the_file_of_an_unknown_part_cannot_be_deleted(
+    job: Job, emulator: Emulator, ledger: Path
+) -> None:
+    job.run(rows(2), **HOSTED, detach=True)
+    cut(ledger, 3)
+    emulator.batches.clear()
+    emulator.script.append(Fault("bad_gateway", of="DELETE /files/*"))
+    with no_wait():
+        assert job.run(**HOSTED, cancel=True).unfinished == 2
+        with pytest.raises(batch.BatchStopped, match="2 rows wait"):
+            job.run()
+        assert job.run(**HOSTED, create_again=True).succeeded == 2
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+@pytest.mark.parametrize("of", ["GET /batches/*", "GET /batches"])
+def test_a_key_that_is_refused_ends_a_start_at_once(
+    job: Job, emulator: Emulator, ledger: Path, of: str, cancel: bool
+) -> None:
+    emulator.batch_seconds = 1_000.0
+    job.run([*rows(2), row("other", model="qwen/qwen3-30b-a3b-fp8")], **HOSTED, detach=True)
+    cut(ledger, 4 if of.endswith("*") else 3)
+    emulator.script.extend([Fault("FAILED_TO_AUTH", of=of)] * 3)
+    with no_wait(), pytest.raises(batch.BatchStopped, match="FAILED_TO_AUTH"):
+        job.run(**HOSTED, cancel=cancel)
+
+
+def test_results_that_go_nowhere_have_no_ledger(job: Job) -> None:
+    job.write(rows(1))
+    assert batch.run(job.requests, "/dev/null", client=job.client()).succeeded == 1
 
 
 def test_results_of_an_earlier_place_do_not_take_that_of_another_row(job: Job, emulator: Emulator) -> None:

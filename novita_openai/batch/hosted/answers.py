@@ -60,9 +60,7 @@ def _raise_for(status: object, body: object, kind: Any, request: Any) -> None:
     response = sdk.http_library().Response(code, content=json.dumps(body).encode(), request=request)
     if code >= LEAST_ERROR:
         named = {"code": code, "message": said_in(body) or json.dumps(body)}
-        error = status_error(response, body) or status_error(response, named)
-        if error is not None:
-            raise error
+        raise status_error(response, body) or cast("openai.APIStatusError", status_error(response, named))
     refuse(response, kind)
     if is_whole_body(body, kind):
         raise openai.APIResponseValidationError(response, body, message=NO_END)
