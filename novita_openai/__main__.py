@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _end(_: int, __: object) -> None:
-    os.write(2, b"\nnovita-openai: interrupted\n" if os.isatty(2) else b"novita-openai: interrupted\n")
+    os.write(2, b"novita-openai: interrupted\n")
     os._exit(INTERRUPTED)
 
 

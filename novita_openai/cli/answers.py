@@ -58,7 +58,7 @@ def remark(answer: Answer, max_tokens: int | None, *, is_chat: bool = True) -> R
     return Remark(f"the answer is empty: {_OTHERWISE if is_chat else _ENDING}", FAILED)
 
 
-_MORE: Final = "it is as long as the service lets it be; ask for more, such as --max-tokens 8192"
+_MORE: Final = "the service set the limit; ask for more, such as --max-tokens 8192"
 _OTHERWISE: Final = "ask again or otherwise, or ask another model (-m)"
 _ENDING: Final = "to this model the prompt is complete; end it where the text must go on, or ask another model (-m)"
 
