@@ -33,8 +33,9 @@ def run_batch(
     requests: Annotated[
         str,
         typer.Argument(
+            metavar="REQUESTS",
             help="The file of requests: JSON lines (also as .gz), or a .txt file, each line a user's message, or a "
-            "table (--prompt); '-': standard input."
+            "table (--prompt); '-': standard input.",
         ),
     ],
     output: Annotated[
@@ -42,6 +43,7 @@ def run_batch(
         typer.Option(
             "--output",
             "-o",
+            metavar="FILE",
             help="The file for the answers; rows that fail go to NAME.errors.jsonl beside it. "
             "'-' prints both to standard output.",
         ),

@@ -23,21 +23,28 @@ class AskOptions:
         str | None,
         typer.Option(
             "--prompt",
+            metavar="TEXT",
             help="For a table (.csv, .tsv, .parquet, .jsonl with plain fields): what is asked about each row; {column} "
             "stands for a cell, {{ for a brace. The output is the table with a column of answers.",
         ),
     ] = None
     system: Annotated[
-        str | None, typer.Option("--system", help="For a table: the system message; {column} stands for a cell.")
+        str | None,
+        typer.Option("--system", metavar="TEXT", help="For a table: the system message; {column} stands for a cell."),
     ] = None
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="For a table: any parameter of the requests, such as temperature=0; repeat it for more."
+            "--set",
+            metavar="NAME=VALUE",
+            help="For a table: any parameter of the requests, such as temperature=0; repeat it for more.",
         ),
     ] = None
     id: Annotated[
-        str | None, typer.Option("--id", help="For a table: the column that names the rows in the file of results.")
+        str | None,
+        typer.Option(
+            "--id", metavar="COLUMN", help="For a table: the column that names the rows in the file of results."
+        ),
     ] = None
     image: Annotated[
         str | None,
