@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -21,6 +22,7 @@ from structlog.testing import capture_logs
 
 from novita_openai import batch, sdk
 from novita_openai.backoff import no_wait
+from novita_openai.batch.hosted import drafts
 from novita_openai.batch.hosted.answers import read_result
 from novita_openai.batch.hosted.decisions import (
     Verdict,
@@ -31,6 +33,7 @@ from novita_openai.batch.hosted.decisions import (
     search_delays,
     wait_delay,
 )
+from novita_openai.batch.hosted.service import connected
 from novita_openai.emulator import Emulator, Fault
 from novita_openai.emulator.batches import Batch, Stage
 from novita_openai.errors import Failure, classify, failure_of
@@ -450,3 +453,51 @@ def test_several_prompts_in_a_row_are_counted(job: Job) -> None:
     assert job.run(given, **HOSTED, client=job.client(policy=policy())).succeeded == 1
     assert (job.answers()["two"]["spent"]["dollars"] or 0) > 0
     assert math.isfinite(job.answers()["two"]["spent"]["tokens"])
+
+
+OTHER = "qwen/qwen3-30b-a3b-fp8"
+
+
+def test_what_is_not_submitted_yet_is_dropped_where_the_job_ends(
+    job: Job, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drafts, "MOST_ROWS", 2)
+    emulator.script.append(Fault("INVALID_REQUEST_BODY", of="POST /files"))
+    with pytest.raises(batch.BatchStopped, match="the service refuses a new part"):
+        job.run([row("other", model=OTHER), *rows(5)], **HOSTED)
+    assert emulator.batches == {}
+    assert job.run(**HOSTED).succeeded == 6
+
+
+def test_the_first_part_that_finds_the_key_refused_speaks_for_all(job: Job, emulator: Emulator) -> None:
+    job.run([row("other", model=OTHER), row("a")], **HOSTED, detach=True)
+    emulator.script.append(Fault("FAILED_TO_AUTH", of="GET /batches/*"))
+    with pytest.raises(batch.BatchStopped, match="FAILED_TO_AUTH"):
+        job.run(**HOSTED)
+    assert job.run(**HOSTED).succeeded == 2
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_files_and_batches_of_others_are_passed_by(job: Job, emulator: Emulator, ledger: Path, count: int) -> None:
+    job.run(rows(2), **HOSTED, detach=True)
+    cut(ledger, count)
+    if count == 1:
+        emulator.batches.clear()
+    other = Job(job.folder / "other", job.base_url)
+    other.folder.mkdir()
+    other.run(rows(3), **HOSTED, detach=True)
+    assert job.run(**HOSTED).succeeded == 2
+    assert other.run(**HOSTED).succeeded == 3
+    assert len(emulator.batches) == 2
+
+
+def test_what_is_no_failure_of_the_network_passes_through_a_download() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"a"
+        raise ValueError("the program's own")
+
+    async def read_all() -> list[bytes]:
+        return [chunk async for chunk in connected(chunks(), None)]
+
+    with pytest.raises(ValueError, match="own"):
+        asyncio.run(read_all())

@@ -14,7 +14,7 @@ from novita_openai.batch.hosted.parts import ENDPOINTS
 if TYPE_CHECKING:
     from novita_openai.client import AsyncNovitaOpenAI
 
-__all__ = ["Service"]
+__all__ = ["Service", "connected"]
 
 WINDOW: Final[Any] = "48h"
 """What the service documents; the SDK's type allows for OpenAI's alone."""
@@ -71,7 +71,7 @@ class Service:
         into.seek(0)
         into.truncate()
         async with self._client.files.with_streaming_response.content(file_id) as response:
-            async for chunk in _connected(response.iter_bytes(CHUNK), response.http_request):
+            async for chunk in connected(response.iter_bytes(CHUNK), response.http_request):
                 into.write(chunk)
                 await asyncio.sleep(0)
 
@@ -83,7 +83,7 @@ class Service:
             return
 
 
-async def _connected(chunks: AsyncIterator[bytes], request: Any) -> AsyncIterator[bytes]:
+async def connected(chunks: AsyncIterator[bytes], request: Any) -> AsyncIterator[bytes]:
     """Yield chunks of a body; raise the SDK's error for one of its HTTP library."""
     try:
         async for chunk in chunks:
