@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import openai
-
 from novita_openai.batch.senders import with_headers
+from novita_openai.errors import AnswerTooLargeError
 from novita_openai.sdk import direct
 
 if TYPE_CHECKING:
     from novita_openai.batch.senders import Sender
     from novita_openai.client import AsyncNovitaOpenAI
 
-__all__ = ["MOST_OF_AN_ANSWER", "DirectSender"]
+__all__ = ["DirectSender"]
 
-MOST_OF_AN_ANSWER: Final = 64_000_000
-"""Bytes of an answer, unpacked, above which it is not read."""
 LARGE: Final = 1_000_000
 """Bytes from which on a body is sent block by block: the event loop turns meanwhile, and no copy of it is made."""
 BLOCK: Final = 65_536
@@ -59,14 +56,8 @@ class DirectSender:
     ``options``: of a request for each path, as the SDK's ``request()`` takes them. ``by_sdk`` sends what is redirected.
     """
 
-    def __init__(
-        self,
-        client: AsyncNovitaOpenAI,
-        options: Mapping[str, Any],
-        by_sdk: Sender,
-        most: int = MOST_OF_AN_ANSWER,
-    ) -> None:
-        self._client, self._options, self._by_sdk, self._most = client, options, by_sdk, most
+    def __init__(self, client: AsyncNovitaOpenAI, options: Mapping[str, Any], by_sdk: Sender) -> None:
+        self._client, self._options, self._by_sdk, self._most = client, options, by_sdk, client.max_answer_bytes
         self._heads: dict[Any, Head] = {}
 
     async def send(self, path: str, content: bytes, headers: Mapping[str, str]) -> Any:
@@ -116,7 +107,7 @@ async def _blocks(content: bytes) -> AsyncIterator[bytes]:
         yield content[start : start + BLOCK]
 
 
-async def _read(response: Any, most: int) -> bytes:
+async def _read(response: Any, most: float) -> bytes:
     """Return the body of a response, or so much of it as has more than ``most`` bytes."""
     if response.content_length is not None and response.content_length <= most:
         return cast("bytes", await response.read())
@@ -129,8 +120,8 @@ async def _read(response: Any, most: int) -> bytes:
     return b"".join(blocks)
 
 
-def _too_long(received: direct.Received, most: int) -> openai.APIResponseValidationError:
+def _too_long(received: direct.Received, most: float) -> AnswerTooLargeError:
     """Return the error for an answer that is too long; it keeps nothing of that."""
     received.content = b""
-    message = f"The answer has more than {most} bytes and was not read to its end."
-    return openai.APIResponseValidationError(received.response, None, message=message)
+    message = f"The answer is larger than {most:,} bytes, the client's max_answer_bytes."
+    return AnswerTooLargeError(received.response, None, message=message)

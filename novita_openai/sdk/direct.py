@@ -129,7 +129,7 @@ def connection_error(error: BaseException, client: Any, url: Any) -> BaseExcepti
 _FAILURES: Final = ("ClientError", "OSError", "RequestError", "EndOfStream")
 
 
-def unpacked(headers: Any, packed: bytes, most: int, request: Any) -> bytes:
+def unpacked(headers: Any, packed: bytes, most: float, request: Any) -> bytes:
     """Return a body unpacked as the SDK's HTTP library does that, or so much of it as has more than ``most`` bytes.
 
     It is unpacked piece by piece, so that a small body cannot fill the memory.

@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -32,7 +32,7 @@ OF_BARE_WITH_LATENCY: Final = 0.70
 MANY: Final = 1_000
 """Requests in flight with latency."""
 
-Peer = Callable[[str, int, int, Path], Awaitable[None]]
+Peer = Callable[[str, int, int, Path], Coroutine[Any, Any, None]]
 
 
 def requests(path: Path, count: int) -> None:
@@ -90,12 +90,12 @@ async def ours(url: str, count: int, in_flight: int, path: Path) -> None:
     assert report.succeeded == count
 
 
-def rates(url: str, count: int, in_flight: int) -> dict[str, float]:
-    """Return rows a second of each, in turns."""
+def rates(url: str, count: int, in_flight: int, *peers: Peer) -> dict[str, float]:
+    """Return rows a second of each peer and of ours, in turns."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         requests(Path(folder) / "requests.jsonl", count)
-        for peer in (bare, naive, ours):
+        for peer in (*peers, ours):
             started = time.perf_counter()
             asyncio.run(peer(url, count, in_flight, Path(folder) / f"{peer.__name__}.jsonl"))
             found[peer.__name__] = count / (time.perf_counter() - started)
@@ -105,7 +105,7 @@ def rates(url: str, count: int, in_flight: int) -> dict[str, float]:
 def compare(title: str, rounds: list[dict[str, float]], bounds: dict[str, float]) -> bool:
     """Print the rows a second of each, and ours as a share of theirs; tell whether all bounds are kept."""
     speeds = ", ".join(f"{name} {median(found[name] for found in rounds):.0f}" for name in rounds[0])
-    shares = {peer: median(found["ours"] / found[peer] for found in rounds) for peer in (bare.__name__, naive.__name__)}
+    shares = {peer: median(found["ours"] / found[peer] for found in rounds) for peer in bounds}
     told = "; ".join(f"{share:.3f} of {peer}{_at_least(bounds.get(peer))}" for peer, share in shares.items())
     print(f"{title}, rows/s: {speeds}; ours: {told}", flush=True)
     return all(shares[peer] >= bound for peer, bound in bounds.items())
@@ -128,12 +128,12 @@ def main() -> int:
         kept = [
             compare(
                 "no latency, 64 in flight",
-                [rates(at_once, options.rows, 64) for _ in turns],
+                [rates(at_once, options.rows, 64, bare, naive) for _ in turns],
                 {"bare": OF_BARE, "naive": OF_NAIVE},
             ),
             compare(
                 f"200 ms, {MANY} in flight",
-                [rates(slow, options.rows * 5 // 2, MANY) for _ in turns],
+                [rates(slow, options.rows * 5 // 2, MANY, bare) for _ in turns],
                 {"bare": OF_BARE_WITH_LATENCY},
             ),
         ]
