@@ -61,10 +61,10 @@ def run(folder: Path, url: str) -> None:
     client = create_async_client(api_key="sk_test", base_url=url)
     report = batch.run(folder / "requests.jsonl", folder / "results.jsonl", client=client)
     assert report.succeeded == report.total
-    print(_peak())
+    print(peak())
 
 
-def _peak() -> float:
+def peak() -> float:
     """Return megabytes; what ``getrusage`` tells would start from the process that started this one."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024

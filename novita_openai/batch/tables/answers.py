@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from novita_openai.batch.files import errors_path, read_row
 from novita_openai.batch.reading import BatchResult
 from novita_openai.batch.requests import BatchInputError
+from novita_openai.batch.states import States
 from novita_openai.batch.tables.source import NOT_ASKED, key_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ def answers(journal: Path, keys: array[int], columns: AnswerColumns) -> Iterator
     paths = [path for path in (errors_path(journal), journal) if path.exists()]
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("rb")) for path in paths]
-        places = {key: place for number, file in enumerate(files) for key, place in _places(file, number)}
+        places = States()
+        for number, file in enumerate(files):
+            for key, place in _places(file, number):
+                places[key] = place
         for key in keys:
             yield columns.of_empty if key == NOT_ASKED else columns.values(_result(places.get(key), files, journal))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from novita_openai.batch.files import KnownRow, ResultFiles, errors_path, known_rows, read_rows
+from novita_openai.batch.states import States
 from novita_openai.batch.tables.source import DIGITS, key_of, name_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ def match(journal: Path, source: TableSource) -> None:
     paths = [path for path in (journal, errors_path(journal)) if path.exists()]
     if not source.has_ids and all(map(_is_named_by_request, paths)):
         return
-    digests = {key_of(row.custom_id): int(row.digest[:DIGITS], 16) for row in source.asked()}
+    digests = States()
+    for asked in source.asked():
+        digests[key_of(asked.custom_id)] = int(asked.digest[:DIGITS], 16)
     found = _Journal()
     for path in paths:
         for _, _, row in read_rows(path):
@@ -63,7 +66,7 @@ class _Journal:
         else:
             self.others.setdefault(row.digest, {})[row.custom_id] = None
 
-    def new_names(self, source: TableSource, wanted: dict[int, int]) -> dict[tuple[str, str], str]:
+    def new_names(self, source: TableSource, wanted: States) -> dict[tuple[str, str], str]:
         """Return the new name of each result, by its digest and its old name."""
         names: dict[tuple[str, str], str] = {}
         for row in source.asked() if self.others else ():
@@ -74,7 +77,7 @@ class _Journal:
                 names[row.digest, old] = row.custom_id
         return names | dict(self._aside(wanted))
 
-    def _aside(self, wanted: dict[int, int]) -> Iterator[tuple[tuple[str, str], str]]:
+    def _aside(self, wanted: States) -> Iterator[tuple[tuple[str, str], str]]:
         """Yield names, made from their requests, for results of which the name is that of a row that asks otherwise."""
         for digest, same in self.others.items():
             free = (name for number in count(1) if (name := name_of(digest, number)) not in same)

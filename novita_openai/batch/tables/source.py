@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from novita_openai.batch.endpoints import CHAT
 from novita_openai.batch.requests import BatchInputError, Source, encode
-from novita_openai.batch.states import BITS
+from novita_openai.batch.states import BITS, States
 from novita_openai.batch.tables.cells import is_empty, text_of
 from novita_openai.batch.tables.rows import Problems
 
@@ -147,7 +147,7 @@ class _Namer:
     """Names rows; ``repeated``: the requests that come more than once, None where that is to be found out."""
 
     def __init__(self, repeated: frozenset[str] | None = None) -> None:
-        self._known, self._seen, self._counts = repeated, set[int](), Counter[str]()
+        self._known, self._seen, self._counts = repeated, States(), Counter[str]()
 
     @property
     def repeated(self) -> frozenset[str]:
@@ -165,17 +165,18 @@ class _Namer:
     def _is_counted(self, short: str) -> bool:
         if self._known is not None:
             return short in self._known
-        number, before = int(short, 16), len(self._seen)
-        self._seen.add(number)
+        return self._is_seen(int(short, 16))
+
+    def _is_seen(self, key: int) -> bool:
+        """Take note of a key; tell whether it has come before."""
+        before = len(self._seen)
+        self._seen[key] = 1
         return len(self._seen) == before
 
     def own_name(self, name: str) -> str:
         """Return the custom_id that a row has itself; raise ``ValueError`` where it has none, or another one's."""
         if is_empty(name):
             raise ValueError("the id is empty: give each row one, or leave the option id out")
-        if self._known is None:
-            key, before = key_of(name), len(self._seen)
-            self._seen.add(key)
-            if len(self._seen) == before:
-                raise ValueError(f"the id {name!r} was given before: give each row another, or leave the option id out")
+        if self._known is None and self._is_seen(key_of(name)):
+            raise ValueError(f"the id {name!r} was given before: give each row another, or leave the option id out")
         return name
