@@ -28,7 +28,9 @@ def modules(names: str) -> Rows:
 # __init__, comes after all that is in it.
 HOUSE: Rows = {
     "sdk": modules("answering exceptions pickling replies library direct"),
-    **modules("error_replies errors backoff logs retry pacing prices"),
+    **modules("error_replies errors backoff logs retry"),
+    "pacing": modules("limits law"),
+    "prices": None,
     "prompts": {
         "errors": None,
         "messages": None,

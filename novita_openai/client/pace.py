@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from novita_openai.client.turns import Clock, Turns
-from novita_openai.pacing import Pacer
+from novita_openai.pacing import FEW, SHARE, Pacer
 
 __all__ = ["ModelPace", "Pace", "pace_of"]
 
@@ -68,7 +68,9 @@ class Pace:
         """Return the turns of a model."""
         known = self._turns.get(model)
         if known is None:
-            pacer = Pacer(self.clock.now(), concurrency=self.concurrency, rpm=self.rpm, tpm=self.tpm)
+            pacer = Pacer(
+                self.clock.now(), concurrency=self.concurrency, rpm=self.rpm, tpm=self.tpm, first=FEW, share=SHARE
+            )
             rate = math.inf if self.rpm is None else self.rpm / MINUTE
             known = self._turns.setdefault(model, Turns(pacer, self.clock, rate))
         return known

@@ -1,0 +1,5 @@
+"""The pace of a model, found and kept: pure decisions."""
+
+from novita_openai.pacing.law import FEW, FIRST_LIMIT, LONGEST_PAUSE, MOST_IN_FLIGHT, SHARE, Pacer, Ticket
+
+__all__ = ["FEW", "FIRST_LIMIT", "LONGEST_PAUSE", "MOST_IN_FLIGHT", "SHARE", "Pacer", "Ticket"]
