@@ -73,7 +73,7 @@ HOUSE: Rows = {
             "options cells columns rows delimited json_lines parquet formats template recipe source matching answers"
             " jobs frames"
         ),
-        "runs": None,
+        **modules("runs statuses explanations"),
         "frames": None,
     },
     "emulator": modules(
@@ -85,7 +85,7 @@ HOUSE: Rows = {
     "__pyinstaller": modules("hook-novita_openai"),
     "cli": modules(
         "terminal notices failures options inputs schemas serving service answers conversation talking asking listing"
-        " doctor progress jobs tables batch prompt_options prompt_rows prompt program"
+        " doctor progress jobs tables reports batch prompt_options prompt_rows prompt program"
     ),
     "__main__": None,
 }

@@ -22,6 +22,7 @@ from novita_openai.batch.reading import BatchResult, results
 from novita_openai.batch.report import BatchProgress, BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.runs import arun, estimate, run
+from novita_openai.batch.statuses import BatchStatus, status
 from novita_openai.batch.streaming import stream
 from novita_openai.batch.tables.options import FrameOptions, TableOptions
 
@@ -31,6 +32,7 @@ __all__ = [
     "BatchProgress",
     "BatchReport",
     "BatchResult",
+    "BatchStatus",
     "BatchStopped",
     "FrameOptions",
     "RunOptions",
@@ -40,6 +42,7 @@ __all__ = [
     "estimate",
     "results",
     "run",
+    "status",
     "stream",
     "table",
 ]

@@ -110,6 +110,11 @@ class ResultFiles:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def paths(self) -> tuple[Path, Path]:
+        """Return where the answers are, and where the failed rows."""
+        return self.answers.path, self.errors.path
+
     def write(self, row: bytes, *, succeeded: bool) -> None:
         """Append a row to the file it belongs to."""
         (self.answers if succeeded else self.errors).append(row)

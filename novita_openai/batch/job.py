@@ -68,7 +68,7 @@ class Job:
             if self.interrupts.came:
                 return BatchReport(total=worklist.total, interrupted=True)
             await self._prepare(worklist)
-        except BatchInputError:
+        except (BatchInputError, BatchStopped):
             self._discard_new()
             raise
         return await Execution(self, worklist).run()
@@ -96,7 +96,7 @@ class Job:
         return await read_worklist(
             self.source,
             self.reader,
-            self.files,
+            None if self.files is None else self.files.paths,
             held=held,
             retry_failed=retry_failed,
             is_stopped=lambda: interrupts.came,
@@ -110,7 +110,7 @@ class Job:
             return
         if self.fleet is not None:
             self.fleet.require(worklist)
-        self.session.require_prices(worklist.models)
+        self.session.require_prices(worklist.models, worklist.total)
         self.session.spent_before = worklist.spent_by(self.session.prices)
         for misfit in misfits(worklist.wanted, self.session.prices.rows)[:MOST_TOLD]:
             warn("batch.unfit_model", model=misfit.model, problem=misfit.problem, near=list(misfit.near) or None)
@@ -264,6 +264,7 @@ class Execution:
             interrupted=self._engine.shutdown.interrupted,
             stopped=self._engine.shutdown.stopped or (None if fleet is None else fleet.left),
             errors=dict(self._failures + self._engine.tally.errors + copied),
+            examples={code: worklist.examples[code] for code in self._failures} | all_done.examples,
         )
 
 

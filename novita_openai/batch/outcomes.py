@@ -161,6 +161,7 @@ class Outcomes:
 
     def _keep_failed(self, request: BatchRequest, row: bytes, code: str) -> None:
         self.tally.errors[code] += 1
+        self.tally.examples.setdefault(code, request.custom_id)
         self._keep(request, row, succeeded=False)
 
     def _keep(self, request: BatchRequest, row: bytes, *, succeeded: bool) -> None:

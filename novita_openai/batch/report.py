@@ -31,8 +31,8 @@ class BatchReport:
     """What a job has come to.
 
     Of the whole job, earlier runs included: ``total`` rows, of which ``succeeded`` have an answer and ``failed`` have
-    failed for good, for the reasons in ``errors`` (the number of rows by the code of their error); ``resumed`` of these
-    were done when this run began.
+    failed for good, for the reasons in ``errors`` (the number of rows by the code of their error; ``examples``: the
+    custom_id of one for each); ``resumed`` of these were done when this run began.
 
     Of this run: ``sent`` requests, of which ``retries`` were not the first of their row; ``tokens`` and ``cost`` of its
     answers, in dollars by the prices of the models list, None where a price is not known; the ``finish_reasons`` of the
@@ -59,6 +59,7 @@ class BatchReport:
     interrupted: bool = False
     stopped: str | None = None
     errors: Mapping[str, int] = field(default_factory=dict)
+    examples: Mapping[str, str] = field(default_factory=dict)
     finish_reasons: Mapping[str, int] = field(default_factory=dict)
     models: Mapping[str, ModelReport] = field(default_factory=dict)
 
@@ -97,8 +98,8 @@ class BatchStopped(openai.OpenAIError):
 class Tally:
     """What one run has done so far.
 
-    ``reasons``: how often requests failed, by reason; ``errors``: how many rows failed for good, by code; ``rows``: how
-    many have ended, by model.
+    ``reasons``: how often requests failed, by reason; ``errors``: how many rows failed for good, by code; ``examples``:
+    the custom_id of one for each; ``rows``: how many have ended, by model.
     """
 
     sent: int = 0
@@ -107,6 +108,7 @@ class Tally:
     failed: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
     finish_reasons: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     usage: Usage = field(default_factory=Usage)
@@ -123,6 +125,7 @@ class Tally:
             self.failed + other.failed,
             self.reasons + other.reasons,
             self.errors + other.errors,
+            other.examples | self.examples,
             self.finish_reasons + other.finish_reasons,
             self.rows + other.rows,
             usage,
@@ -139,6 +142,7 @@ class Tally:
             tokens=self.usage.tokens,
             cost=self.usage.cost,
             errors=dict(self.errors),
+            examples=dict(self.examples),
             finish_reasons=dict(self.finish_reasons),
             models={model: self._of_model(model) for model in self.rows.keys() | self.usage.by_model.keys()},
         )

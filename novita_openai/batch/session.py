@@ -13,12 +13,14 @@ import openai
 from novita_openai.batch.checks import check_of
 from novita_openai.batch.options import RunLimits
 from novita_openai.batch.probes import Probe
+from novita_openai.batch.report import BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.spending import Prices
 from novita_openai.batch.transport import Transport
 from novita_openai.batch.usage import Spent
 from novita_openai.batch.validation import Validation
 from novita_openai.client import AsyncNovitaOpenAI
+from novita_openai.errors import Action, failure_of
 from novita_openai.logs import warn
 from novita_openai.retry import RetryPolicy
 
@@ -38,7 +40,8 @@ PRICES_TIMEOUT: Final = 10.0
 class Session:
     """The transport, the policy, the limits, the prices and the check of one run; use it in ``async with``.
 
-    ``spent_before``: what earlier runs of the job have spent. ``no_prices``: why the models list could not be read.
+    ``spent_before``: what earlier runs of the job have spent. ``no_prices``: why the models list could not be read;
+    ``may_pass``: whether it may be readable later.
 
     ``is_reached``: something has come from the host. ``is_alone``: the event loop ends with the run.
     """
@@ -58,7 +61,7 @@ class Session:
         if source.given_http_client is not None and limits.concurrency is None:
             limits = replace(limits, connections=min(limits.connections, MOST_OVER_A_GIVEN_ONE))
         self.limits, self.prices, self.spent_before = limits, Prices(), Spent()
-        self.no_prices, self.is_reached = "", False
+        self.no_prices, self.may_pass, self.is_reached = "", False, False
         self.probe = Probe(self.transport.models)
         self.validation = Validation(check, limits.validate_attempts)
 
@@ -90,17 +93,19 @@ class Session:
                 rows = await models()
         except (openai.OpenAIError, TimeoutError) as error:
             self.no_prices, self.is_reached = f"cannot be read: {error}", isinstance(error, openai.APIStatusError)
+            self.may_pass = failure_of(error, self.policy.rules).action is not Action.FAIL
             return
         self.is_reached = True
         self.prices = Prices(rows)
         self.validation.learn(rows)
 
-    def require_prices(self, models: Iterable[str]) -> None:
-        """Refuse ``max_cost`` where one of the models has no known price."""
+    def require_prices(self, models: Iterable[str], total: int) -> None:
+        """Refuse ``max_cost`` where one of the models has no known price; ``total``: the rows of the job."""
         unknown = [model for model in models if not self.prices.knows(model)]
         if self.limits.max_cost is not None and unknown:
             why = self.no_prices or f"has none for {', '.join(unknown)}"
-            raise BatchInputError([f"max_cost needs prices, and the models list {why}"])
+            told = f"max_cost needs prices, and the models list {why}"
+            raise BatchStopped(told, BatchReport(total=total)) if self.may_pass else BatchInputError([told])
 
 
 def _policy(client: AsyncNovitaOpenAI, options: SessionOptions, row_timeout: float) -> RetryPolicy:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from novita_openai.batch.files import KnownRow, ResultFiles, read_rows
+from novita_openai.batch.files import KnownRow, read_rows
 from novita_openai.batch.requests import BatchInputError, BatchRequest, Entry, Reader, Source
 from novita_openai.batch.states import BITS, States
 from novita_openai.batch.unnamed import UnnamedResult, UnnamedResults, place_of
@@ -66,10 +66,10 @@ class Worklist:
     models of the pending rows, each with the paths of their requests. ``spent``: what the rows of the results say that
     earlier runs have spent; ``unpriced``: the tokens of those that do not say what they have cost, by model, and how
     many such rows there are. ``errors``: a line for each reason for which the batch cannot be run. ``codes``: why rows
-    have failed, by the numbers of their custom_ids. ``unnamed``: the results of rows without a custom_id. ``damaged``:
-    the numbers of lines that are no rows, by the file of results. ``left``: how many results are of rows that the input
-    does not hold any more. ``held``: how many rows of the input the service has.
-    ``with_headers``: the custom_id of the first pending row that has headers.
+    have failed, by the numbers of their custom_ids; ``examples``: a custom_id for each code. ``unnamed``: the results
+    of rows without a custom_id. ``damaged``: the numbers of lines that are no rows, by the file of results. ``left``:
+    how many results are of rows that the input does not hold any more. ``held``: how many rows of the input the service
+    has. ``with_headers``: the custom_id of the first pending row that has headers.
     """
 
     states: States = field(default_factory=States)
@@ -83,6 +83,7 @@ class Worklist:
     errors: list[str] = field(default_factory=list)
     unnamed: UnnamedResults = field(default_factory=UnnamedResults)
     codes: dict[int, str] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
     damaged: dict[Path, list[int]] = field(default_factory=dict)
     left: int = 0
     held: int = 0
@@ -143,6 +144,7 @@ class Worklist:
         self.states.setdefault(number, -digest if failed else digest)
         if failed:
             self.codes[number] = code
+            self.examples.setdefault(code, row.custom_id)
         if failed and spent is not None:
             self._earlier[number] = spent
 
@@ -232,6 +234,7 @@ class Worklist:
             return None
         if result.failed:
             self.codes[number] = result.code
+            self.examples[result.code] = request.custom_id
         if result.failed and result.spent is not None:
             self._earlier[number] = result.spent
         return -(digest + len(_STATES)) if result.failed else digest + len(_STATES)
@@ -294,7 +297,7 @@ def _number(custom_id: str) -> int:
 async def read_worklist(  # noqa: PLR0913 - what is read, and how
     source: Source,
     reader: Reader,
-    files: ResultFiles | None = None,
+    results: tuple[Path, Path] | None = None,
     *,
     held: Iterable[tuple[str, str]] = (),
     retry_failed: bool = False,
@@ -302,13 +305,14 @@ async def read_worklist(  # noqa: PLR0913 - what is read, and how
 ) -> Worklist:
     """Read the results, then the input; raise :class:`BatchInputError` with everything that is wrong with them.
 
-    ``held``: the custom_ids of the rows that the service has, and the digests of their requests.
+    ``results``: the files of answers and of failed rows. ``held``: the custom_ids of the rows that the service has, and
+    the digests of their requests.
 
     Other tasks may run meanwhile. Once ``is_stopped``, what was read so far is returned.
     """
     worklist = Worklist(places=None if source.is_sequential else {})
-    if files is not None:
-        await _add_results(worklist, files)
+    if results is not None:
+        await _add_results(worklist, results)
     for custom_id, digest in held:
         worklist.add_held(custom_id, digest)
     count = 0
@@ -331,11 +335,11 @@ async def read_worklist(  # noqa: PLR0913 - what is read, and how
     return worklist
 
 
-async def _add_results(worklist: Worklist, files: ResultFiles) -> None:
-    for journal, failed in ((files.answers, False), (files.errors, True)):
-        for number, _, row in read_rows(journal.path):
+async def _add_results(worklist: Worklist, results: tuple[Path, Path]) -> None:
+    for path, failed in zip(results, (False, True), strict=True):
+        for number, _, row in read_rows(path) if path.exists() else ():
             if row is None:
-                worklist.damaged.setdefault(journal.path, []).append(number)
+                worklist.damaged.setdefault(path, []).append(number)
             else:
                 worklist.add_known(row, failed=failed)
             if number % LINES_A_TURN == 0:

@@ -14,8 +14,9 @@ from novita_openai.cli.failures import BAD_INPUT, FAILED, INTERRUPTED, STOPPED, 
 from novita_openai.cli.jobs import ChangedOption, JobOptions  # noqa: TC001 - typer reads the annotations
 from novita_openai.cli.options import BaseURLOption, JSONOption, grouped
 from novita_openai.cli.progress import progress_display
+from novita_openai.cli.reports import described, described_status
 from novita_openai.cli.tables import AskOptions  # noqa: TC001 - the same
-from novita_openai.cli.terminal import show, tell
+from novita_openai.cli.terminal import show, tell, write_json
 from novita_openai.prices import dollars
 
 if TYPE_CHECKING:
@@ -51,11 +52,17 @@ def run_batch(
     check: Annotated[
         bool, typer.Option("--check", help="Check the input and estimate the cost; send none of the requests.")
     ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Say what is done, open and spent, by the files of the job; send nothing.")
+    ] = False,
     ask: AskOptions,
     options: JobOptions,
     base_url: BaseURLOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show neither progress nor summary.")] = False,
     as_json: JSONOption = False,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Write all that goes to standard error as lines of JSON.")
+    ] = False,
     prompts: ChangedOption = False,  # noqa: ARG001 - refused where it is given
 ) -> None:
     """Send a file of requests; killed or stopped, the same command goes on where it was.
@@ -66,11 +73,15 @@ def run_batch(
     """
     if output == STANDARD_OUTPUT and as_json:
         raise typer.BadParameter("--json and --output - both print to standard output: leave one out")
+    if log_json:
+        write_json()
     given = ask.with_options(options.run_options(base_url))
     if check:
         _estimate(requests, given, as_json=as_json)
     elif output is None:
         raise typer.BadParameter("no output: name the file for the answers (--output results.jsonl)")
+    elif status:
+        _status(requests, output, given, as_json=as_json)
     else:
         raise typer.Exit(_run(requests, output, given, quiet=quiet, as_json=as_json))
 
@@ -97,8 +108,15 @@ def _run(requests: str, output: str, options: TableOptions, *, quiet: bool, as_j
     if as_json:
         show(json.dumps(asdict(report)))
     if not quiet:
-        tell(_summary(report, kept))
+        tell("\n".join(described(report, _errors_beside(kept), can_go_on=is_kept(kept))))
     return code
+
+
+def _errors_beside(output: str) -> str:
+    """Return the file of the failed rows, "" where nothing is kept."""
+    from novita_openai.batch.files import errors_path, is_kept
+
+    return str(errors_path(Path(output))) if is_kept(output) else ""
 
 
 def _code(report: BatchReport) -> int:
@@ -110,30 +128,13 @@ def _code(report: BatchReport) -> int:
     return FAILED if report.failed else 0
 
 
-def _summary(report: BatchReport, output: str) -> str:
-    from novita_openai.batch.files import errors_path, is_kept
+def _status(requests: str, output: str, options: TableOptions, *, as_json: bool) -> None:
+    """Print how far a job is."""
+    from novita_openai import batch
 
-    failures = f" ({errors_path(Path(output))})" if report.failed and is_kept(output) else ""
-    parts = [
-        f"{report.succeeded} of {report.total} rows succeeded, {report.failed} failed{failures}",
-        *([f"{report.resumed} were done before"] if report.resumed else []),
-        f"{report.sent} requests sent, {report.retries} of them retries",
-        *([f"{report.deduplicated} not sent, as equal rows were"] if report.deduplicated else []),
-        f"{report.tokens} tokens",
-        *([] if report.cost is None else [_spent(report, report.cost)]),
-        f"{report.elapsed:.1f} s",
-    ]
-    if report.interrupted:
-        again = ": start the same again to go on" if is_kept(output) else ""
-        parts.append(f"interrupted with {report.unfinished} rows to do{again}")
-    return "; ".join(parts)
-
-
-def _spent(report: BatchReport, cost: float) -> str:
-    """Return what a run has cost as text; what the service does not list is an estimate, and says so."""
-    return (
-        f"about {dollars(cost)} (an estimate: half of the listed prices)" if report.cost_is_estimate else dollars(cost)
-    )
+    status = batch.status(requests, output, **options)
+    known = {**asdict(status), "unfinished": status.unfinished}
+    show(json.dumps(known) if as_json else "\n".join(described_status(status)))
 
 
 def _estimate(requests: str, options: TableOptions, *, as_json: bool) -> None:

@@ -19,7 +19,8 @@ def watch_log() -> None:
 class _Teller(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if words := in_words(vars(record), record.getMessage()):
-            tell(words)
+            known = record.args if isinstance(record.args, dict) else {}
+            tell(words, **{"event": getattr(record, "event", ""), **known})
 
 
 def in_words(event: dict[str, Any], plain: str) -> str:
@@ -39,11 +40,18 @@ class _Failed(dict[str, Any]):
     def __missing__(self, name: str) -> str:
         if name == "failure":
             return f"{self.get('status', '')} {self.get('reason', '')}".strip()
+        if name == "where":
+            known = [str(self[each]) for each in ("host", "cause") if each in self]
+            return f" ({': '.join(known)})" if known else ""
         return "?"
 
 
 _WORDS: Final = {
     "retry.scheduled": "{failure}: asking again in {wait} s (attempt {attempt} of {attempts} failed)",
     "retry.gave_up": "",
+    "batch.failure": "{failure}{where}",
+    "batch.outage": "no row is answered at present ({reason}); none of them loses attempts or time by that",
+    "batch.model_put_off": "{model}: put off, as the service asks to wait {seconds} s; the other models go on",
+    "batch.model_refused": "{model}: all of its rows have failed ({failure})",
     "stream.resumed": "{failure}: the answer broke off; going on with it in {wait} s",
 }

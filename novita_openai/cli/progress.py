@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from novita_openai.cli.terminal import tell
+from novita_openai.cli.terminal import tell, writes_json
 
 if TYPE_CHECKING:
     from novita_openai.batch import BatchProgress
@@ -33,7 +34,7 @@ def progress_display(*, quiet: bool) -> Iterator[Display]:
     """Give what shows the states of a job, in the way that suits standard error."""
     if quiet:
         yield lambda progress: None  # noqa: ARG005 - the name is part of the call
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() and not writes_json():
         with _Bar() as bar:
             yield bar
     else:
@@ -52,7 +53,10 @@ class _Lines:
         if time.monotonic() - self._shown >= SECONDS_A_LINE:
             self._shown = time.monotonic()
             done = progress.succeeded + progress.failed
-            tell(f"{done} of {progress.total} rows, {rate(progress):.1f} rows/s, {details(progress)}")
+            words = (
+                f"{done} of {progress.total} rows, {rate(progress):.1f} rows/s, {_left(progress)}{details(progress)}"
+            )
+            tell(words, event="batch.progress", **_facts(progress))
 
 
 class _Bar:
@@ -82,3 +86,33 @@ class _Bar:
         description = f"{rate(progress):.1f} rows/s, {details(progress)}"
         done = progress.succeeded + progress.failed
         self._bar.update(self._task, total=progress.total, completed=done, description=description)
+
+
+def _facts(progress: BatchProgress) -> dict[str, object]:
+    """Return what a program reads of a line of progress."""
+    from novita_openai.batch.telling import rate
+
+    return {
+        "total": progress.total,
+        "succeeded": progress.succeeded,
+        "failed": progress.failed,
+        "in_flight": progress.in_flight,
+        "rows_a_second": round(rate(progress), 1),
+        "seconds_left": _seconds_left(progress),
+        "tokens": progress.tokens,
+        "cost": progress.cost,
+        "errors": dict(progress.errors),
+    }
+
+
+def _left(progress: BatchProgress) -> str:
+    seconds = _seconds_left(progress)
+    return "" if seconds is None else f"about {timedelta(seconds=seconds)} left, "
+
+
+def _seconds_left(progress: BatchProgress) -> int | None:
+    """Return about how many seconds a job still takes, None where that cannot be said."""
+    from novita_openai.batch.telling import rate
+
+    rows = rate(progress)
+    return round(progress.unfinished / rows) if rows > 0 else None

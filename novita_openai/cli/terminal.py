@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import sys
 import textwrap
+import time
 import warnings
 from collections.abc import Sequence
 from typing import TextIO
@@ -91,7 +93,28 @@ def note(text: str) -> None:
         whisper(styled(line, "2", sys.stderr), end="\n")
 
 
-def tell(text: str) -> None:
-    """Print what is no result: on stderr, each line after the program's name."""
+def write_json() -> None:
+    """From now on, write all that is told as lines of JSON."""
+    global _writes_json  # noqa: PLW0603 - of a process that runs one command
+    _writes_json = True
+
+
+_writes_json = False
+
+
+def writes_json() -> bool:
+    """Tell whether what is told is written as lines of JSON."""
+    return _writes_json
+
+
+def tell(text: str, **details: object) -> None:
+    """Print what is no result: on stderr, each line after the program's name.
+
+    ``details``: what a program reads of it, in place of its words, where lines of JSON are written.
+    """
+    if _writes_json:
+        known = details or {"event": "message", "message": text}
+        whisper(json.dumps({"time": round(time.time(), 3), **known}, default=str), end="\n")
+        return
     for line in text.splitlines():
         whisper(f"novita-openai: {printable(line, sys.stderr)}", end="\n")

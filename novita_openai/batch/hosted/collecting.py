@@ -181,6 +181,7 @@ class Collector:
 
     def _write_failed(self, request: BatchRequest, row: bytes, code: str, gathered: Gathered) -> None:
         self._tally.errors[code] += 1
+        self._tally.examples.setdefault(code, request.custom_id)
         self._write(request, row, gathered, succeeded=False)
 
     def _write(self, request: BatchRequest, row: bytes, gathered: Gathered, *, succeeded: bool) -> None:

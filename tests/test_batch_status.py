@@ -1,0 +1,137 @@
+"""How far a job is, what it came to, and what programs read of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batch_jobs import PROGRAM, Job, environment, row, rows, start, until
+from server import CHAT, Reply, Request, Server, error
+
+from novita_openai import batch
+from novita_openai.batch import BatchReport, BatchStopped
+from novita_openai.batch.explanations import explained
+from novita_openai.batch.report import ModelReport
+from novita_openai.cli.reports import described
+from novita_openai.emulator import Emulator
+
+
+@pytest.fixture
+def scripted(tmp_path: Path, server: Server) -> Job:
+    return Job(tmp_path, server.base_url)
+
+
+def run(job: Job, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [*PROGRAM, str(job.requests), "-o", str(job.results), *options]
+    return subprocess.run(command, env=environment(job), capture_output=True, text=True, timeout=120, check=False)
+
+
+def bad_rows(request: Request) -> Reply | None:
+    choice = CHAT["choices"][0]  # type: ignore[index]
+    cut = Reply(body=CHAT | {"choices": [choice | {"finish_reason": "length"}]})
+    replies = {"r1": error(422, "TOO_LONG"), "r2": cut, "r3": error(400, "INVALID_REQUEST_BODY")}
+    return next((reply for name, reply in replies.items() if f'"{name}"' in request.body.decode()), None)
+
+
+def test_the_end_of_a_job_names_what_failed_and_the_way_out(scripted: Job, server: Server) -> None:
+    server.answer = bad_rows
+    scripted.write([*rows(6), row("b", model="other")])
+    done = run(scripted)
+    assert done.returncode == 1
+    lines = [line.removeprefix("novita-openai: ") for line in done.stderr.splitlines()]
+    assert f"5 of 7 rows succeeded, 2 failed ({scripted.errors})" in done.stderr
+    assert "1 failed with TOO_LONG, such as r1" in lines
+    assert any(line.startswith("1 failed with INVALID_REQUEST_BODY, such as r3: The model does not") for line in lines)
+    assert "answers that ended for another reason than the model's own: 1 x length" in lines
+    assert "other: 1 rows, 5 tokens" in lines
+    again = json.loads(run(scripted, "--json", "-q").stdout)
+    assert again["errors"] == {"TOO_LONG": 1, "INVALID_REQUEST_BODY": 1}
+    assert again["examples"] == {"TOO_LONG": "r1", "INVALID_REQUEST_BODY": "r3"}
+
+
+def test_programs_read_lines_of_json(scripted: Job, server: Server) -> None:
+    server.answer = bad_rows
+    scripted.write(rows(5))
+    done = run(scripted, "--log-json", "--json")
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    failures = [(each["status"], each["reason"]) for each in events if each["event"] == "batch.failure"]
+    assert sorted(failures) == [(400, "INVALID_REQUEST_BODY"), (422, "TOO_LONG")]
+    assert events[-1]["event"] == "message"
+    assert events[-1]["message"].startswith("3 of 5 rows succeeded, 2 failed")
+    report = json.loads(done.stdout)
+    assert (report["finish_reasons"], report["stopped"]) == ({"stop": 2, "length": 1}, None)
+    assert report["models"]["meta-llama/llama-3.1-8b-instruct"]["rows"] == 5
+
+
+def test_a_status_sends_nothing_and_changes_nothing(job: Job, emulator: Emulator) -> None:
+    job.write([*rows(3), row("bad", model="no/such")])
+    assert (run(job, "--status").stdout, job.results.exists()) == (
+        "0 of 4 rows succeeded, 0 failed, 4 to do\nspent: 0 requests, 0 tokens, $0.0000\n",
+        False,
+    )
+    job.run()
+    before = len(emulator.requests), job.results.read_bytes()
+    status = json.loads(run(job, "--status", "--json").stdout)
+    assert (status["succeeded"], status["failed"], status["unfinished"]) == (3, 1, 0)
+    assert status["errors"] == {"MODEL_NOT_FOUND": 1}
+    assert status["requests"] >= 4
+    assert (len(emulator.requests), job.results.read_bytes()) == before
+    told = run(job, "--status").stdout
+    assert "failed rows: 1 x MODEL_NOT_FOUND" in told
+
+
+def test_a_job_that_runs_can_be_asked_for_its_status(job: Job, emulator: Emulator) -> None:
+    emulator.latency = 0.1
+    job.write(rows(500))
+    running = start(job, job.requests, "-o", job.results, "-q")
+    try:
+        until(lambda: job.results.exists() and job.results.stat().st_size > 0)
+        status = batch.status(job.requests, job.results)
+        assert 0 < status.succeeded < status.total == 500
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def test_a_table_has_a_status_too(job: Job) -> None:
+    table = job.folder / "table.csv"
+    table.write_text("text\none\ntwo\n", encoding="utf-8")
+    options: Any = {"prompt": "Say: {text}", "model": "meta-llama/llama-3.1-8b-instruct"}
+    assert batch.status(table, job.folder / "answers.csv", **options).unfinished == 2
+    batch.run(table, job.folder / "answers.csv", client=job.client(), **options)
+    assert batch.status(table, job.folder / "answers.csv", **options).succeeded == 2
+
+
+def test_what_the_service_has_of_a_job_is_told(job: Job, emulator: Emulator) -> None:
+    emulator.batch_seconds = 60.0
+    job.run(rows(2), via="batch-api", detach=True)
+    parts = batch.status(job.requests, job.results).at_service
+    assert len(parts) == 1
+    assert parts[0].startswith("created: batch ")
+    (job.folder / "results.batches.jsonl").write_text('{"step": "odd"}\n', encoding="utf-8")
+    with pytest.raises(batch.BatchInputError, match="this is no record of a batch"):
+        batch.status(job.requests, job.results)
+
+
+def test_prices_that_may_come_later_stop_a_job_with_a_limit(scripted: Job, server: Server) -> None:
+    server.always = error(503, "SERVICE_NOT_AVAILABLE")
+    with pytest.raises(BatchStopped, match="max_cost needs prices, and the models list cannot be read") as caught:
+        scripted.run(rows(2), max_cost=1.0)
+    assert (caught.value.needs_change, caught.value.report.unfinished) == (False, 2)
+    assert not scripted.results.exists()
+
+
+def test_many_models_are_not_all_told() -> None:
+    models = {f"m{number}": ModelReport(30 - number, 1, 0.5) for number in range(22)}
+    lines = list(described(BatchReport(total=1, succeeded=1, models=models), "", can_go_on=True))
+    assert lines[1:3] == ["m0: 30 rows, 1 tokens, $0.5000", "m1: 29 rows, 1 tokens, $0.5000"]
+    assert lines[-1] == "and 2 more models (--json lists all)"
+
+
+def test_own_codes_are_explained() -> None:
+    assert "row_timeout" in explained("row_timeout")
+    assert explained("RATE_LIMIT_EXCEEDED").startswith("Too many requests a minute.")
+    assert explained("a word of somebody") == ""
