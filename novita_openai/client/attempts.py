@@ -19,16 +19,17 @@ from novita_openai.client.bodies import Limits
 from novita_openai.client.events import choices_asked_for
 from novita_openai.client.hosted import creates, hosted_url, is_hosted
 from novita_openai.client.options import counted_by
-from novita_openai.client.paced import PacedCall, turn_of
+from novita_openai.client.paced import PacedCall, Turn, turn_of
 from novita_openai.client.resumption import Resumption, resumption_of
 from novita_openai.client.translation import translated
 from novita_openai.errors import CONNECTION_ERROR, TIMEOUT
+from novita_openai.retry import Call
 
 if TYPE_CHECKING:
     from novita_openai.client.pace import Pace
     from novita_openai.retry import RetryPolicy
 
-__all__ = ["ClientCall", "Streams"]
+__all__ = ["ClientCall", "Streams", "call_of"]
 
 _CHAT: Final = "chat/completions"
 
@@ -59,7 +60,7 @@ class Streams:
     sdk: type
 
 
-class ClientCall(PacedCall):
+class ClientCall(Call):
     """What one call of ``request()`` sends, attempt by attempt, and what it makes of the answer; it does no I/O.
 
     Most calls need one attempt, so what only a failed one needs is worked out after the failure.
@@ -69,6 +70,7 @@ class ClientCall(PacedCall):
     reading: Any = None
     files: _Files | None = None
     part_of: Resumption | None = None
+    turn: Turn | None = None
 
     def __init__(  # noqa: PLR0913 - the arguments of the SDK's request(), and two
         self,
@@ -133,7 +135,8 @@ class ClientCall(PacedCall):
 
     def _resume(self, resumption: Resumption, failure: Exception) -> Any:
         """Send the request that resumes a stream after what has broken it."""
-        return self.resume(Continuation(self, resumption), failure)
+        kind = Continuation if self.turn is None else PacedContinuation
+        return self.resume(kind(self, resumption), failure)
 
     def _asked(self) -> int:
         return choices_asked_for({**(sdk.body_of(self.options) or {}), **sdk.extra_body_of(self.options)})
@@ -220,6 +223,20 @@ class Continuation(ClientCall):
     def _log(self, event: str, **keys: object) -> None:
         is_first = event == "retry.scheduled" and len(self.history) == 1
         super()._log("stream.resumed" if is_first else event, **keys)
+
+
+class PacedClientCall(PacedCall, ClientCall):
+    """A call that waits for the turns of its model."""
+
+
+class PacedContinuation(PacedCall, Continuation):
+    """A request that resumes a stream, and waits for its turn."""
+
+
+def call_of(client: CallingClient, cast_to: Any, options: Any, **how: Any) -> ClientCall:
+    """Return a call of a client, which waits for turns where the client has a pace."""
+    kind = ClientCall if client.paced_by is None else PacedClientCall
+    return kind(client, cast_to, options, **how)
 
 
 # https://novita.ai/docs/api-reference/model-apis-llm-create-chat-completion

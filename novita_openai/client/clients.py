@@ -17,12 +17,12 @@ from novita_openai import sdk
 from novita_openai.backoff import sleep_async
 from novita_openai.client.addresses import URL, check_base_url, find_base_url
 from novita_openai.client.answers import AsyncStreamedResponse, StreamedResponse, answer, answer_async
-from novita_openai.client.attempts import ClientCall, Continuation, Streams
+from novita_openai.client.attempts import ClientCall, Continuation, Streams, call_of
 from novita_openai.client.bodies import Limits, checked_size, close_unread, in_time_async
 from novita_openai.client.connections import ClosingHttpClient, async_http_client
 from novita_openai.client.options import AsyncKey, ClientOptions, CopyOptions, Key, OwnOptions, counted_by, take_own
 from novita_openai.client.pace import ModelPace, Pace, pace_of
-from novita_openai.client.paced import paced, paced_async
+from novita_openai.client.paced import PacedCall, paced, paced_async
 from novita_openai.client.secrets import discreet
 from novita_openai.client.settings import AsyncCheckedKey, CheckedKey, KeyFile, check_key, find_key
 from novita_openai.client.streams import AsyncGuardedStream, GuardedStream
@@ -156,7 +156,7 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
 
     def _request_retried(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
         how: Any = {"stream": stream, "stream_cls": stream_cls, "streams": _STREAMS, "resume": self._resume}
-        return self._run(ClientCall(self, cast_to, options, **how))
+        return self._run(call_of(self, cast_to, options, **how))
 
     def _run(self, request: ClientCall) -> Any:
         send, stream = super().request, request.is_stream
@@ -167,7 +167,7 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
                 request.reading.start()
             return answer
 
-        return request.run(attempt if request.turn is None else paced(request, attempt))
+        return request.run(paced(request, attempt) if isinstance(request, PacedCall) else attempt)
 
     def _resume(self, request: Continuation, failure: Exception) -> Any:
         wait = request.wait_after(failure)
@@ -193,7 +193,7 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
         how: Any = {"stream": stream, "stream_cls": stream_cls, "streams": _ASYNC_STREAMS, "resume": self._resume}
-        return await self._run(ClientCall(self, cast_to, options, **how))
+        return await self._run(call_of(self, cast_to, options, **how))
 
     async def _run(self, request: ClientCall) -> Any:
         send, stream = super().request, request.is_stream
@@ -213,7 +213,7 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
             return await in_time_async(attempt(made), request.remaining(), self)
 
         timed = attempt if request.policy.deadline is None else in_time
-        return await request.run_async(timed if request.turn is None else paced_async(request, timed))
+        return await request.run_async(paced_async(request, timed) if isinstance(request, PacedCall) else timed)
 
     async def _resume(self, request: Continuation, failure: Exception) -> Any:
         wait = request.wait_after(failure)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from novita_openai.client.pace import Pace
     from novita_openai.errors import Failure
 
-__all__ = ["PacedCall", "paced", "paced_async", "turn_of"]
+__all__ = ["PacedCall", "Turn", "paced", "paced_async", "turn_of"]
 
 TOO_FAST: Final = 429
 
@@ -169,8 +169,10 @@ _NO_PATIENCE: Final = "Not sent again: no further turn comes within the patience
 
 
 def paced(call: PacedCall, attempt: Callable[[int], Any]) -> Callable[[int], Any]:
-    """Return an attempt that waits for its turn."""
-    turn = cast("Turn", call.turn)
+    """Return an attempt that waits for its turn, where it has one."""
+    turn = call.turn
+    if turn is None:
+        return attempt
 
     def in_turn(made: int) -> Any:
         caller = turn.limit(call.remaining())
@@ -191,7 +193,9 @@ def paced(call: PacedCall, attempt: Callable[[int], Any]) -> Callable[[int], Any
 
 def paced_async(call: PacedCall, attempt: Callable[[int], Awaitable[Any]]) -> Callable[[int], Awaitable[Any]]:
     """Do the same for the async client."""
-    turn = cast("Turn", call.turn)
+    turn = call.turn
+    if turn is None:
+        return attempt
 
     async def in_turn(made: int) -> Any:
         caller = turn.limit(call.remaining())
