@@ -354,4 +354,4 @@ def test_a_line_of_progress_comes_now_and_then_where_there_is_no_terminal(
     first, *_, last = (line for line in capsys.readouterr().err.splitlines() if "rows/s" in line)
     assert first == "novita-openai: 0 of 2 rows, 0.0 rows/s, 0 in flight, 0 tokens, $0.0000"
     assert last.startswith("novita-openai: 2 of 2 rows, ")
-    assert last.endswith(" rows/s, 0 in flight, 5 tokens, 1 x INVALID_REQUEST_BODY")
+    assert last.endswith(" rows/s, about 0:00:00 left, 0 in flight, 5 tokens, 1 x INVALID_REQUEST_BODY")

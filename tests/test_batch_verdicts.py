@@ -26,7 +26,7 @@ from novita_openai.batch.verdicts import (
     Wait,
     is_in_doubt,
 )
-from novita_openai.errors import UnreadableEventError, failure_of
+from novita_openai.errors import AnswerTooLargeError, UnreadableEventError, failure_of
 
 HTTP: Any = import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0])
 POLICY = RetryPolicy(3, backoffs={Action.WAIT: Backoff(5, 60), Action.RETRY: Backoff(2, 60)})
@@ -58,8 +58,11 @@ def failure(rule: ErrorRule) -> Exception:
         error: openai.APIError = openai.APIConnectionError(request=request)
         error.__cause__ = causes[rule.reason]
     else:
-        kind = UnreadableEventError if rule.reason == "unreadable_event" else openai.APIResponseValidationError
-        error = kind(response, None)
+        kinds: dict[str | None, Any] = {
+            "unreadable_event": UnreadableEventError,
+            "answer_too_large": AnswerTooLargeError,
+        }
+        error = kinds.get(rule.reason, openai.APIResponseValidationError)(response, None)
         error.__cause__ = type("ValidationError", (ValueError,), {})() if rule.reason == "schema_mismatch" else None
     return error
 
@@ -105,6 +108,7 @@ TABLE = [
     (None, "invalid_answer", "the row is sent again"),
     (None, "schema_mismatch", "the row fails"),
     (None, "unreadable_event", "the row fails"),
+    (None, "answer_too_large", "the row fails"),
     (None, "not_sent", "the row fails"),
 ]
 
