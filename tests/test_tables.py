@@ -187,6 +187,17 @@ def test_a_table_is_estimated(tables: Tables, emulator: Emulator) -> None:
     assert tables.asked == []
 
 
+@pytest.mark.parametrize("options", [{}, {"id": "n"}])
+def test_the_services_own_batch_api_answers_a_table(tmp_path: Path, options: dict[str, Any]) -> None:
+    with Emulator(keys={"sk_test": None}, batch_seconds=0.1) as emulator:
+        tables = Tables(tmp_path, emulator)
+        given = {"model": "deepseek/deepseek-v3.2", "via": "batch-api", "poll": 0.1, **options}
+        assert tables.run("n,text\n1,good\n2,\n3,bad\n", **given).succeeded == 2
+        assert [bool(answer) for answer in tables.column()] == [True, False, True]
+        assert tables.run("n,text\n1,good\n2,\n3,worse\n", **given).sent == 1
+        assert all(tables.column()[::2])
+
+
 # ids
 
 

@@ -43,7 +43,10 @@ def test_an_empty_cell_ends_with_1_and_names_the_journal(tables: Tables, job: Jo
     tables.write("n,text\n1,good\n2,\n")
     code, _, told = ask(job, "-o", tables.folder / "answers.csv", "--prompt", "Shout: {text}")
     assert code == 1
-    assert "1 of 2 rows succeeded, 1 failed" in told
+    assert "1 of 2 rows succeeded, 1 failed; " in told
+    assert "1 x empty" in told or "empty" in told
+    _, printed, _ = ask(job, "-o", tables.folder / "answers.csv", "--prompt", "Shout: {text}", "--status")
+    assert "1 of 2 rows succeeded, 1 failed, 0 to do" in printed
     assert "keeps nothing" not in told
 
 

@@ -57,7 +57,7 @@ def status(requests: str | Path, results: str | Path, **options: Unpack[TableOpt
     checked(options, TableOptions)
     if is_table(requests, options):
         with FileJob(requests, None, options) as table:
-            return _status(table.source, journal_of(Path(results)), table.options)
+            return table.counted(_status(table.source, journal_of(Path(results)), table.options))
     with Source(requests) as source:
         return _status(source, Path(results), options)
 

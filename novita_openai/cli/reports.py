@@ -15,11 +15,14 @@ __all__ = ["described", "described_status"]
 USUAL_ENDS: Final = ("stop", "tool_calls", "function_call")
 """Finish reasons of answers that are as long as the model wanted them to be."""
 MOST_MODELS: Final = 20
+EMPTY: Final = "empty"
+"""The code of rows of a table that were not sent, so that no file has them."""
 
 
 def described(report: BatchReport, errors: str, *, can_go_on: bool) -> Iterator[str]:
     """Yield the lines of a report; ``errors`` names the file of the failed rows, "" where there is none."""
-    yield "; ".join(_sums(report, f" ({errors})" if report.failed and errors else "", can_go_on=can_go_on))
+    has_file = errors and report.failed > report.errors.get(EMPTY, 0)
+    yield "; ".join(_sums(report, f" ({errors})" if has_file else "", can_go_on=can_go_on))
     yield from _failures(report)
     odd = {reason: count for reason, count in report.finish_reasons.items() if reason not in USUAL_ENDS}
     if odd:

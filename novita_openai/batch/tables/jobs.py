@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Protocol, Self, TypeVar, cast
 
 from novita_openai.batch.files import is_kept
 from novita_openai.batch.jsonl import LONGEST_PREFIX
@@ -32,7 +32,30 @@ __all__ = ["FileJob", "Runner", "TableJob", "is_table", "journal_of", "refuse_te
 
 NAMED: Final = (".jsonl", ".parquet")
 """Forms in which every column has a name."""
-Report = TypeVar("Report", bound=BatchReport)
+
+
+class Counts(Protocol):
+    """A dataclass that counts the rows of a job."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def total(self) -> int:
+        """Return the number of rows."""
+        ...
+
+    @property
+    def failed(self) -> int:
+        """Return the number of rows that have failed."""
+        ...
+
+    @property
+    def errors(self) -> Mapping[str, int]:
+        """Return how many have failed for each reason."""
+        ...
+
+
+Report = TypeVar("Report", bound=Counts)
 
 
 class Runner(Protocol):
@@ -68,22 +91,22 @@ class TableJob:
         left = {name: value for name, value in options.items() if name in RunOptions.__annotations__}
         on_progress = options.get("on_progress")
         if on_progress is not None:
-            left["on_progress"] = lambda progress: on_progress(self._counted(progress))
+            left["on_progress"] = lambda progress: on_progress(self.counted(progress))
         return cast("RunOptions", left)
 
     async def run(self, runner: Runner, journal: Path, *, is_alone: bool) -> BatchReport:
         """Ask what has no answer yet, and return the report on all rows of the table."""
         if self.empty == len(self.source.survey.keys):
-            return self._counted(BatchReport(total=0))
+            return self.counted(BatchReport(total=0))
         await asyncio.to_thread(match, journal, self.source)
         try:
             report = await runner(self.source, journal, self.options, is_alone=is_alone)
         except BatchStopped as stop:
-            stop.report = self._counted(stop.report)
+            stop.report = self.counted(stop.report)
             raise
-        return self._counted(report)
+        return self.counted(report)
 
-    def _counted(self, report: Report) -> Report:
+    def counted(self, report: Report) -> Report:
         """Return a report in which the rows with empty cells have failed too."""
         if not self.empty:
             return report
@@ -126,6 +149,10 @@ class FileJob:
     def source(self) -> Source:
         """Return the rows as requests."""
         return self._job.source
+
+    def counted(self, report: Report) -> Report:
+        """Return a report in which the rows with empty cells have failed too."""
+        return self._job.counted(report)
 
     @property
     def options(self) -> RunOptions:
