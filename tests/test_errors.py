@@ -60,7 +60,7 @@ WITHOUT_A_KNOWN_WORD = [
     (403, {"code": 403, "message": "no"}, Action.FAIL, True),
     (403, "<html>", Action.FAIL, True),
     (403, {"reason": "IDENTITY_VERIFICATION"}, Action.FAIL, False),
-    (404, "404 page not found", Action.FAIL, True),
+    (404, "404 page not found", Action.FAIL, False),
     (404, {"message": "no"}, Action.FAIL, False),
     (408, "", Action.RETRY, False),
     (409, "", Action.RETRY, False),
