@@ -192,3 +192,28 @@ def test_each_reason_is_logged_once(scripted: Job, server: Server) -> None:
     told = [(each["status"], each["reason"]) for each in logs if each["event"] == "batch.failure"]
     assert told == [(500, "SOME_REASON"), (None, "connection_error")]
     assert all(each["host"] for each in logs if each["event"] == "batch.failure")
+
+
+def test_a_model_that_is_put_off_leaves_a_stream_of_rows_to_the_others(scripted: Job, server: Server) -> None:
+    wait = error(429, "RATE_LIMIT_EXCEEDED", retry_after="3600")
+    server.answer = lambda request: wait if b'"model":"slow"' in request.body else None
+    results = batch.stream(
+        [row(f"r{number}", model="slow" if number % 2 else "quick") for number in range(40)],
+        client=scripted.client(),
+        concurrency=1,
+    )
+    done: list[str] = []
+    with pytest.raises(BatchStopped, match=r"asks to wait 3600 s for slow, above max_wait .*: start again after "):
+        done.extend(result["custom_id"] for result in results)
+    assert done == [f"r{number}" for number in range(0, 40, 2)]
+
+
+def test_a_model_that_is_put_off_leaves_a_file_to_the_others(scripted: Job, server: Server) -> None:
+    wait = error(429, "RATE_LIMIT_EXCEEDED", retry_after="3600")
+    server.answer = lambda request: wait if b'"model":"slow"' in request.body else None
+    sorted_by_model = [row(f"{model}{number}", model=model) for model in ("slow", "quick") for number in range(1_500)]
+    with pytest.raises(BatchStopped, match="asks to wait 3600 s for slow") as caught:
+        scripted.run(sorted_by_model)
+    assert (caught.value.report.succeeded, caught.value.report.failed, caught.value.needs_change) == (1_500, 0, False)
+    server.answer = lambda _: None
+    assert scripted.run().succeeded == 3_000

@@ -15,7 +15,7 @@ from novita_openai import batch
 from novita_openai.batch import BatchReport, BatchStopped
 from novita_openai.batch.explanations import explained
 from novita_openai.batch.report import ModelReport
-from novita_openai.cli.reports import described
+from novita_openai.cli.reports import described, described_status
 from novita_openai.emulator import Emulator
 
 
@@ -135,3 +135,8 @@ def test_own_codes_are_explained() -> None:
     assert "row_timeout" in explained("row_timeout")
     assert explained("RATE_LIMIT_EXCEEDED").startswith("Too many requests a minute.")
     assert explained("a word of somebody") == ""
+
+
+def test_what_the_service_has_is_in_the_lines_of_a_status() -> None:
+    status = batch.BatchStatus(total=2, succeeded=0, failed=0, at_service=("created: batch b (2 rows of m)",))
+    assert list(described_status(status))[-1] == "at the service: created: batch b (2 rows of m)"

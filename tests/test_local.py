@@ -497,3 +497,11 @@ def test_importing_the_module_imports_neither_the_engine_nor_the_sdk() -> None:
     script = f"import sys, novita_openai.local; print({names} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_request_that_is_no_json_is_refused_by_the_model_itself(local_model: LocalModel) -> None:
+    address = urlsplit(local_model.base_url)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port)
+    with closing(connection):
+        connection.request("POST", f"{address.path}/chat/completions", b'{"response_format": ')
+        assert connection.getresponse().status in (400, 500)
