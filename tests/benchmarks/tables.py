@@ -88,15 +88,22 @@ def peaks(url: str, count: int) -> tuple[float, float]:
 
 def remember(url: str, count: int) -> bool:
     """Print what a table of so many rows needs, and what a million would; tell whether the bound is kept."""
-    is_kept, large = True, peaks(url, count)
-    small = large if count >= MILLION else peaks(url, count // 10)
-    for title, low, high in zip(("a run", "started again"), small, large, strict=True):
-        slope = (high - low) / (0.9 * count)
-        million = high + slope * (MILLION - count)
-        print(f"memory of {title}: {low:.0f} MB for {count // 10} rows, {high:.0f} MB for {count}:", end=" ")
-        print(f"{slope * MEGABYTE:.0f} bytes a row, {million:.0f} MB for a million (at most {MEGABYTES})", flush=True)
-        is_kept = is_kept and million <= MEGABYTES
-    return is_kept
+    large, titles = peaks(url, count), ("a run", "started again")
+    if count >= MILLION:
+        for title, peak_of_all in zip(titles, large, strict=True):
+            print(f"memory of {title}: {peak_of_all:.0f} MB for {count} rows (at most {MEGABYTES})", flush=True)
+        return max(large) <= MEGABYTES
+    millions = [_told(*case, count) for case in zip(titles, peaks(url, count // 10), large, strict=True)]
+    return max(millions) <= MEGABYTES
+
+
+def _told(title: str, low: float, high: float, count: int) -> float:
+    """Print the peaks of two lengths, and return that of a million."""
+    slope = (high - low) / (count - count // 10)
+    million = high + slope * (MILLION - count)
+    print(f"memory of {title}: {low:.0f} MB for {count // 10} rows, {high:.0f} MB for {count}:", end=" ")
+    print(f"{slope * MEGABYTE:.0f} bytes a row, {million:.0f} MB for a million (at most {MEGABYTES})", flush=True)
+    return million
 
 
 def main() -> int:
