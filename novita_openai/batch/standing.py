@@ -52,14 +52,13 @@ class Standing:
         was_reached = self.is_reached
         self.is_reached = was_reached or failure.status is not None
         request.seen = now_seen
-        met = self._met.setdefault(failure.rule, set())
-        met.add(request.custom_id)
+        in_a_row = self._in_a_row(request, failure.rule) if failure.rule.stops_batch else 1
         is_final = failure.status is not None and failure.action is Action.FAIL
         return Surroundings(
             is_witnessed=is_witnessed,
             are_few=self._are_few(),
             is_reached=was_reached,
-            in_a_row=len(met),
+            in_a_row=in_a_row,
             alike=lane.count_refusal(failure.summary) if is_final else 1,
         )
 
@@ -67,3 +66,9 @@ class Standing:
         """Return what happened to a row before its failure."""
         age = now - (now if request.started is None else request.started)
         return RowHistory(request.counted, request.attempts, request.refusals, request.witnessed, age)
+
+    def _in_a_row(self, request: BatchRequest, rule: ErrorRule) -> int:
+        """Return how many different rows have met a rule with no answer between."""
+        met = self._met.setdefault(rule, set())
+        met.add(request.custom_id)
+        return len(met)
