@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import openai
@@ -443,3 +444,7 @@ def test_brotli_is_unpacked_in_the_smallest_pieces(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(direct, "_stream", watched)
     direct.unpacked(Brotli(), b"", 10, None)
     assert sizes == [direct._PIECE_OF_BROTLI]
+
+
+def test_a_client_of_another_library_is_not_taken_for_aiohttp() -> None:
+    assert not direct.is_direct(SimpleNamespace(_client=object()))

@@ -82,3 +82,9 @@ def test_models_are_listed_whole_at_any_width(columns: int, server: Server) -> N
     with asking(server, "models", columns=columns) as terminal:
         assert terminal.end() == 0
     assert [each for each in ids if each not in terminal.text] == []
+
+
+def test_the_start_of_the_local_model_is_told(server: Server) -> None:
+    with asking(server, "complete", "--local", "Water", "--max-tokens", "2") as terminal:
+        assert terminal.end() == 0
+    assert "novita-openai: starting the local model" in terminal.text

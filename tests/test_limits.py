@@ -451,3 +451,50 @@ def test_an_async_call_that_is_cancelled_gives_its_connection_back(build: Callab
             if driver.is_async:
                 driver.call(lambda client: cancelled(client, server, options))  # noqa: B023
                 wait_for(lambda: server.hung_up)
+
+
+def test_a_cut_answer_within_the_deadline_is_a_connection_error(connect: Callable[..., Driver], server: Server) -> None:
+    server.always = Reply(body=BIG, cut=200, headers={"content-length": str(10**9)})
+    driver = connect(policy=RetryPolicy(1, deadline=60.0), max_answer_bytes=2 * 10**9)
+    with pytest.raises(openai.APIConnectionError):
+        driver.chat()
+    server.always = Reply(body=b"x" * 500, cut=400, headers={"transfer-encoding": "chunked"})
+    with pytest.raises(openai.APIConnectionError):
+        driver.chat()
+
+
+def test_a_deadline_holds_over_a_transport_without_a_socket() -> None:
+    library: Any = sdk.http_library()
+
+    def drip() -> Iterator[bytes]:
+        yield json.dumps(CHAT).encode()
+
+    class Dripping(library.SyncByteStream):  # type: ignore[misc]
+        def __iter__(self) -> Iterator[bytes]:
+            return drip()
+
+    def answer(_: Any) -> Any:
+        return library.Response(200, headers={"content-type": "application/json"}, stream=Dripping())
+
+    with library.Client(transport=library.MockTransport(answer)) as http_client:
+        client = OpenAI(api_key="k", http_client=http_client, policy=RetryPolicy(1, deadline=60.0))
+        got = client.chat.completions.create(model="m", messages=MESSAGES)
+    assert got.choices[0].message.content == "Boil water."
+
+
+def test_a_document_that_comes_in_pieces_in_place_of_a_stream_is_an_answer(
+    connect: Callable[..., Driver], server: Server
+) -> None:
+    whole = json.dumps(CHAT).encode()
+    pieces = (whole[:50], whole[50:90], whole[90:])
+    server.always = Reply(body=pieces, pause=0.05, headers={"content-type": "application/json"})
+    chunks = connect().collect(lambda client: client.chat.completions.create(model="m", messages=MESSAGES, stream=True))
+    assert "".join(each.choices[0].delta.content or "" for each in chunks) == "Boil water."
+
+
+def test_an_error_of_no_transport_is_raised_as_it_came() -> None:
+    class OddError(ValueError):
+        pass
+
+    with pytest.raises(OddError):
+        bodies.Limits(10).raise_for(OddError("no"), None)

@@ -10,6 +10,7 @@ from prompt_texts import DATE
 
 from novita_openai.prompts import PromptError, get_format
 from novita_openai.prompts.over_completions.deltas import Deltas
+from novita_openai.prompts.tool_calls.kimi import KIMI_3
 
 QUESTION = {"role": "user", "content": "weather in Paris?"}
 ARGUMENTS = {"city": "Paris", "days": 3, "part": 0.5, "wind": True, "more": {"list": [1, "é", {"b": False}]}}
@@ -341,3 +342,8 @@ def test_what_follows_the_mark_of_calls_and_is_none_stays_text() -> None:
     fmt = get_format("granite-3.1")
     for text in ("<|tool_call|>well", "<|tool_call|>[5]", "<|tool_call|>{}"):
         assert fmt.message(text, "stop") == {"role": "assistant", "content": text}
+
+
+def test_a_reply_of_kimi_3_that_is_closed_without_calls_has_none() -> None:
+    assert KIMI_3.read_calls("Yes.<|close|>response<|sep|>") == ("Yes.", ())
+    assert KIMI_3.read_calls("Yes.<|close|>response<|sep|><|close|>message<|sep|>") == ("Yes.", ())

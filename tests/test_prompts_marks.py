@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prompt_texts import DATE, FORMATS
 
-from novita_openai.prompts import PromptError, PromptFormat, from_template, get_format
+from novita_openai.prompts import PromptError, PromptFormat, TemplateError, from_template, get_format
 
 QUESTION, REPLY = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 
@@ -117,3 +117,23 @@ def test_stops_are_whole_tokens_and_the_end_before_them_is_no_content() -> None:
     text = "<|open|>think<|sep|><|close|>think<|sep|><|open|>response<|sep|>Hi<|close|>response<|sep|>"
     assert get_format("kimi-k3").message(f"{text}<|close|>message<|sep|><|end_of_msg|>")["content"] == "Hi"
     assert from_template(WORDS).stop == ("\n\nUser:",)
+
+
+TURNS = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def test_a_template_that_refuses_calls_has_the_marks_of_its_results() -> None:
+    refusal = "{% for m in messages %}{% if m.tool_calls %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
+    assert "<|tool|>" in from_template(refusal + TURNS, bos_token="", eos_token="").control
+
+
+def test_a_template_that_never_ends_with_calls_is_refused() -> None:
+    endless = (
+        "{% for m in messages %}{% if m.tool_calls %}{% for a in range(99999) %}{% for b in range(99999) %}x"
+        "{% endfor %}{% endfor %}{% endif %}{% endfor %}"
+    )
+    with pytest.raises(TemplateError, match="unbounded"):
+        from_template(endless + TURNS, bos_token="", eos_token="")
