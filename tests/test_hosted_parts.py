@@ -501,3 +501,20 @@ def test_what_is_no_failure_of_the_network_passes_through_a_download() -> None:
 
     with pytest.raises(ValueError, match="own"):
         asyncio.run(read_all())
+
+
+def test_an_interrupt_before_anything_is_collected_leaves_it_to_the_next_start(job: Job, emulator: Emulator) -> None:
+    job.run(rows(2), **HOSTED, detach=True)
+    count, emulator.latency = emulator.request_count, 7_200.0
+
+    def interrupt() -> None:
+        until(lambda: emulator.request_count > count)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = Thread(target=interrupt)
+    thread.start()
+    report = job.run(**HOSTED, max_cost=1.0)
+    thread.join()
+    assert (report.interrupted, report.succeeded) == (True, 0)
+    emulator.latency = 0.0
+    assert job.run(**HOSTED).succeeded == 2
