@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from server import MODELS, Reply, Server, chunk, error, stream
+
+from novita_openai.cli.serving import EmulatorOptions
 
 Result = subprocess.CompletedProcess[str]
 Run = Callable[..., Result]
@@ -503,3 +506,11 @@ def test_a_local_model_that_ends_while_it_serves_is_told() -> None:
         _, told = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "process has ended" in told
+
+
+def test_keys_and_faults_of_the_emulator_have_numbers() -> None:
+    options = EmulatorOptions(keys=["a", "b=2"], faults=["stall=0.1", "reset"])
+    assert options.arguments()["keys"] == {"a": None, "b": 2.0}
+    assert options.arguments()["faults"] == {"stall": 0.1, "reset": 1.0}
+    with pytest.raises(typer.BadParameter, match="give --key KEY or KEY=DOLLARS: what follows"):
+        EmulatorOptions(keys=["secret=x"]).arguments()
