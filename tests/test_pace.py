@@ -24,6 +24,7 @@ import pytest
 from batch_jobs import rows
 from calls import CHAT, MODEL, text_of
 from conftest import Driver
+from server import Server, error
 
 from novita_openai import AsyncNovitaOpenAI, NovitaOpenAI, Pace, RetryPolicy, batch, create_async_client, create_client
 from novita_openai.client import turns
@@ -578,3 +579,10 @@ def test_under_trio_its_own_token_wakes(monkeypatch: pytest.MonkeyPatch) -> None
     lowlevel = SimpleNamespace(current_trio_token=lambda: token)
     monkeypatch.setitem(sys.modules, "trio", SimpleNamespace(lowlevel=lowlevel))
     assert turns._caller_of_loop() is token.run_sync_soon
+
+
+def test_a_call_that_names_no_model_is_retried_without_a_turn(connect: Callable[..., Driver], server: Server) -> None:
+    server.script.append(error(500))
+    driver = connect(pace=Pace(rpm=1))
+    assert [model.id for model in driver.collect(lambda client: client.models.list())] == ["m"]
+    assert dict(driver.client.pace) == {}
