@@ -119,7 +119,7 @@ def test_stops_are_whole_tokens_and_the_end_before_them_is_no_content() -> None:
     assert from_template(WORDS).stop == ("\n\nUser:",)
 
 
-TURNS = (
+ROLES = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
@@ -127,7 +127,7 @@ TURNS = (
 
 def test_a_template_that_refuses_calls_has_the_marks_of_its_results() -> None:
     refusal = "{% for m in messages %}{% if m.tool_calls %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
-    assert "<|tool|>" in from_template(refusal + TURNS, bos_token="", eos_token="").control
+    assert "<|tool|>" in from_template(refusal + ROLES, bos_token="", eos_token="").control
 
 
 def test_a_template_that_never_ends_with_calls_is_refused() -> None:
@@ -136,4 +136,4 @@ def test_a_template_that_never_ends_with_calls_is_refused() -> None:
         "{% endfor %}{% endfor %}{% endif %}{% endfor %}"
     )
     with pytest.raises(TemplateError, match="unbounded"):
-        from_template(endless + TURNS, bos_token="", eos_token="")
+        from_template(endless + ROLES, bos_token="", eos_token="")
