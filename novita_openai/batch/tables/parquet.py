@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.tables.cells import shown
-from novita_openai.batch.tables.columns import Kind
+from novita_openai.batch.tables.columns import Kind, refuse_wide
 
 if TYPE_CHECKING:
     from novita_openai.batch.requests import Source
@@ -78,7 +78,7 @@ def _types(pyarrow: Any) -> dict[Kind, Any]:
 def write_parquet(file: BinaryIO, table: Table, added: Sequence[Column], answers: Iterable[Sequence[Any]]) -> None:
     """Write a table with the added columns, of which ``answers`` has the values row by row."""
     pyarrow, parquet = _library("pyarrow"), _library("pyarrow.parquet")
-    types, rows = _types(pyarrow), iter(answers)
+    types, rows = _types(pyarrow), refuse_wide(added, answers)
     schema, batches = (table.schema, table.batches()) if isinstance(table, ParquetTable) else _batches(pyarrow, table)
     new = [pyarrow.field(column.name, types[column.kind]) for column in added]
     whole = pyarrow.schema([*schema, *new], metadata=schema.metadata)
@@ -107,4 +107,6 @@ def _batches(pyarrow: Any, table: Table) -> tuple[Any, Iterator[Any]]:
 
 
 def _cell(value: Any, kind: Kind) -> Any:
-    return shown(value) if kind is Kind.JSON and value is not None else value
+    if value is None:
+        return None
+    return shown(value) if kind is Kind.JSON else float(value) if kind is Kind.NUMBER else value
