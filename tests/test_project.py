@@ -83,10 +83,14 @@ HOUSE: Rows = {
     "local": modules("settings weights model server"),
     "testing": None,
     "__pyinstaller": modules("hook-novita_openai"),
-    "cli": modules(
-        "terminal notices failures options inputs schemas serving service answers conversation talking asking listing"
-        " doctor progress jobs tables reports batch prompt_options prompt_rows prompt program"
-    ),
+    "cli": {
+        **modules(
+            "terminal notices failures options inputs schemas serving service answers conversation talking asking"
+            " listing doctor progress jobs tables reports closing"
+        ),
+        "page": modules("timeline charts failed writing"),
+        **modules("batch prompt_options prompt_rows prompt program"),
+    },
     "__main__": None,
 }
 CORRIDOR = {"sdk", "error_replies", "errors", "backoff", "logs", "retry", "pacing", "prices"}
@@ -116,6 +120,8 @@ EXTRAS = {
     "cli.options": {"typer"},
     "cli.program": {"typer"},
     "cli.progress": {"rich"},
+    "cli.closing": {"rich"},
+    "cli.page.writing": {"jinja2"},
     "cli.prompt": {"typer"},
     "cli.prompt_options": {"typer"},
     "cli.prompt_rows": {"rich", "typer"},

@@ -177,14 +177,14 @@ class Engine:
             self._alarm.ring()
 
     async def _attempt(self, sending: Sending) -> None:
-        request = sending.request
+        request, sent = sending.request, self._clock()
         try:
             answer = read_answer(request, await self._answer_to(request))
         except (openai.APIError, TimeoutError) as error:
             await self._outcomes.failed(sending, error)
         else:
             sending.lane.share.learn(len(answer.content))
-            self._outcomes.answered(sending, answer)
+            self._outcomes.answered(sending, answer, self._clock() - sent)
 
     async def _answer_to(self, request: BatchRequest) -> Any:
         """Send a row; raise ``TimeoutError`` where its time is over first."""
