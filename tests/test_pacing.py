@@ -66,6 +66,21 @@ class Service:
         return self.asks
 
 
+@dataclass(kw_only=True)
+class Erratic(Service):
+    """Refuses a ``share`` of the requests, however fast they come."""
+
+    share: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.random = Random(self.seed)
+
+    def takes(self, now: float) -> bool:
+        return self.random.random() >= self.share and super().takes(now)
+
+
 def simulate(pacer: Pacer, service: Service, rows: int, seed: int = 1, late: float = 0.001) -> tuple[float, int]:
     """Run rows through a service; return the seconds that took and the number of refusals.
 
@@ -238,6 +253,14 @@ def test_a_number_in_flight_is_found_as_a_rate(asks: Asks, share: float) -> None
     assert seconds <= (1.45 if asks is None else 1.50) * 200
     assert refused <= share * 2_000
     assert pacer.rate <= 15
+
+
+@pytest.mark.parametrize(("share", "least"), [(0.01, 200), (0.03, 30), (0.07, 2)])
+def test_refusals_that_slower_requests_make_no_rarer_do_not_stop_a_model(share: float, least: float) -> None:
+    for seed in range(3):
+        service = Erratic(burst=math.inf, share=share, seed=seed)
+        seconds, _ = simulate(Pacer(0.0), service, 2_000, seed)
+        assert 2_000 / seconds > least
 
 
 @pytest.mark.parametrize("rpm", [60, 300, 600])

@@ -142,8 +142,7 @@ class Outcomes:
     def _note_outage(self, request: BatchRequest, failure: Failure) -> None:
         """Have an outage use up no time of a row; log the first failure of one, and stop where it lasts too long."""
         request.started = None
-        if not self._standing.is_out:
-            self._standing.is_out = True
+        if self._standing.begins_outage(self._clock()):
             warn("batch.outage", reason=failure.reason, hint="no row is answered, which counts against none of them")
         if self._clock() - self._standing.last_answer > NO_PROGRESS:
             self._shutdown.stop(f"no answer for {NO_PROGRESS / 60:g} minutes; the last error: {failure.summary}")

@@ -80,6 +80,11 @@ class Session:
         """Return the seconds that a row has from its first request on."""
         return self.policy.deadline or math.inf
 
+    @property
+    def seconds_an_attempt(self) -> float:
+        """Return the seconds in which an answer has to be whole that is no stream."""
+        return self.transport.seconds or math.inf
+
     async def fetch_prices(self) -> None:
         """Read the models list; where that fails, costs stay unknown.
 

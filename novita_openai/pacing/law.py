@@ -21,6 +21,8 @@ minute are found as thirty thousand are. Its rules:
    found where it was, and many times as long as a pause that the service asks for. Then it grows with the cube of
    the number of answers: slowly around the known limit, faster where that is gone, in steps of ``STEP``; the rate
    before the last step was not too high, whatever the mean says. Only requests that had to wait for their turn count.
+   Where ``IN_VAIN`` refusals one after the other have lowered the rate and still more come, slower is no help: with
+   each of these the rate holds half as long, so that it does not sink without an end.
 6. **Margin.** A service that saves up nothing refuses what the network brings closer together than it was sent. Where
    the start has shown that, or the user's own ``rpm`` was refused, a known rate only stays below itself by a margin,
    which doubles with each refusal while the rate holds, and is halved after growth; no late start is made good.
@@ -62,6 +64,8 @@ STEADY_TIMES: Final = 5.0
 PROBE: Final = 2.0
 """After a hold, so many answers more would double the rate."""
 STEP: Final = 0.25
+IN_VAIN: Final = 8
+SHORTEST: Final = 1 / 32
 IN_FLIGHT_SHARE: Final = 3.0
 """A probe lasts at least so many times the requests in flight, as what these meet is not known yet."""
 MARGINS: Final = (0.02, 0.12)
@@ -141,6 +145,7 @@ class Pacer:
         self._is_starting = rpm is None
         self._fruitless = self._is_guess = False
         self._found = self._passed = self._longest = 0.0
+        self._lowered = 0
         self._epoch = self._start = Epoch(now)
         self._is_exact = False
 
@@ -160,8 +165,9 @@ class Pacer:
         """Return the part of the known rate that is tried above it."""
         if self._is_starting:
             return 0.0
-        answers = self._epoch.growth - self._hold
-        span = max(PROBE * self._known, IN_FLIGHT_SHARE * self.in_flight.count, 1.0)
+        part = max(0.5 ** max(0, self._lowered - IN_VAIN), SHORTEST)
+        answers = self._epoch.growth - part * self._hold
+        span = max(part * max(PROBE * self._known, IN_FLIGHT_SHARE * self.in_flight.count), 1.0)
         return min((answers / span) ** 3, STEP) if answers > 0 else 0.0
 
     def wait(self, now: float) -> float:
@@ -252,6 +258,7 @@ class Pacer:
             self._base = ticket.rate * (1 - self._margin)
             self._known = min(HOLD, self._known + ticket.number)
         elif ticket.number:
+            self._lowered = 0 if self._growth() else self._lowered + 1
             if self._is_guess and self.in_flight.limit >= 2 * FEW:
                 self._passed = self.in_flight.limit / 2 / max(now - self._epoch.opened - ticket.age, CATCH_UP)
             self._is_guess = False
