@@ -227,7 +227,7 @@ def test_a_model_without_structured_outputs_is_checked_alone(scripted: Job, serv
 
 
 def test_a_models_list_that_cannot_be_read_leaves_the_check_alone(scripted: Job, server: Server) -> None:
-    server.script.extend([Reply(500, {}), reply(GOOD)])
+    server.script.extend([Reply(500, {}), Reply(500, {}), reply(GOOD)])
     assert scripted.run([row("a")], validate=Label).succeeded == 1
     assert "response_format" not in posts(server)[0]
 

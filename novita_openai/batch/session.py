@@ -6,10 +6,11 @@ import asyncio
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import openai
 
+from novita_openai.backoff import unless_skipped
 from novita_openai.batch.checks import check_of
 from novita_openai.batch.options import RunLimits
 from novita_openai.batch.probes import Probe
@@ -88,11 +89,11 @@ class Session:
     async def fetch_prices(self) -> None:
         """Read the models list; where that fails, costs stay unknown.
 
-        Where ``max_cost`` needs the prices, a failed request is sent again as the policy says, without a time limit.
+        A failed request is sent again as the policy says: where ``max_cost`` needs the prices without a time limit,
+        else once, unless nobody can be reached.
         """
         is_needed = self.limits.max_cost is not None
-        policy = replace(self.policy, deadline=None)
-        models = policy.wraps(self.transport.models) if is_needed else self.transport.models
+        models = replace(self.policy, deadline=None).wraps(self.transport.models) if is_needed else self._models
         try:
             async with asyncio.timeout(None if is_needed else PRICES_TIMEOUT):
                 rows = await models()
@@ -103,6 +104,17 @@ class Session:
         self.is_reached = True
         self.prices = Prices(rows)
         self.validation.learn(rows)
+
+    async def _models(self) -> list[dict[str, Any]]:
+        """Return the rows of the models list, for which is asked again once."""
+        try:
+            return await self.transport.models()
+        except openai.APIError as error:
+            delay = None if failure_of(error).is_unreachable else self.policy.delay(error, 1)
+            if delay is None:
+                raise
+        await asyncio.sleep(unless_skipped(delay))
+        return await self.transport.models()
 
     def require_prices(self, models: Iterable[str], total: int) -> None:
         """Refuse ``max_cost`` where one of the models has no known price; ``total``: the rows of the job."""

@@ -21,8 +21,6 @@ minute are found as thirty thousand are. Its rules:
    found where it was, and many times as long as a pause that the service asks for. Then it grows with the cube of
    the number of answers: slowly around the known limit, faster where that is gone, in steps of ``STEP``; the rate
    before the last step was not too high, whatever the mean says. Only requests that had to wait for their turn count.
-   Where ``IN_VAIN`` refusals one after the other have lowered the rate and still more come, slower is no help: with
-   each of these the rate holds half as long, so that it does not sink without an end.
 6. **Margin.** A service that saves up nothing refuses what the network brings closer together than it was sent. Where
    the start has shown that, or the user's own ``rpm`` was refused, a known rate only stays below itself by a margin,
    which doubles with each refusal while the rate holds, and is halved after growth; no late start is made good.
@@ -32,6 +30,9 @@ minute are found as thirty thousand are. Its rules:
 8. **Outage.** When requests fail one after the other without an answer between them, at least ``FEWEST_FAULTS`` and at
    least as many as are in flight, the model pauses for the policy's delay after the last failure, and the limit of
    requests in flight is halved.
+9. **In vain.** A service may refuse some requests however fast they come, as others use it up. Where ``CUTS`` cuts have
+   halved the rate, and never ``CALM`` of them after an epoch in which it had grown, slower is no help: the rate goes
+   back to the highest of them.
 
 ``rpm`` and ``tpm`` are hard limits besides: requests, and tokens (estimated at first, then counted), are spaced evenly.
 """
@@ -64,8 +65,6 @@ STEADY_TIMES: Final = 5.0
 PROBE: Final = 2.0
 """After a hold, so many answers more would double the rate."""
 STEP: Final = 0.25
-IN_VAIN: Final = 8
-SHORTEST: Final = 1 / 32
 IN_FLIGHT_SHARE: Final = 3.0
 """A probe lasts at least so many times the requests in flight, as what these meet is not known yet."""
 MARGINS: Final = (0.02, 0.12)
@@ -73,6 +72,9 @@ KNOWN: Final = 8.0
 """A rate is known by so many requests."""
 SEVERAL: Final = 3
 """A service that takes so many requests at once saves some up."""
+CUTS: Final = 16
+CALM: Final = 2
+"""In a row."""
 JITTER: Final = 0.05
 LONGEST_PAUSE: Final = 24.0
 FEWEST_FAULTS: Final = 4
@@ -94,6 +96,27 @@ class Epoch:
         self.opened = opened
         self.requests = self.taken = self.faults = 0
         self.growth = 0.0
+
+
+class Descent:
+    """Cuts of the rate, one after the other, by rule 9: the highest rate (``top``), and how many cuts came since."""
+
+    __slots__ = ("_calm", "_cuts", "_top")
+
+    def __init__(self) -> None:
+        self._top = 0.0
+        self._cuts = self._calm = 0
+
+    def cut(self, rate: float, *, had_grown: bool) -> float:
+        """Take the rate to which a cut has led; return that to go on with."""
+        self._calm = self._calm + 1 if had_grown else 0
+        if self._calm >= CALM:
+            self._top = self._cuts = 0
+        self._top, self._cuts = max(self._top, rate), self._cuts + 1
+        if self._cuts < CUTS or rate > self._top / 2:
+            return rate
+        self._cuts = 0
+        return self._top
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +168,8 @@ class Pacer:
         self._is_starting = rpm is None
         self._fruitless = self._is_guess = False
         self._found = self._passed = self._longest = 0.0
-        self._lowered = 0
         self._epoch = self._start = Epoch(now)
+        self._descent = Descent()
         self._is_exact = False
 
     @property
@@ -165,9 +188,8 @@ class Pacer:
         """Return the part of the known rate that is tried above it."""
         if self._is_starting:
             return 0.0
-        part = max(0.5 ** max(0, self._lowered - IN_VAIN), SHORTEST)
-        answers = self._epoch.growth - part * self._hold
-        span = max(part * max(PROBE * self._known, IN_FLIGHT_SHARE * self.in_flight.count), 1.0)
+        answers = self._epoch.growth - self._hold
+        span = max(PROBE * self._known, IN_FLIGHT_SHARE * self.in_flight.count, 1.0)
         return min((answers / span) ** 3, STEP) if answers > 0 else 0.0
 
     def wait(self, now: float) -> float:
@@ -258,11 +280,12 @@ class Pacer:
             self._base = ticket.rate * (1 - self._margin)
             self._known = min(HOLD, self._known + ticket.number)
         elif ticket.number:
-            self._lowered = 0 if self._growth() else self._lowered + 1
+            had_grown = self._growth() > 0
             if self._is_guess and self.in_flight.limit >= 2 * FEW:
                 self._passed = self.in_flight.limit / 2 / max(now - self._epoch.opened - ticket.age, CATCH_UP)
             self._is_guess = False
             self._learn_mean(ticket)
+            self._base = self._descent.cut(self._base, had_grown=had_grown)
         else:
             self._fruitless, opened = True, self._epoch.opened
             if not self._known:
