@@ -31,8 +31,8 @@ minute are found as thirty thousand are. Its rules:
    least as many as are in flight, the model pauses for the policy's delay after the last failure, and the limit of
    requests in flight is halved.
 9. **In vain.** A service may refuse some requests however fast they come, as others use it up. Where ``CUTS`` cuts have
-   halved the rate, and never ``CALM`` of them after an epoch in which it had grown, slower is no help: the rate goes
-   back to the highest of them.
+   halved the rate, and never ``CALM`` in a row came after an epoch in which it had grown, slower is no help: the rate
+   goes back to the highest of them.
 
 ``rpm`` and ``tpm`` are hard limits besides: requests, and tokens (estimated at first, then counted), are spaced evenly.
 """
@@ -73,8 +73,7 @@ KNOWN: Final = 8.0
 SEVERAL: Final = 3
 """A service that takes so many requests at once saves some up."""
 CUTS: Final = 16
-CALM: Final = 2
-"""In a row."""
+CALM: Final = 3
 JITTER: Final = 0.05
 LONGEST_PAUSE: Final = 24.0
 FEWEST_FAULTS: Final = 4

@@ -36,7 +36,7 @@ MODELS: Final = (
     Model("maker/cheap", input_token_price_per_m=20, output_token_price_per_m=50),
     Model("maker/tiers", tiers=(Tier(1, 100, 400), Tier(64, 200, 800))),
     Model("maker/free", input_token_price_per_m=0, output_token_price_per_m=0),
-    *(Model(f"maker/other-{number}", input_token_price_per_m=100 * number) for number in range(1, 5)),
+    *(Model(f"maker/other-{number}", input_token_price_per_m=100 * number) for number in range(1, 9)),
 )
 ENDS_MORE_THAN_A_ROW: Final = {
     rule.reason for rule in RULES if rule.stops_batch or (rule.reason == "MODEL_NOT_FOUND" or rule.status == 403)
