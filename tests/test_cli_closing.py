@@ -8,6 +8,8 @@ from novita_openai.batch import BatchReport
 from novita_openai.batch.report import ModelReport
 from novita_openai.cli import closing
 
+TIME_WAS_UP = "The row's time was up before an answer came; give rows more of it (--row-timeout)."
+
 
 def told(report: BatchReport, *, can_go_on: bool = True) -> dict[str, str]:
     lines = closing._lines(report, "out.errors.jsonl", can_go_on=can_go_on)
@@ -32,7 +34,7 @@ def test_only_what_there_is_to_say_is_said() -> None:
         (
             BatchReport(total=9, failed=1, errors={"row_timeout": 1}, examples={"row_timeout": "r1"}),
             "1",
-            "row_timeout: such as r1: The row's time was up before an answer came; give rows more of it (--row-timeout).",
+            f"row_timeout: such as r1: {TIME_WAS_UP}",
         ),
         (BatchReport(total=9, interrupted=True), "interrupted", "9 rows to do: start the same again to go on"),
         (BatchReport(total=9), "unfinished", "9 rows to do: start the same again to go on"),

@@ -28,7 +28,7 @@ def modules(names: str) -> Rows:
 # __init__, comes after all that is in it.
 HOUSE: Rows = {
     "sdk": modules("answering exceptions pickling replies library direct"),
-    **modules("error_replies errors backoff logs retry"),
+    **modules("error_replies errors backoff installing logs retry"),
     "pacing": modules("limits law"),
     "prices": None,
     "prompts": {
@@ -93,17 +93,17 @@ HOUSE: Rows = {
     },
     "__main__": None,
 }
-CORRIDOR = {"sdk", "error_replies", "errors", "backoff", "logs", "retry", "pacing", "prices"}
+CORRIDOR = {"sdk", "error_replies", "errors", "backoff", "installing", "logs", "retry", "pacing", "prices"}
 # What of the other rooms a room may use.
 MAY_IMPORT = {
-    "prompts": set[str](),
+    "prompts": {"installing"},
     "client": CORRIDOR | {"prompts"},
     "batch": CORRIDOR | {"prompts", "client"},
-    "emulator": {"errors", "error_replies"},
-    "local": set[str](),
+    "emulator": {"errors", "error_replies", "installing"},
+    "local": {"installing"},
     "testing": {"retry", "emulator"},
     "cli": CORRIDOR | {"prompts", "client", "batch", "emulator", "local"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "installing"},
 }
 MOST_ON_THE_CORRIDOR = 10
 # What each may import besides the standard library and the core packages.

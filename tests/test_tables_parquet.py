@@ -97,7 +97,7 @@ def test_what_is_not_parquet_is_refused(tables: Tables) -> None:
 
 def test_a_missing_pyarrow_says_what_to_install(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r"novita-openai\[tables\]"):
+    with pytest.raises(ImportError, match=r"pip install .*\[tables\]"):
         tables.run("x", name="reviews.parquet")
 
 

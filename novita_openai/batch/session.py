@@ -22,6 +22,7 @@ from novita_openai.batch.usage import Spent
 from novita_openai.batch.validation import Validation
 from novita_openai.client import AsyncNovitaOpenAI
 from novita_openai.errors import Action, failure_of
+from novita_openai.installing import how_to_install
 from novita_openai.logs import warn
 from novita_openai.retry import RetryPolicy
 
@@ -56,7 +57,7 @@ class Session:
         self.policy = _policy(source, options, limits.row_timeout)
         self.transport = Transport(source, limits.connections, timeout=options.get("timeout"), is_alone=is_alone)
         if not self.transport.is_fast:
-            warn("batch.slow_transport", hint="pip install 'novita-openai[fast]'")
+            warn("batch.slow_transport", hint=how_to_install("fast"))
             if limits.concurrency is None:
                 limits = replace(limits, connections=min(limits.connections, MOST_WITHOUT_AIOHTTP))
         if source.given_http_client is not None and limits.concurrency is None:

@@ -16,6 +16,7 @@ from novita_openai.batch.tables.recipe import Recipe
 from novita_openai.batch.tables.rows import refuse_repeated
 from novita_openai.batch.tables.source import TableSource
 from novita_openai.batch.telling import ProgressLines
+from novita_openai.installing import how_to_install
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -45,7 +46,7 @@ def _narwhals() -> Any:
     try:  # by name, as type checkers need not have the extra
         return import_module("narwhals")
     except ImportError as error:
-        raise ImportError("data frames are read through narwhals: pip install 'novita-openai[tables]'") from error
+        raise ImportError(f"data frames are read through narwhals: {how_to_install('tables')}") from error
 
 
 class FrameTable:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.tables.cells import shown
 from novita_openai.batch.tables.columns import Kind, refuse_wide
+from novita_openai.installing import how_to_install
 
 if TYPE_CHECKING:
     from novita_openai.batch.requests import Source
@@ -21,7 +22,7 @@ __all__ = ["ParquetTable", "write_parquet"]
 
 ROWS: Final = 4_096
 """Rows in memory at a time."""
-NEEDED: Final = "Parquet is read and written by pyarrow: pip install 'novita-openai[tables]'"
+NEEDED: Final = f"Parquet is read and written by pyarrow: {how_to_install('tables')}"
 
 
 def _library(name: str) -> Any:

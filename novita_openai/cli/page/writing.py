@@ -19,7 +19,9 @@ from novita_openai.prices import dollars
 try:
     import jinja2
 except ModuleNotFoundError as error:
-    message = "the page of --report needs Jinja: pip install 'novita-openai[cli]'"
+    from novita_openai.installing import how_to_install
+
+    message = f"the page of --report needs Jinja: {how_to_install('cli')}"
     raise ModuleNotFoundError(message, name=error.name) from error
 
 if TYPE_CHECKING:
