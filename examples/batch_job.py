@@ -1,5 +1,5 @@
 # A batch job over files that is started again: needs no key.
-# Extras: emulator.
+# pip install 'novita-openai[emulator]'
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,5 +1,5 @@
 # What a broken stream looks like, and what to do about it: needs no key.
-# Extras: emulator.
+# pip install 'novita-openai[emulator]'
 import openai
 
 from novita_openai import OpenAI

@@ -1,5 +1,5 @@
 # What a bad key looks like, and a server that is down, met by a patient policy: needs no key.
-# Extras: local.
+# pip install 'novita-openai[local]'
 import openai
 
 from novita_openai import Action, Backoff, OpenAI, RetryPolicy, classify, local

@@ -1,5 +1,5 @@
 # A job that the service's own fleet runs, for half the price and within 48 hours: needs no key.
-# Extras: emulator.
+# pip install 'novita-openai[emulator]'
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -7,32 +7,31 @@ minute are found as thirty thousand are. Its rules:
 
 1. **Start.** As many requests as ``first`` are in flight, and more with each answer: a part of the answers so far, so
    that a refusal finds at most that part of what was taken on its way. No rate limits the start. Where the user gives
-   a number in flight, that is used at once; where the user gives ``rpm``, that is the first rate.
-2. **Refusal.** What is sent between two refusals is an epoch. Only a refused request of the current epoch changes the
-   rate and begins the next epoch, so that a wave of refusals counts once. At both ends of an epoch the service had
-   nothing left, so that it took as much as it could in between: the new rate is the mean of the epoch. ``PRIOR``
-   requests at the old rate are added to it, so that it does not depend on a few requests. Of a pause at the beginning
-   of the epoch, the time of at most ``SAVED`` requests counts, as a service may save up no more.
-3. **Ask.** The mean of the start says little, as what was saved up is in it: it is a guess. After it, and wherever the
-   first request after a refusal is refused too, the model pauses, for as long as it has waited already, up to
+   a number in flight, that is used at once; where the user gives ``rpm``, that is the first rate. The first refusal
+   tells how many requests the service has saved up at most, and the mean so far is a guess of its rate.
+2. **Mean.** When a request is refused, the service has nothing left. So between two refusals it took what came in
+   meanwhile: the mean of that time is its rate. Only a refused request that has started since the rate changed last
+   changes it again; those of before are the rest of a wave, and of them rule 4 speaks.
+3. **Least.** Where the service had more than it can save up, the mean is too low. Where most of the time
+   nobody sent anything, that time is not counted. And whatever it took beyond what it had saved up came in
+   meanwhile: so the last requests before a refusal, many or few, tell the least rate.
+4. **Wave.** What is sent before the first refusal is heard of goes on being taken and refused, and the service has
+   nothing left all along. So each further refusal corrects the rate, by what was taken since the first one; but where
+   the service saves up nothing, it refuses each second request that comes a little too soon, and takes too few.
+5. **Nothing.** Where nothing was taken between two refusals, the model pauses as long as it has waited already, up to
    ``LONGEST_PAUSE``; then one request is in flight, and twice as many after each round of answers.
-4. **Pause.** After other refusals the model pauses for the time of ``Retry-After``, if there is one, and some jitter.
-5. **Probe.** The rate holds for as many answers as it is known by, up to ``HOLD``, twice as long whenever the limit is
-   found where it was, and many times as long as a pause that the service asks for. Then it grows with the cube of
-   the number of answers: slowly around the known limit, faster where that is gone, in steps of ``STEP``; the rate
-   before the last step was not too high, whatever the mean says. Only requests that had to wait for their turn count.
-6. **Margin.** A service that saves up nothing refuses what the network brings closer together than it was sent. Where
-   the start has shown that, or the user's own ``rpm`` was refused, a known rate only stays below itself by a margin,
-   which doubles with each refusal while the rate holds, and is halved after growth; no late start is made good.
-7. **In flight.** Answers to requests that filled the limit in flight when they started are counted; once there are as
-   many of them as the limit, it doubles. Refusals do not change it, except after the start: a service that limits
-   requests in flight limits their rate, too.
-8. **Outage.** When requests fail one after the other without an answer between them, at least ``FEWEST_FAULTS`` and at
+6. **Pause.** ``Retry-After`` holds for the whole model, with some jitter. Without it the next request starts when the
+   new rate allows.
+7. **Hold and growth.** A rate is ``known`` by the number of requests that it was told from, up to ``KNOWN``. It holds
+   for as many answers; where the limit was found where it was, for so many as make up for each refusal; after a pause,
+   for so many as make up for that. Then it grows, by a small part at first, which doubles: the better the rate is known
+   and the more are in flight, the slower. A rate that has doubled, by more than was saved up, is not known. Only
+   requests that had to wait for their turn count.
+8. **In flight.** Answers to requests that filled the limit in flight when they started are counted; once there are as
+   many of them as the limit, it doubles. A service that limits requests in flight limits their rate, too.
+9. **Outage.** When requests fail one after the other without an answer between them, at least ``FEWEST_FAULTS`` and at
    least as many as are in flight, the model pauses for the policy's delay after the last failure, and the limit of
    requests in flight is halved.
-9. **In vain.** A service may refuse some requests however fast they come, as others use it up. Where ``CUTS`` cuts have
-   halved the rate, and never ``CALM`` in a row came after an epoch in which it had grown, slower is no help: the rate
-   goes back to the highest of them.
 
 ``rpm`` and ``tpm`` are hard limits besides: requests, and tokens (estimated at first, then counted), are spaced evenly.
 """
@@ -44,6 +43,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from novita_openai.pacing.limits import CATCH_UP, MINUTE, HardLimits, InFlight, Spacing
+from novita_openai.pacing.refusals import Starts, Wave
 
 __all__ = ["MOST_IN_FLIGHT", "Pacer", "Ticket"]
 
@@ -52,84 +52,45 @@ FIRST_LIMIT: Final = 32
 """Requests in flight at the start of a batch, where nobody waits for each of them."""
 FEW: Final = 4
 """The same where somebody waits, as in the calls of a client."""
-SHARE: Final = 1 / 3
+SHARE: Final = 1 / 4
 """Of the answers so far, the part that a client may have in flight more than at first."""
-SAVED: Final = 9.0
+KNOWN: Final = 40.0
+"""A rate is known by at most so many requests."""
 PRIOR: Final = 3.0
-HOLD: Final = 40.0
-STEADY: Final = 240.0
-"""The longest hold, of a limit that was found where it was."""
-PAUSE_SHARE: Final = 6.0
-STEADY_TIMES: Final = 5.0
-"""A hold lasts as long as so many of the pauses that the service asks for, five times that for a steady limit."""
-PROBE: Final = 2.0
-"""After a hold, so many answers more would double the rate."""
-STEP: Final = 0.25
-IN_FLIGHT_SHARE: Final = 3.0
-"""A probe lasts at least so many times the requests in flight, as what these meet is not known yet."""
-MARGINS: Final = (0.02, 0.12)
-KNOWN: Final = 8.0
-"""A rate is known by so many requests."""
+"""What was known before counts as so many requests."""
+WAVE_PRIOR: Final = 5.0
+"""The same within a wave."""
+MARGIN: Final = 0.01
+"""How far below what was found the rate stays, as a part of it."""
+AHEAD: Final = 0.2
+"""How far the rate goes from the mean towards that which was refused: the mean of growing rates is a low one."""
 SEVERAL: Final = 3
 """A service that takes so many requests at once saves some up."""
-CUTS: Final = 16
-CALM: Final = 3
+UNKNOWN_SPAN: Final = 0.5
+KNOWN_SPAN: Final = 0.7
+"""Growth doubles after so many answers for each one in flight, and for each one by which the rate is known."""
+REFUSAL_WORTH: Final = 30.0
+PAUSE_WORTH: Final = 8.0
+"""A steady rate holds for so many answers for each refusal; any for so many times those that a pause took, a steady one
+twice as long."""
+STEADY: Final = 0.1
+"""A limit is found where it was, where the rate differs by less than this part."""
 JITTER: Final = 0.05
 LONGEST_PAUSE: Final = 24.0
 FEWEST_FAULTS: Final = 4
-CATCH_UP_SHARE: Final = 1.0
-"""The same as a part of the time between two starts, as long as the service is known to save up requests."""
-
-
-class Epoch:
-    """What is sent between two refusals.
-
-    ``opened``: the time from which the mean rate is counted. ``requests``: how many have started; ``taken``: how many
-    of them were answered. ``faults``: how many failed one after the other. ``growth``: how many answers
-    let the rate grow.
-    """
-
-    __slots__ = ("faults", "growth", "opened", "requests", "taken")
-
-    def __init__(self, opened: float) -> None:
-        self.opened = opened
-        self.requests = self.taken = self.faults = 0
-        self.growth = 0.0
-
-
-class Descent:
-    """Cuts of the rate, one after the other, by rule 9: the highest rate (``top``), and how many cuts came since."""
-
-    __slots__ = ("_calm", "_cuts", "_top")
-
-    def __init__(self) -> None:
-        self._top = 0.0
-        self._cuts = self._calm = 0
-
-    def cut(self, rate: float, *, had_grown: bool) -> float:
-        """Take the rate to which a cut has led; return that to go on with."""
-        self._calm = self._calm + 1 if had_grown else 0
-        if self._calm >= CALM:
-            self._top = self._cuts = 0
-        self._top, self._cuts = max(self._top, rate), self._cuts + 1
-        if self._cuts < CUTS or rate > self._top / 2:
-            return rate
-        self._cuts = 0
-        return self._top
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """What is known of a request when it starts.
 
-    Its ``epoch``, its ``number`` in that, and the ``age`` of the epoch in seconds; the ``rate`` then; ``is_due``: it
-    had to wait for its turn, so that its answer lets the rate grow; ``is_last``: with it, as many requests are in
-    flight as the limit allows; the ``tokens`` reserved for it.
+    Its ``number`` among all, its ``time`` and the ``rate`` then; ``is_due``: it had to wait for its turn, so that its
+    answer lets the rate grow; ``is_last``: with it, as many requests are in flight as the limit allows; the ``tokens``
+    reserved for it.
     """
 
-    epoch: Epoch
     number: int
-    age: float
+    time: float
     rate: float
     is_due: bool
     is_last: bool
@@ -157,65 +118,60 @@ class Pacer:
         most = min(concurrency or most, most)
         is_free = concurrency is not None or rpm is not None
         self.in_flight = InFlight(most if is_free else min(first, most), most)
-        self._share = share
+        self._share, self._opened = share, now
         self._hard_limits, self._turns = HardLimits(rpm, tpm), Spacing()
         self._most = math.inf if rpm is None else rpm / MINUTE
-        self._base = self._most
-        self._gate = self._last = now
-        self._known = HOLD
-        self._hold, self._margin = HOLD, MARGINS[0]
+        self._base, self._known, self._hold = self._most, KNOWN, KNOWN
         self._is_starting = rpm is None
-        self._fruitless = self._is_guess = False
-        self._found = self._passed = self._longest = 0.0
-        self._epoch = self._start = Epoch(now)
-        self._descent = Descent()
-        self._is_exact = False
+        self._starts, self._saved = Starts(), float(SEVERAL)
+        self._wave = self._first = Wave(-1, now, self._base)
+        self._first_number = self._faults = 0
+        self._answers = self._above = self._asked = self._seconds = 0.0
 
     @property
     def rate(self) -> float:
         """Return the requests a second that may start now, infinite where nothing limits them yet."""
-        return min(math.inf if self._is_guess else self._base * (1 + self._growth()), self._most)
-
-    @property
-    def _saves(self) -> bool:
-        """Tell whether the service saves up requests, as far as is known: it took several at the start, or may have."""
-        if self._is_starting or self._most < math.inf:
-            return not self._is_exact
-        return self._start.taken >= SEVERAL
+        return min(self._base * (1 + self._growth()), self._most)
 
     def _growth(self) -> float:
         """Return the part of the known rate that is tried above it."""
-        if self._is_starting:
+        answers = self._answers - self._hold
+        if self._is_starting or answers <= 0 or self._base >= self._most:
             return 0.0
-        answers = self._epoch.growth - self._hold
-        span = max(PROBE * self._known, IN_FLIGHT_SHARE * self.in_flight.count, 1.0)
-        return min((answers / span) ** 3, STEP) if answers > 0 else 0.0
+        known = max(self._known, min(self._hold, KNOWN))
+        each = UNKNOWN_SPAN + (KNOWN_SPAN - UNKNOWN_SPAN) * known / KNOWN
+        span = KNOWN_SPAN * known + each * self.in_flight.count + 1
+        return min((2 ** min(answers / span, KNOWN) - 1) / (1 + self._known), 1.0)
 
     def wait(self, now: float) -> float:
         """Return the seconds until the next request may start: 0 or less is now, infinity is when another has ended."""
         if self.in_flight.is_full:
             return math.inf
-        return max(self._gate - now, self._turns.wait(now), self._hard_limits.wait(now))
+        return max(self._turns.wait(now), self._hard_limits.wait(now))
 
     def start(self, now: float, tokens: float = 0.0) -> Ticket:
         """Count a request that starts now, of about so many tokens."""
         self.in_flight.count += 1
-        epoch, rate = self._epoch, self.rate
-        late = max(CATCH_UP, CATCH_UP_SHARE / rate) if self._saves else CATCH_UP
+        rate = self.rate
+        late = min(max(CATCH_UP, 1 / rate), (self._saved - 1) / 2 / rate)
+        if self._starts.count:
+            self._skip(now, -self._turns.wait(now))
         ticket = Ticket(
-            epoch=epoch,
-            number=epoch.requests,
-            age=now - epoch.opened,
+            number=self._starts.add(now),
+            time=now,
             rate=rate,
-            is_due=self._turns.wait(now) > -max(CATCH_UP, 0.5 / rate),
+            is_due=self._turns.wait(now) > -1 / rate,
             is_last=self.in_flight.is_full,
             tokens=tokens,
         )
-        epoch.requests += 1
-        self._last = now
         self._turns.take(now, 1 / rate, late)
         self._hard_limits.take(now, tokens, late)
         return ticket
+
+    def _skip(self, now: float, idle: float) -> None:
+        """Do not measure the rate by seconds in which nothing was sent, where they are most of its time."""
+        measured = now - idle - self._wave.time
+        self._wave.time += max(0.0, idle - max(measured, self._saved / self._base))
 
     def answered(self, ticket: Ticket, tokens: float = 0.0) -> None:
         """Count an answer, which came to so many tokens."""
@@ -224,14 +180,13 @@ class Pacer:
 
     def accepted(self, ticket: Ticket) -> None:
         """Learn from a request that the service has taken, be it still in flight."""
-        epoch = self._epoch
-        ticket.epoch.taken += 1
-        epoch.faults = 0
-        if ticket.epoch is epoch:
-            epoch.growth += ticket.is_due
-            if not self._is_guess and self._growth() >= STEP:
-                self._passed, self._base = self._base, self.rate
-                self._hold = epoch.growth = 0.0
+        self._faults = 0
+        if ticket.number >= self._first_number:
+            self._answers += ticket.is_due
+            self._above += 0.0 if self._is_starting else max(0.0, 1 - self._base / ticket.rate)
+            if self._growth() >= 1 and (self._above > self._saved or not self._known):
+                self._base = min(2 * self._base, self._most)
+                self._answers = self._above = self._hold = self._known = 0.0
         share = self._share if self._is_starting else 1.0
         self.in_flight.count_answer(to_last=ticket.is_last or self._is_starting, share=share)
 
@@ -244,11 +199,12 @@ class Pacer:
         """Count a passing fault, and the seconds after which its row is sent again."""
         self.ended(ticket)
         self.pause(now + (retry_after or 0.0))
-        self._epoch.faults += ticket.epoch is self._epoch
-        if self._epoch.faults >= max(FEWEST_FAULTS, self.in_flight.count):
+        self._faults += ticket.number >= self._first_number
+        if self._faults >= max(FEWEST_FAULTS, self.in_flight.count):
             self.pause(now + delay)
             self.in_flight.halve()
-            self._epoch = Epoch(max(now, self._gate))
+            self._first_number, self._faults = self._starts.count, 0
+            self._answers = self._above = 0.0
 
     def refused(self, ticket: Ticket, now: float, retry_after: float | None, *, random: float = 0.5) -> None:
         """Count a refusal for coming too fast, with the seconds to wait if the service named them.
@@ -261,75 +217,74 @@ class Pacer:
     def learn(self, ticket: Ticket, now: float, retry_after: float | None, *, random: float = 0.5) -> None:
         """Learn from a refusal of a request that is no longer in flight."""
         asked = (retry_after or 0.0) * (1 + JITTER * random)
+        if ticket.number < self._first_number:
+            self._correct(ticket)
+        else:
+            self._meet_limit(ticket, now, asked)
+        self._hold += self._wave.worth
         self.pause(now + asked)
-        if ticket.epoch is self._epoch:
-            self._cut(ticket, now, asked)
 
     def pause(self, then: float) -> None:
         """Start nothing before a time."""
-        self._gate = max(self._gate, then)
+        self._turns.hold(then)
 
-    def _cut(self, ticket: Ticket, now: float, asked: float) -> None:
-        """Learn from the first refusal of an epoch, and begin the next."""
-        was_starting, opened = self._is_starting, max(self._last, now + asked - SAVED / self._base)
-        self._fruitless = self._is_starting = False
-        if was_starting:
-            self._learn_start(now)
-        elif self._keeps_below(ticket):
-            self._base = ticket.rate * (1 - self._margin)
-            self._known = min(HOLD, self._known + ticket.number)
-        elif ticket.number:
-            had_grown = self._growth() > 0
-            if self._is_guess and self.in_flight.limit >= 2 * FEW:
-                self._passed = self.in_flight.limit / 2 / max(now - self._epoch.opened - ticket.age, CATCH_UP)
-            self._is_guess = False
-            self._learn_mean(ticket)
-            self._base = self._descent.cut(self._base, had_grown=had_grown)
+    def _meet_limit(self, ticket: Ticket, now: float, asked: float) -> None:
+        """Learn from a request that was refused although it started after the last change."""
+        opened, self._first_number = self._first_number, self._starts.count
+        if self._is_starting:
+            self._is_starting, self._asked = False, asked
+            self._wave = self._first = Wave(ticket.number, ticket.time)
+            self._seconds = max(now - self._opened, CATCH_UP)
+            self._guess()
+        elif self._wave.taken(ticket.number) > 0:
+            self._find(ticket, opened, asked)
         else:
-            self._fruitless, opened = True, self._epoch.opened
-            if not self._known:
-                self._base = min(self._base, 1 / max(ticket.age, CATCH_UP))
-        self._base = max(self._base, 1 / LONGEST_PAUSE)
-        if not (was_starting or self._fruitless):
-            self._hold = self._next_hold(asked)
-        if was_starting or self._fruitless:
-            self.in_flight.limit = 1
-            if not asked:
-                self.pause(now + min(max(1 / self._base, ticket.age), LONGEST_PAUSE))
-        self._epoch = Epoch(opened)
+            self._wave.others += 1
+            self._ask(now)
+        self._answers = self._above = 0.0
 
-    def _learn_start(self, now: float) -> None:
-        """Guess a rate by the first refusal, which nobody knew until now."""
-        self._base = max(self._epoch.taken, 1) / max(now - self._epoch.opened, CATCH_UP)
+    def _guess(self) -> None:
+        """Guess a rate by the first refusals, before which nothing was known."""
+        self._saved = max(self._first.number, 1.0)
+        self._base = self._wave.rate = self._saved / self._seconds
         self._hold = self._known = 0.0
-        self._is_guess = self._share >= 1
+        self.pause(self._starts.last + 1 / self._base)
 
-    def _keeps_below(self, ticket: Ticket) -> bool:
-        """Adapt the margin; tell whether the known rate is right and only has to be kept below."""
-        least, most = MARGINS
-        has_grown = self._epoch.growth > self._hold
-        if self._most < math.inf and not has_grown:
-            self._is_exact = True
-        if self._saves:
-            self._margin = least
-        else:
-            self._margin = max(self._margin / 2, least) if has_grown else min(self._margin * 2, most)
-        return not self._saves and self._known >= KNOWN and (self._margin < most or not ticket.number)
+    def _ask(self, now: float) -> None:
+        """Wait once more as long as there was nothing, and begin with one request."""
+        self.in_flight.limit = 1
+        self._hold = self._known = 0.0
+        self.pause(now + min(max(now - self._wave.time, 1 / self._base), LONGEST_PAUSE))
 
-    def _learn_mean(self, ticket: Ticket) -> None:
-        """Learn the rate to go on with from what was taken before a refusal."""
-        prior = min(PRIOR, self._known)
-        taken = ticket.number + (0.5 if self._saves else 1.0) + prior
-        mean = taken / (ticket.age + (prior / self._base if prior else 0.0))
-        self._base = min(max(mean, self._passed), ticket.rate) * (1 - self._margin)
-        self._known = min(HOLD, ticket.number + prior)
+    def _find(self, ticket: Ticket, opened: int, asked: float) -> None:
+        """Find the rate by what was taken since the last wave; the requests from ``opened`` on started after it."""
+        before, answers, has_grown = self._base, self._answers, self._answers > self._hold
+        taken, prior = self._wave.taken(ticket.number), min(PRIOR, self._known)
+        mean = (taken + 0.5 + prior) / (self._wave.seconds(ticket.time) + prior / before)
+        self._saved = max(1.0, self._first.number - mean * (self._first.time - self._opened))
+        least = self._starts.least_rate(opened, ticket.number, self._saved)
+        rate = min(max(mean, least), ticket.rate)
+        if has_grown and taken >= SEVERAL and not asked:
+            rate += AHEAD * (ticket.rate - rate)
+        self._base = max(rate * (1 - MARGIN), 1 / LONGEST_PAUSE)
+        is_steady = abs(rate - self._wave.rate) < STEADY * rate
+        self._wave = Wave(ticket.number, ticket.time, rate, REFUSAL_WORTH if is_steady else 0.0)
+        known = self._known + answers if mean < least else taken + prior - min(self._saved, self._asked * before)
+        self._known, self._asked = min(max(known, 0.0), KNOWN), asked
+        pause = asked * self._base * PAUSE_WORTH * (2 if is_steady else 1)
+        self._hold = max(self._known, pause * self._known / (self._known + SEVERAL))
+        self.pause(self._starts.last + 1 / self._base)
 
-    def _next_hold(self, asked: float) -> float:
-        """Return for how many answers the rate holds: longer each time that the limit is found where it was.
-
-        A pause that the service asks for costs many requests, and is to be rare.
-        """
-        is_steady = self._epoch.growth > self._hold and abs(self._found - self._base) <= STEP * self._base
-        self._found, self._passed = self._base, 0.0
-        self._longest = min(max(self._longest, self._known) * 2, STEADY) if is_steady else self._known
-        return max(self._longest, PAUSE_SHARE * asked * self._base * (STEADY_TIMES if is_steady else 1.0))
+    def _correct(self, ticket: Ticket) -> None:
+        """Correct the rate by a further refusal of a wave."""
+        wave = self._wave
+        if ticket.number < wave.number:
+            wave.number, wave.time = ticket.number, ticket.time
+            if wave is self._first:
+                self._guess()
+        elif wave is not self._first and self._saved >= SEVERAL and (taken := wave.taken(ticket.number)) > 0:
+            rate = (taken + WAVE_PRIOR) / (wave.seconds(ticket.time) + WAVE_PRIOR / wave.rate)
+            self._base = min(rate, ticket.rate) * (1 - MARGIN)
+            self._known = max(self._known, min(KNOWN, taken))
+            self._hold = max(self._hold, self._known)
+        wave.others += 1

@@ -28,6 +28,10 @@ class Spacing:
         """Let one pass that takes so many seconds; up to ``late`` seconds of delay are made good."""
         self._next = (now if self._next == -math.inf else max(self._next, now - late)) + seconds
 
+    def hold(self, then: float) -> None:
+        """Let nothing pass before a time."""
+        self._next = max(self._next, then)
+
     def settle(self, seconds: float) -> None:
         """Correct what one takes by so many seconds."""
         self._next += seconds

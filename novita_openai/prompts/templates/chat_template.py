@@ -13,9 +13,7 @@ try:
     from jinja2 import nodes
     from jinja2.visitor import NodeTransformer
 except ModuleNotFoundError as error:
-    from novita_openai.installing import how_to_install
-
-    message = f"chat templates need Jinja: {how_to_install('templates')}"
+    message = "chat templates need Jinja: pip install 'novita-openai[templates]'"
     raise ModuleNotFoundError(message, name=error.name) from error
 
 from novita_openai.prompts.errors import TemplateError
