@@ -6,8 +6,12 @@ import asyncio
 import inspect
 import os
 import signal
+import socket
+import ssl
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -189,3 +193,25 @@ def local_model() -> Iterator[LocalModel]:
 def tables(tmp_path: Path, emulator: Emulator) -> Tables:
     """Give jobs over tables against the emulator."""
     return Tables(tmp_path, emulator)
+
+
+@pytest.fixture(scope="module")
+def untrusted() -> Iterator[str]:
+    """Serve TLS with a certificate that nobody has signed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(Path(__file__).with_name("untrusted.pem"))
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                context.wrap_socket(connection, server_side=True).close()
+            except OSError:
+                connection.close()
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}/v1"

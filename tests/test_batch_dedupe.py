@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from server import CHAT, Reply, Server, error
 
 from novita_openai import batch
 from novita_openai.batch import BatchStopped
-from novita_openai.batch.dedupe import asks_for_samples
+from novita_openai.batch.dedupe import _copy, asks_for_samples
 
 
 @pytest.fixture
@@ -128,3 +129,8 @@ def test_rows_that_are_printed_cannot_be_shared(scripted: Job, server: Server) -
     with pytest.raises(ValueError, match="dedupe=True: equal rows get a copy from the file of results"):
         batch.run(scripted.requests, "-", client=scripted.client(), dedupe=True)
     assert sent(server) == 0
+
+
+def test_a_result_without_spent_is_copied_without_it() -> None:
+    request: Any = SimpleNamespace(custom_id="b", metadata=b"")
+    assert _copy(b'{"custom_id": "a", "error": null}', request) == {"custom_id": "b", "error": None}

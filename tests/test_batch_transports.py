@@ -5,13 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import socket
-import ssl
-import threading
 import traceback
 import zlib
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import closing
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -76,28 +72,6 @@ class Way(NamedTuple):
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, server: Server) -> Way:
     return Way(request.param, server.base_url)
-
-
-@pytest.fixture
-def tls() -> Iterator[str]:
-    """Serve TLS with a certificate of its own; whoever trusts it loses the connection then."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(Path(__file__).with_name("untrusted.pem"))
-
-    def serve(listener: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            try:
-                context.wrap_socket(connection, server_side=True).close()
-            except OSError:
-                connection.close()
-
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        threading.Thread(target=serve, args=(listener,), daemon=True).start()
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}/v1"
 
 
 def a_row(**fields: Any) -> BatchRequest:
@@ -221,14 +195,15 @@ def test_a_proxy_that_is_not_there_is_told(way: Way, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     failure = way.failure()
     assert (failure.reason, failure.is_unreachable) == ("connection_error", True)
+    assert failure.cause.endswith("; the environment names the proxy 127.0.0.1:9 for it")
 
 
-def test_certificates_of_the_environment_are_trusted(way: Way, tls: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    failure = way.failure(base_url=tls)
+def test_certificates_of_the_environment_are_trusted(way: Way, untrusted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = way.failure(base_url=untrusted)
     assert (failure.reason, failure.is_unreachable) == ("bad_certificate", True)
     assert failure.cause == "its certificate is not trusted (self-signed certificate)"
     monkeypatch.setenv("SSL_CERT_FILE", str(Path(__file__).with_name("untrusted.pem")))
-    failure = way.failure(base_url=tls)
+    failure = way.failure(base_url=untrusted)
     assert (failure.reason, failure.is_ambiguous) == ("connection_error", True)
 
 

@@ -6,10 +6,8 @@ import asyncio
 import json
 import os
 import socket
-import ssl
 import subprocess
 import sys
-import threading
 import traceback
 from base64 import b64decode
 from collections import Counter
@@ -23,6 +21,7 @@ from typing import Any
 import openai
 import pytest
 import tenacity
+from calls import CHAT
 from conftest import Driver
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +40,7 @@ from novita_openai import (
     retry,
 )
 from novita_openai.error_replies import said_in
-from novita_openai.errors import Failure, failure_of
+from novita_openai.errors import Failure, failure_of, reason_of
 
 MESSAGES: Any = [{"role": "user", "content": "Hi"}]
 LIMITED = error(429, "RATE_LIMIT_EXCEEDED")
@@ -173,28 +172,6 @@ def test_the_note_on_a_404_tells_a_model_from_a_batch_and_a_file() -> None:
 
 
 # What the network did.
-
-
-@pytest.fixture(scope="module")
-def untrusted() -> Iterator[str]:
-    """Serve TLS with a certificate that nobody has signed."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(Path(__file__).with_name("untrusted.pem"))
-
-    def serve(listener: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            try:
-                context.wrap_socket(connection, server_side=True).close()
-            except OSError:
-                connection.close()
-
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        threading.Thread(target=serve, args=(listener,), daemon=True).start()
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}/v1"
 
 
 @pytest.fixture
@@ -496,3 +473,19 @@ def test_tenacity_leaves_alone_what_says_nothing_about_the_service() -> None:
         tenacity.Retrying(sleep=lambda _: None, **strategies)(fail)
     assert len(calls) == 1 + 3
     assert tenacity.Retrying(**strategies)(lambda: 7) == 7
+
+
+def test_a_client_of_another_process_is_told_so_where_a_connection_fails(driver: Driver, server: Server) -> None:
+    driver.client.process_id = -1
+    for reply, is_said in (
+        (Reply(401, {"reason": "INVALID_API_KEY", "message": "no"}), False),
+        (Reply(fault="close"), True),
+    ):
+        server.always = reply
+        with pytest.raises(openai.APIError) as failure:
+            driver.call(lambda client: client.chat.completions.create(**CHAT))
+        assert ("made in another process" in " ".join(failure.value.__notes__)) == is_said
+
+
+def test_an_error_of_the_system_is_its_own_reason() -> None:
+    assert reason_of(OSError("x")) == "OSError"

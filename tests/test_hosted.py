@@ -10,9 +10,9 @@ import openai
 import pytest
 from calls import CHAT, MODEL
 from conftest import Driver
-from server import Reply
+from server import Reply, Server
 
-from novita_openai import OpenAI
+from novita_openai import OpenAI, RetryPolicy
 from novita_openai.client.hosted import as_promised, hosted_url, seconds_in
 from novita_openai.emulator import Emulator, Fault
 
@@ -200,3 +200,10 @@ def test_the_key_goes_with_what_the_address_was_changed_for(service: Emulator) -
     with OpenAI(api_key="sk_test", base_url=service.base_url) as client:
         assert client.files.list().data == []
     assert service.requests[-1].headers["authorization"] == "Bearer sk_test"
+
+
+def test_files_of_other_servers_stay_where_they_are(server: Server) -> None:
+    base_url = server.base_url.replace("/v3/openai", "/v1")
+    with OpenAI(api_key="k", base_url=base_url, policy=RetryPolicy.off()) as client, pytest.raises(openai.APIError):
+        client.files.list()
+    assert server.requests[-1].path == "/v1/files"

@@ -11,6 +11,7 @@ from prompt_texts import DATE
 
 from novita_openai.prompts import PromptError, PromptFormat, get_format
 from novita_openai.prompts.tool_calls.arguments import JSON
+from novita_openai.prompts.tool_calls.llama import _leading_objects
 
 NONE: dict[str, Any] = {"type": "object", "properties": {}}
 WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "Now.", "parameters": NONE}}
@@ -451,3 +452,7 @@ def test_a_parameter_may_have_any_fields() -> None:
         prompt = rendered(fmt, [QUESTION], tools=[tool])
         assert fmt.parse(prompt).tools == [tool]
         assert rendered(fmt, fmt.parse(prompt)) == prompt
+
+
+def test_objects_that_no_blank_line_follows_are_text() -> None:
+    assert _leading_objects('{"a": 1} and more') == ([], '{"a": 1} and more')

@@ -601,3 +601,13 @@ def test_streams_of_other_endpoints_stay_the_sdks(driver: Driver, server: Server
     options: Any = {"cast_to": object, "body": {}, "stream": True, "stream_cls": kind}
     chunks = driver.collect(lambda client: client.post("/other", **options))
     assert chunks == [{"type": "x", "text": "any shape"}]
+
+
+def test_a_streamed_response_that_is_never_parsed_is_closed(driver: Driver, server: Server) -> None:
+    server.always = Reply(body="data: [DONE]\n\n", headers={"content-type": "text/event-stream"})
+    options: Any = {"model": "m", "prompt": "x", "stream": True}
+    status = driver.within(
+        lambda client: client.completions.with_streaming_response.create(**options),
+        lambda response: response.status_code,
+    )
+    assert status == 200
