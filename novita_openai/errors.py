@@ -236,7 +236,7 @@ def failure_of(error: BaseException, rules: Sequence[ErrorRule] = RULES) -> Fail
         is_unreachable=reason in (CONNECTION_ERROR, BAD_CERTIFICATE) and sdk.never_connected(error),
         request_id=header_of(error, "x-request-id"),
         url=url_of(error),
-        cause=sdk.cause_in_words(error) if status is None else "",
+        cause=sdk.cause_in_words(error, url_of(error)) if status is None else "",
     )
 
 

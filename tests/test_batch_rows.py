@@ -12,6 +12,7 @@ from server import EMBEDDINGS, Server, error
 
 from novita_openai import batch
 from novita_openai.batch import BatchInputError
+from novita_openai.batch.extras import read_metadata
 
 CHAT_BODY = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
 PROMPT_BODY = {"model": MODEL, "prompt": "USER: Hi"}
@@ -88,6 +89,27 @@ def test_headers_of_a_row_are_sent_with_it_and_with_no_other(scripted: Job, serv
     assert all(request.headers["authorization"] == "Bearer sk_test" for request in posts(server))
 
 
+@pytest.mark.parametrize("name", ["headers", "extra_headers"])
+def test_headers_are_sent_as_such_wherever_a_row_names_them(scripted: Job, server: Server, name: str) -> None:
+    given: dict[str, Any] = {name: {"X-Team": "a"}}
+    scripted.run([row("a") | given, row("b", **given), {"custom_id": "c", **CHAT_BODY, **given}], concurrency=1)
+    assert [request.headers.get("x-team") for request in posts(server)] == ["a"] * 3
+    assert not any(name in request.json for request in posts(server))
+    with pytest.raises(BatchInputError, match="line 1: the header Host cannot be set by a row"):
+        scripted.run([row("d") | {name: {"Host": "x"}}])
+
+
+def test_a_query_of_a_row_is_refused(scripted: Job) -> None:
+    with pytest.raises(BatchInputError, match=r"line 1: extra_query: the request of a row has no query; leave out {'a"):
+        scripted.run([row("a", extra_query={"a": "b"})])
+    assert scripted.run([row("a", extra_query=None)]).succeeded == 1
+
+
+def test_a_custom_id_that_is_null_is_not_given(scripted: Job) -> None:
+    scripted.run([row("a") | {"custom_id": None}, row("b")])
+    scripted.assert_complete(["line-1", "b"])
+
+
 def test_headers_of_a_row_are_sent_with_each_attempt(scripted: Job, server: Server) -> None:
     server.script.extend([error(500, "MODEL_NOT_AVAILABLE")] * 3)
     scripted.run([row("a") | {"headers": {"X-Team": "a"}}], attempts=5)
@@ -150,3 +172,9 @@ def test_lines_of_version_0_1_0_are_gone_on_with_as_raw_ones(scripted: Job, serv
     options: Any = {"client": scripted.client(), "model": MODEL}
     assert batch.run(text, scripted.results, raw=True, **options).sent == 0
     assert posts(server) == []
+
+
+@pytest.mark.parametrize("metadata", [{1, 2}, float("nan")])
+def test_metadata_that_json_does_not_have_is_refused(metadata: object) -> None:
+    with pytest.raises(ValueError, match="metadata cannot be written as JSON"):
+        read_metadata(metadata)

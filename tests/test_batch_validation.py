@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
@@ -13,8 +14,9 @@ from pydantic import BaseModel, field_validator
 from server import CHAT, COMPLETION, Reply, Server
 
 from novita_openai import batch
-from novita_openai.batch import BatchResult
+from novita_openai.batch import BatchResult, rechecks
 from novita_openai.batch.checks import check_of, corrected
+from novita_openai.batch.worklist import Worklist
 
 SCHEMA = {
     "title": "The label!",
@@ -191,8 +193,9 @@ def test_a_value_error_of_a_function_is_a_verdict(scripted: Job, server: Server)
     [(lambda _: 1 / 0, ZeroDivisionError), (lambda _: False, TypeError), (Broken, KeyError)],
 )
 def test_any_other_error_of_a_check_stops_the_batch(scripted: Job, server: Server, validate: Any, kind: type) -> None:
-    with pytest.raises(kind):
+    with pytest.raises(kind) as caught:
         run(scripted, server, reply('{"label": "x"}'), validate=validate)
+    assert caught.value.__notes__ == ["validate raised it for the answer to 'a'; only a ValueError is a verdict."]
     assert not scripted.results.read_text()
     assert run(scripted, server, reply("ok")).succeeded == 1
 
@@ -305,3 +308,18 @@ def test_a_check_that_fails_on_a_stored_answer_changes_no_file(scripted: Job, se
     with pytest.raises(ZeroDivisionError):
         run(scripted, server, validate=lambda _: 1 / 0)
     assert scripted.results.read_bytes() == before
+
+
+def test_a_row_of_which_nothing_was_spent_is_opened_again() -> None:
+    worklist = Worklist()
+    worklist.answered = 1
+    worklist.reopen("a", None)
+    assert (worklist.answered, worklist.is_answered("a")) == (0, False)
+
+
+def test_a_recheck_that_is_stopped_changes_nothing() -> None:
+    line = b'{"custom_id": "a", "response": null, "error": null}'
+    journal = SimpleNamespace(rows=lambda: iter([(0, line)] * 2))
+    files: Any = SimpleNamespace(answers=journal, errors=journal)
+    check: Any = SimpleNamespace(flaw=lambda _: "bad")
+    asyncio.run(rechecks.recheck(files, Worklist(), check, lambda: True))

@@ -19,7 +19,16 @@ from novita_openai.client.json_schemas import flaws_of, listed, validator_of
 if TYPE_CHECKING:
     from novita_openai.batch.requests import BatchRequest
 
-__all__ = ["VALIDATION_FAILED", "Check", "Validate", "check_of", "corrected", "reads_text", "with_response_format"]
+__all__ = [
+    "VALIDATION_FAILED",
+    "Check",
+    "Validate",
+    "check_of",
+    "corrected",
+    "flaw_in",
+    "reads_text",
+    "with_response_format",
+]
 
 VALIDATION_FAILED: Final = "validation_failed"
 """The code of a row of which no answer has passed the check."""
@@ -44,6 +53,18 @@ class Check(Protocol):
     def flaw(self, result: BatchResult) -> str | None:
         """Return what is wrong with an answer, None where nothing is."""
         ...
+
+
+def flaw_in(check: Check, result: BatchResult) -> str | None:
+    """Return what is wrong with an answer, None where nothing is.
+
+    Raises what a function of the program raises, but for ``ValueError``, with a note that names the row.
+    """
+    try:
+        return check.flaw(result)
+    except Exception as error:
+        error.add_note(f"validate raised it for the answer to {result.custom_id!r}; only a ValueError is a verdict.")
+        raise
 
 
 def reads_text(validate: Validate | None) -> bool:

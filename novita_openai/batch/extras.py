@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-__all__ = ["as_sent", "extra_of", "read_headers", "read_metadata"]
+__all__ = ["as_sent", "extra_of", "headers_of", "read_metadata"]
 
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _RESERVED: Final = {
@@ -18,19 +18,24 @@ _RESERVED: Final = {
     "transfer-encoding": "bodies are sent in one piece",
 }
 """Headers that no row can set, and why."""
-_OF_STREAMS: Final = {"stream", "stream_options"}
+_OF_HEADERS: Final = ("extra_headers", "headers")
+"""What the SDK's argument and the field of a row are called; no request has a field of these names."""
+_APART: Final = frozenset({"extra_body", "extra_query", *_OF_HEADERS, "stream", "stream_options"})
+"""Fields that are not sent as they stand in a body."""
 
 
 def as_sent(body: dict[str, Any]) -> dict[str, Any]:
     """Return a body in the form in which it is sent: the same object where that is its own.
 
     The fields of ``extra_body``, an argument of the SDK, are fields of the body. Whether an answer comes as a stream is
-    not for the row to say, as its result is a whole answer.
+    not for the row to say, as its result is a whole answer. Raises ``ValueError`` for an ``extra_query``, another
+    argument.
     """
-    if not body.keys() & {"extra_body", *_OF_STREAMS}:
+    if _APART.isdisjoint(body):
         return body
-    merged = {**body, **extra_of(body)}
-    return {name: value for name, value in merged.items() if name not in {"extra_body", *_OF_STREAMS}}
+    if body.get("extra_query"):
+        raise ValueError(f"extra_query: the request of a row has no query; leave out {body['extra_query']!r}")
+    return {name: value for name, value in {**body, **extra_of(body)}.items() if name not in _APART}
 
 
 def extra_of(holder: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -49,8 +54,15 @@ def read_metadata(given: object) -> bytes:
         raise ValueError(f"metadata cannot be written as JSON: {error}") from None
 
 
-def read_headers(given: object) -> Mapping[str, str]:
-    """Return the headers of a row; raise ``ValueError`` for one that cannot be sent."""
+def headers_of(row: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the headers that a row names, beside its body or in it; raise ``ValueError`` for others than texts."""
+    if row.keys().isdisjoint(_OF_HEADERS) and body.keys().isdisjoint(_OF_HEADERS):
+        return {}
+    given = (holder.get(name) for holder in (body, row) for name in _OF_HEADERS)
+    return {name: value for headers in given for name, value in _read_headers(headers).items()}
+
+
+def _read_headers(given: object) -> Mapping[str, str]:
     if given is None:
         return {}
     if not isinstance(given, dict):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
-from novita_openai.batch.checks import VALIDATION_FAILED
+from novita_openai.batch.checks import VALIDATION_FAILED, flaw_in
 from novita_openai.batch.reading import BatchResult
 from novita_openai.batch.usage import Spent
 
@@ -30,11 +30,11 @@ async def recheck(files: ResultFiles, worklist: Worklist, check: Check, is_stopp
     """
 
     def is_unfit(result: BatchResult) -> bool:
-        return worklist.is_answered(result.custom_id) and check.flaw(result) is not None
+        return worklist.is_answered(result.custom_id) and flaw_in(check, result) is not None
 
     def is_fit(result: BatchResult) -> bool:
         was_rejected = (result.error or {}).get("code") == VALIDATION_FAILED
-        return was_rejected and worklist.is_failed(result.custom_id) and check.flaw(result) is None
+        return was_rejected and worklist.is_failed(result.custom_id) and flaw_in(check, result) is None
 
     unfit = await _found(files.answers, is_unfit, is_stopped)
     fit = await _found(files.errors, is_fit, is_stopped)

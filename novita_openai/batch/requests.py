@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Self, cast
 
 from novita_openai.batch.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, ENVELOPE, bare, wrapped
-from novita_openai.batch.extras import as_sent, read_headers, read_metadata
+from novita_openai.batch.extras import as_sent, headers_of, read_metadata
 from novita_openai.batch.jsonl import copy_lines, decode, placed_lines
 from novita_openai.batch.usage import Spent
 from novita_openai.client.sizes import most_answer_tokens, prompt_tokens_of, prompts_in
@@ -190,7 +190,8 @@ class Reader:
         fields = cast("dict[str, Any]", row)
         is_wrapped = not ENVELOPE.isdisjoint(fields)
         path, body = wrapped(fields) if is_wrapped else bare(fields)
-        custom_id = fields.get("custom_id") if "custom_id" in fields else f"line-{number}"
+        given = fields.get("custom_id")
+        custom_id = f"line-{number}" if given is None else given  # tables write null where there is none
         if not isinstance(custom_id, str) or not custom_id:
             raise ValueError(f"custom_id must be a text that is not empty, not {custom_id!r}")
         if self.model is not None and body.get("model") is None:
@@ -200,8 +201,8 @@ class Reader:
             raise ValueError(f"no model in the body of {custom_id!r}: name one there, or give one for all such rows")
         if self._needs_text and path == EMBEDDINGS:
             raise ValueError("embeddings have no text that validate could check: give a function, or another job")
-        headers = read_headers(fields.get("headers")) if is_wrapped else {}
-        return Entry(custom_id, path, model, body, as_sent(body), read_metadata(fields.get("metadata")), headers)
+        metadata, headers = read_metadata(fields.get("metadata")), headers_of(fields, body)
+        return Entry(custom_id, path, model, body, as_sent(body), metadata, headers)
 
 
 _MAY_BE_UNSENDABLE: Final = re.compile(rb"\\u[dD][89a-fA-F]|\d[eE]\+?\d{3}|\d{309}")

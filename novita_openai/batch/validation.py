@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from novita_openai.batch.checks import corrected, with_response_format
+from novita_openai.batch.checks import corrected, flaw_in, with_response_format
 from novita_openai.batch.reading import BatchResult
 from novita_openai.batch.requests import encode
 
@@ -43,9 +43,9 @@ class Validation:
     def flaw(self, row: bytes) -> str | None:
         """Return what is wrong with the answer in a row of the results, None where nothing is.
 
-        Raises what a function of the program raises, but for ``ValueError``.
+        Errors as of :func:`flaw_in`.
         """
-        return None if self.check is None else self.check.flaw(BatchResult.read(row))
+        return None if self.check is None else flaw_in(self.check, BatchResult.read(row))
 
     def asks_again(self, request: BatchRequest, row: bytes, flaw: str) -> bool:
         """Make a row ask again, with its answer and what was wrong; tell whether it may."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -104,8 +105,28 @@ def is_certificate_error(error: BaseException) -> bool:
     return any(is_named(each, *CERTIFICATE_ERRORS) for each in _causes(error))
 
 
-def cause_in_words(error: BaseException) -> str:
-    """Say what the network did: what the host did, in words; "" where the chain of causes names nothing known."""
+def cause_in_words(error: BaseException, url: str = "") -> str:
+    """Say what the network did: what the host did, in words; "" where the chain of causes names nothing known.
+
+    Where no connection was made to the host of ``url``, it may be the proxy of the environment that cannot be reached.
+    """
+    words, proxy = _in_words(error), _proxy_to(url) if never_connected(error) else ""
+    return f"{words}; the environment names the proxy {proxy} for it" if words and proxy else words
+
+
+def _proxy_to(url: str) -> str:
+    """Return the host and port of the proxy that the environment names for an address, "" without one."""
+    from urllib.request import getproxies, proxy_bypass  # takes long, and is needed after failures alone
+
+    address = urlsplit(url)
+    if not address.hostname or proxy_bypass(address.hostname):
+        return ""
+    proxies = getproxies()
+    proxy = proxies.get(address.scheme) or proxies.get("all") or ""
+    return urlsplit(proxy if "://" in proxy else f"//{proxy}").netloc.rpartition("@")[2]
+
+
+def _in_words(error: BaseException) -> str:
     chain = [*_causes(error)][1:]
     name = next((name for name in _WORDS if any(is_named(each, name) for each in chain)), None)
     if name is None:
