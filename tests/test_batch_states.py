@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from novita_openai.batch.states import BITS, SMALLEST, States
+from novita_openai.batch.states import BITS, SMALLEST, Numbers, States
 
 KEYS = st.integers(0, 40) | st.integers(0, BITS) | st.integers(0, 8).map(lambda number: number * SMALLEST)
 
@@ -42,3 +42,12 @@ def test_it_grows_and_stays_small() -> None:
     assert (len(table), list(table.values())) == (0, [])
     with pytest.raises(KeyError):
         table[keys[0]]
+
+
+@given(st.lists(st.integers(-(10**6), 10**6) | st.integers(-(10**18), 10**18)), st.integers(-(10**6), 10**6))
+def test_a_set_of_numbers_holds_what_a_set_holds(numbers: list[int], other: int) -> None:
+    held = Numbers()
+    for number in numbers:
+        held.add(number)
+    assert all(number in held for number in numbers)
+    assert (other in held) == (other in numbers)

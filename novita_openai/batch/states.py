@@ -1,4 +1,4 @@
-"""A table of whole numbers by digests, in 16 to 40 bytes an entry, where a dict takes up to 170."""
+"""A table of whole numbers by digests, in 16 to 40 bytes an entry where a dict takes up to 170, and a set of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from array import array
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["BITS", "States"]
+__all__ = ["BITS", "Numbers", "States"]
 
 BITS: Final = (1 << 60) - 1
 SMALLEST: Final = 1 << 10
 FULL: Final = 0.65
 """The share of its slots from which on a table is made larger."""
+PAGE: Final = 1 << 10
+"""Numbers next to each other of which each has a bit where one of them is in a set."""
 
 
 class States:
@@ -86,3 +88,21 @@ class States:
                 slot = self._slot(key)
                 self._keys[slot], self._states[slot] = key, state
                 self._count += 1
+
+
+class Numbers:
+    """A set of whole numbers, most of which are near each other: a bit for each."""
+
+    __slots__ = ("_pages",)
+
+    def __init__(self) -> None:
+        self._pages: dict[int, bytearray] = {}
+
+    def add(self, number: int) -> None:
+        """Add a number."""
+        page = self._pages.setdefault(number // PAGE, bytearray(PAGE // 8))
+        page[number % PAGE // 8] |= 1 << number % 8
+
+    def __contains__(self, number: int) -> bool:
+        page = self._pages.get(number // PAGE)
+        return page is not None and bool(page[number % PAGE // 8] & 1 << number % 8)

@@ -11,12 +11,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from novita_openai.batch.states import Numbers, States
+
 if TYPE_CHECKING:
     from novita_openai.batch.usage import Spent
 
 __all__ = ["UnnamedResult", "UnnamedResults", "place_of"]
 
-_NAME: Final = re.compile(r"(line|left)-([1-9]\d*)")
+_NAME: Final = re.compile(r"(line|left)-([1-9]\d{0,17})")
 
 
 def place_of(custom_id: str) -> int | None:
@@ -46,19 +48,24 @@ class UnnamedResult:
 
 @dataclass(slots=True)
 class UnnamedResults:
-    """The results of unnamed rows by the digests of their requests, until each is taken by a row of the input."""
+    """The results of unnamed rows by the digests of their requests, until each is taken by a row of the input.
 
-    _results: dict[int, dict[UnnamedResult, None]] = field(default_factory=dict)
+    Of an ordinary job each request has one answer: its place is all that is kept of it (``_places``). ``_others`` has
+    failures, and further answers to the same request. ``_names`` has those results that get another name.
+    """
+
+    _places: States = field(default_factory=States)
+    _others: dict[int, dict[UnnamedResult, None]] = field(default_factory=dict)
     _names: dict[tuple[int, bool], str] = field(default_factory=dict)
     _stale: set[tuple[int, bool]] = field(default_factory=set)
-    _answered: set[int] = field(default_factory=set)
+    _answered: Numbers = field(default_factory=Numbers)
     count: int = 0
     taken: int = 0
 
     @property
     def is_changed(self) -> bool:
         """Tell whether a result gets another name than it has."""
-        return any(name != _name_of(place) for (place, _), name in self._names.items())
+        return bool(self._names)
 
     @property
     def is_empty(self) -> bool:
@@ -70,36 +77,52 @@ class UnnamedResults:
 
         Raises ``ValueError`` for a second answer in a place.
         """
-        known = self._results.setdefault(digest, {})
         if not result.failed and result.place in self._answered:
             raise ValueError(f"the results hold custom_id {_name_of(result.place)!r} twice")
-        if result.failed and UnnamedResult(result.place, failed=False) in known:
+        if result.failed and UnnamedResult(result.place, failed=False) in self._known(digest):
             self._stale.add((result.place, True))
             return
-        known[result] = None
+        if result.failed or self._places.get(digest):
+            self._others.setdefault(digest, {})[result] = None
+        else:
+            self._places[digest] = result.place
         self.count += 1
         if not result.failed:
             self._answered.add(result.place)
 
     def take(self, digest: int, line: int) -> UnnamedResult | None:
         """Return a result of a request for the row in a line, best that of the same line; None without one."""
-        known = self._results.get(digest)
+        known = self._known(digest)
         if not known:
             return None
         found = min(known, key=lambda result: (result.failed, result.place != line))
-        del known[found]
+        if found in self._others.get(digest, ()):
+            del self._others[digest][found]
+        else:
+            self._places[digest] = 0
         self.taken += 1
-        self._names[found.place, found.failed] = _name_of(line)
+        self._call(found.place, line, failed=found.failed)
         return found
 
     def leave_others(self) -> int:
         """Name what no row has taken, once the input is read; return how many results that are."""
-        left = [(each.place, each.failed) for known in self._results.values() for each in known]
+        left = [(place, False) for place in self._places.values() if place]
+        left += ((each.place, each.failed) for known in self._others.values() for each in known)
         used = {-place for place, _ in left if place < 0}
         free = (number for number in range(1, len(left) + len(used) + 1) if number not in used)
         for place, failed in sorted(left):
-            self._names[place, failed] = _name_of(place if place < 0 else -next(free))
+            self._call(place, place if place < 0 else -next(free), failed=failed)
         return len(left)
+
+    def _known(self, digest: int) -> list[UnnamedResult]:
+        """Return the results of a request that no row has taken."""
+        place = self._places.get(digest)
+        return [*([UnnamedResult(place, failed=False)] if place else []), *self._others.get(digest, ())]
+
+    def _call(self, place: int, other: int, *, failed: bool) -> None:
+        """Give the result in a place the name of another one."""
+        if place != other:
+            self._names[place, failed] = _name_of(other)
 
     def name(self, custom_id: str, *, failed: bool) -> str | None:
         """Return the name that a result gets: its own where it is not an unnamed row's, None where it is to go."""

@@ -86,37 +86,39 @@ def held_response(response: Any, place: Place) -> None:
     response.stream = _held_bytes()(response.stream, place)
 
 
+class HeldBytes:
+    """The bytes of a response, sync or async, with the place that it holds."""
+
+    def __init__(self, source: Any, place: Place) -> None:
+        self._source, self._place = source, place
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._source:
+            self._place.touch()
+            yield chunk
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._source:
+            self._place.touch()
+            yield chunk
+
+    def close(self) -> None:
+        """Close the source, and give the place back."""
+        try:
+            self._source.close()
+        finally:
+            self._place.give_back()
+
+    async def aclose(self) -> None:
+        """Close the source, and give the place back."""
+        try:
+            await self._source.aclose()
+        finally:
+            self._place.give_back()
+
+
 @cache
 def _held_bytes() -> Any:
+    """Return the class whose objects the SDK's HTTP library takes for streams of both kinds."""
     library = sdk.http_library()
-    bases: tuple[Any, Any] = (library.SyncByteStream, library.AsyncByteStream)
-
-    class HeldBytes(*bases):  # type: ignore[misc]
-        """The bytes of a response, with the place that it holds."""
-
-        def __init__(self, source: Any, place: Place) -> None:
-            self._source, self._place = source, place
-
-        def __iter__(self) -> Iterator[bytes]:
-            for chunk in self._source:
-                self._place.touch()
-                yield chunk
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            async for chunk in self._source:
-                self._place.touch()
-                yield chunk
-
-        def close(self) -> None:
-            try:
-                self._source.close()
-            finally:
-                self._place.give_back()
-
-        async def aclose(self) -> None:
-            try:
-                await self._source.aclose()
-            finally:
-                self._place.give_back()
-
-    return HeldBytes
+    return type("HeldBytes", (HeldBytes, library.SyncByteStream, library.AsyncByteStream), {})
