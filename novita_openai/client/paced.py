@@ -99,6 +99,8 @@ class Turn:
 
 def _response_of(answer: Any) -> Any:
     """Return the HTTP response of an answer that is read later, None for others."""
+    if isinstance(answer, openai.BaseModel):  # which takes long to say that it has no such attribute
+        return None
     response = answer.response if isinstance(answer, (openai.Stream, openai.AsyncStream)) else None
     raw = getattr(answer, "http_response", response)
     return raw if isinstance(raw, sdk.http_library().Response) else None

@@ -1,4 +1,4 @@
-"""What our clients cost against the raw SDK's: a call, a streamed chunk, the import, an outage.
+"""What our clients cost against the raw SDK's: a call, a streamed chunk, the import, an outage; and a paced call.
 
 Ours and theirs take turns, call by call, so that the noise of the machine meets both; the figures are medians, and
 the ratio that counts is the median over the rounds. Exits with 1 where a bound is missed.
@@ -27,6 +27,7 @@ from .report import Comparison, table
 from .server import CHUNKS, Server, serving
 
 CALL_BOUND: Final = 1.03
+PACED_BOUND: Final = 1.03
 CHUNK_BOUND: Final = 1.07
 IMPORT_BOUND: Final = 1.05
 OUTAGE_BOUND: Final = 0.40
@@ -67,6 +68,26 @@ async def compare_async_calls(server: Server, rounds: int, calls: int) -> Compar
         await _alternate_async(ours, theirs, WARM_UP_CALLS)
         times = [await _alternate_async(ours, theirs, calls) for _ in range(rounds)]
     return Comparison("async call", _PEER, "ms", times, CALL_BOUND)
+
+
+def compare_paced_calls(server: Server, rounds: int, calls: int) -> Comparison:
+    """Time calls of our sync client that have a pace, with nothing to wait for, beside those that have none."""
+    ours = novita_openai.OpenAI(api_key="sk_test", base_url=server.url("whole"), pace=True)
+    theirs = novita_openai.OpenAI(api_key="sk_test", base_url=server.url("whole"))
+    with ours, theirs:
+        _alternate(ours, theirs, WARM_UP_CALLS)
+        times = [_alternate(ours, theirs, calls) for _ in range(rounds)]
+    return Comparison("paced call", "without a pace", "ms", times, PACED_BOUND)
+
+
+async def compare_paced_async_calls(server: Server, rounds: int, calls: int) -> Comparison:
+    """Time those of the async client, one at a time, within one event loop."""
+    ours = novita_openai.AsyncOpenAI(api_key="sk_test", base_url=server.url("whole"), pace=True)
+    theirs = novita_openai.AsyncOpenAI(api_key="sk_test", base_url=server.url("whole"))
+    async with ours, theirs:
+        await _alternate_async(ours, theirs, WARM_UP_CALLS)
+        times = [await _alternate_async(ours, theirs, calls) for _ in range(rounds)]
+    return Comparison("paced async call", "without a pace", "ms", times, PACED_BOUND)
 
 
 def compare_streams(server: Server, rounds: int, calls: int, *, resume: bool = False) -> Comparison:
@@ -202,6 +223,8 @@ def main() -> int:
         comparisons = [
             compare_calls(server, options.rounds, options.calls),
             asyncio.run(compare_async_calls(server, options.rounds, options.calls)),
+            compare_paced_calls(server, options.rounds, options.calls),
+            asyncio.run(compare_paced_async_calls(server, options.rounds, options.calls)),
             compare_streams(server, options.rounds, options.calls),
             compare_streams(server, options.rounds, options.calls, resume=True),
             asyncio.run(compare_async_streams(server, options.rounds, options.calls)),
