@@ -1,5 +1,5 @@
 # Several questions at once, over a small model on this machine: needs no key.
-# pip install 'novita-openai[fast,local]'
+# Extras: fast, local.
 import asyncio
 
 from novita_openai import create_async_client, local

@@ -1,5 +1,5 @@
 # A batch job over files that is started again: needs no key.
-# pip install 'novita-openai[emulator]'
+# Extras: emulator.
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,5 +1,5 @@
 # What a broken stream looks like, and what to do about it: needs no key.
-# pip install 'novita-openai[emulator]'
+# Extras: emulator.
 import openai
 
 from novita_openai import OpenAI

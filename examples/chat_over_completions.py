@@ -1,6 +1,6 @@
 # Chat over the completions endpoint: the prompt that a model was trained on, and its text as SDK chat objects, whole
 # and streamed. Over a small Gemma 3 on this machine: needs no key.
-# pip install 'novita-openai[local]'
+# Extras: local.
 from novita_openai import OpenAI, local
 from novita_openai.prompts import chat_to_completion, completion_to_chat, completions_to_chunks, get_format
 

@@ -1,5 +1,5 @@
 # Answers that must fit a model come as columns of a data frame: needs no key.
-# pip install 'novita-openai[emulator,tables]' polars
+# Extras: emulator, tables; and polars.
 from typing import Literal
 
 import polars as pl

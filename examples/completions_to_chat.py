@@ -1,6 +1,6 @@
 # A program that wrote its prompts by hand, moved to chat: its prompt is parsed, and the chat endpoint writes the one
 # that its model was trained on. Over a small model on this machine: needs no key.
-# pip install 'novita-openai[local]'
+# Extras: local.
 from typing import Any
 
 from novita_openai import OpenAI, local

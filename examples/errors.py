@@ -1,5 +1,5 @@
 # What a bad key looks like, and a server that is down, met by a patient policy: needs no key.
-# pip install 'novita-openai[local]'
+# Extras: local.
 import openai
 
 from novita_openai import Action, Backoff, OpenAI, RetryPolicy, classify, local

@@ -1,5 +1,5 @@
 # A job that the service's own fleet runs, for half the price and within 48 hours: needs no key.
-# pip install 'novita-openai[emulator]'
+# Extras: emulator.
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory

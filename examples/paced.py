@@ -1,5 +1,5 @@
 # Sixty questions at once to a service that takes 1,200 a minute, 20 at once: they wait for their turn. Needs no key.
-# pip install 'novita-openai[emulator]'
+# Extras: emulator.
 import asyncio
 
 from novita_openai import AsyncOpenAI, Pace, RateLimitError, emulator

@@ -1,5 +1,4 @@
 # The prompt of Novita's own guide as a chat history, and back, byte for byte; and what is refused: needs no key.
-# pip install novita-openai
 from novita_openai.prompts import PromptError, detect, format_for_model, get_format
 
 PROMPT = "A chat between a curious user and an artificial intelligence assistant.\nYou are a cooking assistant.\nBe edgy in your cooking ideas.\nUSER: How do I make pasta?\nASSISTANT: First, boil water. Then, add pasta to the boiling water. Cook for 8-10 minutes or until al dente. Drain and serve!\nUSER: How do I make it better?\nASSISTANT:"

@@ -1,5 +1,5 @@
 # A stream that is cut midway and goes on from there, as a completion and as a chat: needs no key.
-# pip install 'novita-openai[emulator]'
+# Extras: emulator.
 from typing import Any
 
 from novita_openai import create_client

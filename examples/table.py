@@ -1,5 +1,5 @@
 # A column of texts becomes a column of answers, is edited, and asks only what is new: needs no key.
-# pip install 'novita-openai[emulator]'
+# Extras: emulator.
 from pathlib import Path
 from tempfile import TemporaryDirectory
 

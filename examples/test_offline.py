@@ -1,5 +1,5 @@
 # A program of yours, and its tests without network, key or cost: pytest examples/test_offline.py
-# pip install 'novita-openai[emulator]' pytest
+# Extras: emulator; and pytest.
 from typing import Any
 
 import openai

@@ -24,7 +24,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("prompt_toolkit", "rich", "typer"):
             raise
-        print(f"novita-openai: {error.name} is missing: pip install 'novita-openai[cli]'", file=sys.stderr)  # noqa: T201
+        from novita_openai.installing import how_to_install
+
+        print(f"novita-openai: {error.name} is missing: {how_to_install('cli')}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     try:
         if is_free:

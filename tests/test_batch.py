@@ -25,6 +25,7 @@ from novita_openai.batch.requests import Source
 from novita_openai.batch.streaming import STREAM_BUFFER
 from novita_openai.emulator import Emulator, Fault
 from novita_openai.errors import Action
+from novita_openai.installing import how_to_install
 from novita_openai.pacing import MOST_IN_FLIGHT
 
 
@@ -632,7 +633,7 @@ def test_without_aiohttp_a_batch_runs_and_says_what_to_install(job: Job, monkeyp
     with capture_logs() as logs:
         assert job.run(rows(20)).succeeded == 20
         assert job.run(rows(21), concurrency=2).succeeded == 21
-    hint = "pip install 'novita-openai[fast]'"
+    hint = how_to_install("fast")
     assert logs == [{"event": "batch.slow_transport", "hint": hint, "log_level": "warning"}] * 2
 
 

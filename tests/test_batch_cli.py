@@ -300,7 +300,7 @@ def test_progress_is_drawn_on_a_terminal(job: Job, emulator: Emulator) -> None:
     answers.over.set()
     terminal.read_until(b"1 x MODEL_NOT_AVAILABLE")
     assert terminal.end() == 0
-    assert b"3 of 3 rows succeeded" in terminal.drawn
+    assert b"3 of 3 rows" in terminal.drawn
 
 
 @pytest.mark.parametrize("columns", [80, 300])
@@ -315,7 +315,7 @@ def test_an_interrupt_on_a_terminal_says_how_to_stop_at_once(job: Job, emulator:
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.end() == 130
     answers.over.set()
-    assert b"interrupted with 3 rows to do" in terminal.drawn
+    assert b"3 rows to do: start the same again to go on" in terminal.drawn
     assert b"Traceback" not in terminal.drawn
 
 

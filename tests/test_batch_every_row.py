@@ -51,6 +51,7 @@ def scripted(tmp_path: Path, server: Server) -> Job:
         (error(401, "NEW_WORD"), {}, "NEW_WORD"),
         (STALL, {"timeout": 0.2}, "timeout"),
         (DRIP, {"row_timeout": 0.8}, "row_timeout"),
+        (DRIP, {"timeout": 0.3}, "timeout"),
         (TOO_LARGE, {"row_timeout": 0.8}, "row_timeout"),
         (GATEWAY, {}, "not_json"),
         (DOWN, {}, "SERVICE_NOT_AVAILABLE"),
@@ -103,6 +104,15 @@ def test_an_outage_fails_no_row(scripted: Job, server: Server, reply: Reply) -> 
     assert (report.succeeded, report.failed) == (400, 0)
     assert report.elapsed > 3
     assert Counter(each["event"] for each in logs)["batch.outage"] == 1
+
+
+def test_single_failures_are_no_outage(scripted: Job, server: Server) -> None:
+    server.lists_apart = True
+    for _ in range(5):
+        server.script.extend([TOO_LARGE, DOWN, Reply(body=CHAT)])
+    with capture_logs() as logs:
+        assert scripted.run(rows(20), concurrency=1).succeeded == 20
+    assert "batch.outage" not in {each["event"] for each in logs}
 
 
 def test_a_handful_of_rows_that_are_never_answered_ends_where_the_service_is_up(scripted: Job, server: Server) -> None:

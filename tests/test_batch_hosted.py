@@ -385,6 +385,7 @@ def test_options_that_do_not_go_together_are_refused(job: Job, emulator: Emulato
     assert created(emulator) == 0
 
 
+@pytest.mark.slow
 def test_the_command_submits_collects_and_cancels(job: Job, emulator: Emulator) -> None:
     emulator.batch_seconds = 1_000.0
     job.write(rows(3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,51 @@ def test_a_stream_that_breaks_is_asked_for_again(scripted: Job, server: Server) 
     assert scripted.answers()["a"]["spent"]["requests"] == 4
 
 
+def event(data: object) -> str:
+    return f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n"
+
+
+REFUSED = {"code": 400, "reason": "INVALID_REQUEST_BODY", "message": "no"}
+OVERLOADED = {"code": 503, "reason": "SERVICE_NOT_AVAILABLE", "message": "later"}
+BEGUN = event(chunk("Boil"))
+NAN = json.dumps(REFUSED | {"metadata": math.nan})
+"""What JSON does not have is kept as text."""
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"url": "/v1/chat/completions", "messages": [{"role": "user", "content": "bad"}]},
+        {"url": "/v1/completions", "prompt": "bad"},
+    ],
+    ids=["chat", "completion"],
+)
+@pytest.mark.parametrize(
+    ("events", "failed"),
+    [
+        (BEGUN + event(REFUSED), ("INVALID_REQUEST_BODY", REFUSED)),
+        (BEGUN + event({"error": REFUSED}), ("INVALID_REQUEST_BODY", REFUSED)),
+        (event(REFUSED), ("INVALID_REQUEST_BODY", REFUSED)),
+        (BEGUN + event(OVERLOADED), ("SERVICE_NOT_AVAILABLE", OVERLOADED)),
+        (BEGUN + event(json.dumps(REFUSED | {"metadata": math.nan})), ("INVALID_REQUEST_BODY", NAN)),
+        (BEGUN + event({"choices": 7}), ("unreadable_event", 7)),
+        (BEGUN + "data: {", ("connection_error", None)),
+        (BEGUN, ("connection_error", None)),
+    ],
+)
+def test_an_error_within_a_stream_is_that_of_its_row_alone(
+    scripted: Job, server: Server, asked: dict[str, Any], events: str, failed: tuple[str, object]
+) -> None:
+    reply = Reply(body=events, headers={"content-type": "text/event-stream"})
+    server.answer = lambda request: reply if b'"bad"' in request.body else None
+    bad = {"model": "m", "stream": True} | asked
+    report = scripted.run([{"custom_id": "bad", "url": bad.pop("url"), "body": bad}, *rows(5)])
+    code, kept = failed
+    assert (report.succeeded, report.errors) == (5, {code: 1})
+    response = scripted.failures()["bad"]["response"]
+    assert (response and response["body"]) == kept
+
+
 def test_a_document_in_place_of_the_stream_is_an_answer_too(scripted: Job, server: Server) -> None:
     server.answer = unless_streamed(GATEWAY)
     assert scripted.run([row("a")]).succeeded == 1
@@ -94,6 +141,30 @@ def test_only_the_row_that_met_it_is_asked_as_a_stream(scripted: Job, server: Se
     server.script.append(GATEWAY)
     scripted.run(rows(4), concurrency=1)
     assert [request.get("stream") for request in posts(server)].count(True) == 1
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_an_answer_that_trickles_is_given_up_once_the_time_of_an_attempt_is_over(
+    scripted: Job, server: Server, *, streams: bool
+) -> None:
+    pieces = (b"data: {", *[b" "] * 1_000) if streams else (b"{", *[b" "] * 1_000)
+    drip = Reply(body=pieces, pause=0.05, headers={"content-type": "text/event-stream" if streams else "text/plain"})
+    server.answer = lambda request: drip if b'"r3"' in request.body else None
+    report = scripted.run([row(f"r{number}", stream=streams) for number in range(6)], timeout=0.5)
+    assert (report.succeeded, report.errors) == (5, {"timeout": 1})
+    assert report.elapsed < 10
+    failed = scripted.failures()["r3"]["error"]
+    assert (failed["attempts"], failed["message"]) == (3, "No event of the answer came within 0.5 s.")
+
+
+def test_a_stream_may_take_longer_than_an_attempt_while_its_events_come(scripted: Job, server: Server) -> None:
+    pieces = [event(chunk("Boil ")) for _ in range(12)] + [event(chunk("water.", "stop")), event("[DONE]")]
+    server.answer = lambda _: Reply(
+        body=tuple(piece.encode() for piece in pieces), pause=0.1, headers={"content-type": "text/event-stream"}
+    )
+    report = scripted.run([row("a", stream=True)], timeout=0.6)
+    assert (report.succeeded, report.sent) == (1, 1)
+    assert report.elapsed > 1
 
 
 def test_embeddings_are_never_streams(scripted: Job, server: Server) -> None:

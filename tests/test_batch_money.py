@@ -219,6 +219,14 @@ def test_an_input_that_changes_while_it_is_estimated_is_refused(job: Job, emulat
 
 
 def test_a_fault_of_the_list_leaves_prices_unknown_and_rows_sent(job: Job, emulator: Emulator) -> None:
-    emulator.script.append(Fault("SERVICE_NOT_AVAILABLE"))
+    emulator.script.extend([Fault("SERVICE_NOT_AVAILABLE")] * 2)
     report = job.run(rows(2))
     assert (report.succeeded, report.cost) == (2, None)
+
+
+@pytest.mark.parametrize("fault", ["SERVICE_NOT_AVAILABLE", "reset", "html", "RATE_LIMIT_EXCEEDED", "null_list"])
+def test_one_fault_of_the_list_costs_no_figure(job: Job, emulator: Emulator, fault: str) -> None:
+    emulator.script.append(Fault(fault))
+    report = job.run(rows(2))
+    assert (report.succeeded, report.sent) == (2, 2)
+    assert report.cost

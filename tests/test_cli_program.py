@@ -85,8 +85,18 @@ def test_events_are_told_in_words(shell: Shell, server: Server) -> None:
 @pytest.mark.usefixtures("_watched")
 def test_what_the_command_says_itself_is_not_told_twice(capsys: pytest.CaptureFixture[str]) -> None:
     warn("retry.gave_up", attempt=3)
-    warn("batch.slow_transport", hint="pip install x")
-    assert capsys.readouterr().err == "novita-openai: batch.slow_transport hint=pip install x\n"
+    warn("some.other", hint="try x")
+    assert capsys.readouterr().err == "novita-openai: some.other hint=try x\n"
+
+
+def test_every_event_has_its_words() -> None:
+    paths = (path for path in PACKAGE.rglob("*.py") if path != Path(notices.__file__))
+    sources = "".join(path.read_text(encoding="utf-8") for path in paths)
+    events = set(re.findall(r'"((?:batch|retry|stream)\.[a-z_]+)"', sources))
+    assert events - {"batch.progress"} <= notices._WORDS.keys()
+    event = {"event": "batch.unfit_model", "model": "a/b", "problem": "is not in the models list"}
+    assert notices.in_words(event, "") == "the model a/b is not in the models list"
+    assert notices.in_words(event | {"near": ["a/c", "a/d"]}, "").endswith("list; near names: a/c, a/d")
 
 
 def test_an_event_without_a_status_is_told_by_its_reason() -> None:

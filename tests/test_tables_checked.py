@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from decimal import Decimal
+from importlib import import_module
 from typing import Any, Literal
 
 import pytest
@@ -52,6 +54,26 @@ def test_the_fields_of_a_schema_come_as_columns(tables: Tables, emulator: Emulat
     assert [second[name] for name in columns] == ['{"name": "Bob"}', "Bob", "", "", "stop"]
     parsed = [result.parsed for result in batch.results(tables.folder / "answers.results.jsonl")]
     assert parsed[1] == {"name": "Bob"}
+
+
+def test_a_whole_number_that_no_column_holds_is_told_and_the_answers_are_kept(
+    tables: Tables, emulator: Emulator
+) -> None:
+    def schema(*types: str) -> dict[str, Any]:
+        return {"type": "object", "properties": {"n": {"type": [*types]}, "x": {"type": "number"}}}
+
+    emulator.script.clear()
+    emulator.script.extend([lambda _: '{"n": 5}', lambda _: '{"n": 9223372036854775808, "x": -1%s}' % ("0" * 400)])
+    told = r"row 2: answer.n has 19 digits, but a column of whole numbers holds 64 bits: .*; the answers are kept"
+    with pytest.raises(BatchInputError, match=told):
+        tables.run("text\na\nb\n", "answers.parquet", validate=schema("integer"), concurrency=1)
+    tables.run(None, "answers.parquet", validate=schema("integer", "string"))
+    after = import_module("pyarrow.parquet").read_table(tables.folder / "answers.parquet")
+    assert after.column("answer.n").to_pylist() == ["5", "9223372036854775808"]
+    assert after.column("answer.x").to_pylist() == [None, -math.inf]
+    assert [request.method for request in emulator.requests].count("POST") == 2
+    tables.run(None, "answers.csv", validate=schema("integer"))
+    assert [row["answer.n"] for row in tables.rows()] == ["5", "9223372036854775808"]
 
 
 def test_a_row_that_does_not_pass_has_no_answer(tables: Tables, emulator: Emulator) -> None:

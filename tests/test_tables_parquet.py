@@ -82,6 +82,14 @@ def test_csv_becomes_parquet_of_texts_and_lines_keep_their_kinds(tables: Tables)
     assert read(tables, "b.parquet").select(["n", "x"]).to_pylist() == [{"n": 1, "x": "1"}, {"n": None, "x": "[1.5]"}]
 
 
+def test_whole_numbers_that_no_column_holds_come_as_texts(tables: Tables) -> None:
+    first = '{"text": "good", "n": 9223372036854775808, "x": 9007199254740993}'
+    tables.run(f'{first}\n{{"text": "bad", "n": 1, "x": 0.5}}\n', "answers.parquet", "r.jsonl")
+    after = read(tables)
+    assert after.column("n").to_pylist() == ["9223372036854775808", "1"]
+    assert after.column("x").to_pylist() == [2.0**53, 0.5]
+
+
 def test_what_is_not_parquet_is_refused(tables: Tables) -> None:
     with pytest.raises(BatchInputError, match=r"reviews.parquet: this is not Parquet"):
         tables.run("n,text\n1,good\n", name="reviews.parquet")
@@ -89,7 +97,7 @@ def test_what_is_not_parquet_is_refused(tables: Tables) -> None:
 
 def test_a_missing_pyarrow_says_what_to_install(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r"novita-openai\[tables\]"):
+    with pytest.raises(ImportError, match=r"pip install .*\[tables\]"):
         tables.run("x", name="reviews.parquet")
 
 

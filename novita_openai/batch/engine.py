@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-TIME_IS_UP: Final = "It was under way when the time of its row was up."
 ROWS_A_TURN: Final = 1_000
 """Rows started or read in one turn of the event loop, so that answers do not wait for long."""
 
@@ -82,7 +81,7 @@ class Engine:
             self.shutdown.stop(told)
 
     def _tick(self) -> None:
-        """Report, and end the requests of rows of which the time is over: one timer for all costs less than theirs."""
+        """Report, and end the requests of which the time is over: one timer for all costs less than theirs."""
         self._on_tick()
         now = self._clock()
         for task in [task for task, end in self._tasks.items() if end <= now]:
@@ -162,6 +161,8 @@ class Engine:
         self._standing.sent(lane, request, now)
         self._account.started(request)
         end = (request.started or now) + self._session.seconds_a_row
+        if not request.streams:  # of a stream, each event has as long
+            end = min(end, now + self._session.seconds_an_attempt)
         self._tasks[asyncio.create_task(self._send(sending))] = end
 
     async def _send(self, sending: Sending) -> None:
@@ -177,18 +178,18 @@ class Engine:
             self._alarm.ring()
 
     async def _attempt(self, sending: Sending) -> None:
-        request = sending.request
+        request, sent = sending.request, self._clock()
         try:
             answer = read_answer(request, await self._answer_to(request))
         except (openai.APIError, TimeoutError) as error:
             await self._outcomes.failed(sending, error)
         else:
             sending.lane.share.learn(len(answer.content))
-            self._outcomes.answered(sending, answer)
+            self._outcomes.answered(sending, answer, self._clock() - sent)
 
     async def _answer_to(self, request: BatchRequest) -> Any:
-        """Send a row; raise ``TimeoutError`` where its time is over first."""
-        task = cast("asyncio.Task[None]", asyncio.current_task())
+        """Send a row; raise ``TimeoutError`` where the time of the row or of the attempt is over first."""
+        task, sent = cast("asyncio.Task[None]", asyncio.current_task()), self._clock()
         try:
             return await self._session.transport.send(request)
         except asyncio.CancelledError:
@@ -196,6 +197,6 @@ class Engine:
                 raise
             self._late.discard(task)
             task.uncancel()
-            raise TimeoutError(TIME_IS_UP) from None
+            raise TimeoutError(f"No whole answer came within {self._clock() - sent:.3g} s.") from None
         finally:
             self._tasks[task] = math.inf

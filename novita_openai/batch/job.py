@@ -230,9 +230,10 @@ class Execution:
         on_progress = self._job.options.get("on_progress")
         if on_progress is not None:
             report = self._report()
-            known = {each.name: getattr(report, each.name) for each in fields(report)}
-            known["errors"] = dict(self._engine.tally.reasons)
-            on_progress(BatchProgress(**known, in_flight=self._engine.in_flight))
+            known, tally = {each.name: getattr(report, each.name) for each in fields(report)}, self._engine.tally
+            known["errors"] = dict(tally.reasons)
+            in_flight, latencies = self._engine.in_flight, dict(tally.latencies)
+            on_progress(BatchProgress(**known, in_flight=in_flight, refused=tally.refused, latencies=latencies))
 
     def _sync(self, files: ResultFiles) -> None:
         try:

@@ -39,10 +39,11 @@ class SessionOptions(TypedDict, total=False):
     answer was lost on the way. Where a row sets no ``max_tokens``, an answer counts as 4,096 tokens, and one that is
     longer can go above the limit. ``model``: for rows that name none, and for lines of text.
 
-    In seconds: ``timeout``, how long an attempt waits for the service (default: the client's); ``row_timeout``, how
-    long a row has from its first request to its result (1,800); ``max_wait``, the longest pause that the service may
-    ask for (the policy's ``retry_after_cap``); ``drain``, how long requests in flight have to end once the batch is
-    ended early (8). ``attempts``: how often a row is sent before it has failed for good (the policy's).
+    In seconds: ``timeout``, how long an attempt may take until its answer is whole, or where that is a stream, until
+    its next event (default: the client's); ``row_timeout``, how long a row has from its first request to its result
+    (1,800); ``max_wait``, the longest pause that the service may ask for (the policy's ``retry_after_cap``); ``drain``,
+    how long requests in flight have to end once the batch is ended early (8). ``attempts``: how often a row is sent
+    before it has failed for good (the policy's).
 
     ``validate``: what an answer must be: a JSON Schema, a pydantic model, or a function that gets a
     :class:`BatchResult` and returns None or a text that says what is wrong (a ``ValueError`` says it too; any other

@@ -34,6 +34,8 @@ __all__ = ["Outcomes", "Sink"]
 NO_PROGRESS: Final = 1_800.0
 """Seconds of failures without one answer that stop a batch."""
 
+TOO_MANY_REQUESTS: Final = 429
+
 
 class Sink(Protocol):
     """Where results go."""
@@ -60,9 +62,10 @@ class Outcomes:
         self._sink, self._session, self._shutdown = sink, session, shutdown
         self._backlog, self._standing = backlog, standing
 
-    def answered(self, sending: Sending, answer: WholeAnswer) -> None:
-        """Write an answer, or where it does not pass the check of the run, ask again or give up."""
+    def answered(self, sending: Sending, answer: WholeAnswer, seconds: float) -> None:
+        """Write an answer that took so long, or where it does not pass the check of the run, ask again or give up."""
         request = sending.request
+        self.tally.latencies[float(f"{seconds:.2g}")] += 1
         sending.answered(self.account.answered(request, answer.usage))
         self._standing.answered(self._clock())
         self.tally.finish_reasons.update(answer.finish_reasons)
@@ -113,6 +116,7 @@ class Outcomes:
     def _tell(self, failure: Failure) -> None:
         """Count a failure, and log the first of each reason."""
         self.tally.reasons[failure.reason] += 1
+        self.tally.refused += failure.status == TOO_MANY_REQUESTS
         if self.tally.reasons[failure.reason] == 1:
             where = {"host": failure.host or None, "cause": failure.cause or None}
             warn("batch.failure", status=failure.status, reason=failure.reason, **where)
@@ -138,8 +142,7 @@ class Outcomes:
     def _note_outage(self, request: BatchRequest, failure: Failure) -> None:
         """Have an outage use up no time of a row; log the first failure of one, and stop where it lasts too long."""
         request.started = None
-        if not self._standing.is_out:
-            self._standing.is_out = True
+        if self._standing.begins_outage(self._clock()):
             warn("batch.outage", reason=failure.reason, hint="no row is answered, which counts against none of them")
         if self._clock() - self._standing.last_answer > NO_PROGRESS:
             self._shutdown.stop(f"no answer for {NO_PROGRESS / 60:g} minutes; the last error: {failure.summary}")

@@ -73,10 +73,14 @@ class BatchReport:
 class BatchProgress(BatchReport):
     """A report while the run goes on, with the requests ``in_flight``.
 
-    Here ``errors`` counts the failures of requests, by reason, whether or not their rows have failed for good.
+    Here ``errors`` counts the failures of requests, by reason, whether or not their rows have failed for good. Of this
+    run: how many requests were ``refused`` with 429, and the ``latencies`` of its answers (the number of answers by the
+    seconds that they took, to two digits), empty where the service's Batch API runs the rows.
     """
 
     in_flight: int = 0
+    refused: int = 0
+    latencies: Mapping[float, int] = field(default_factory=dict)
 
 
 class BatchStopped(openai.OpenAIError):
@@ -99,7 +103,8 @@ class Tally:
     """What one run has done so far.
 
     ``reasons``: how often requests failed, by reason; ``errors``: how many rows failed for good, by code; ``examples``:
-    the custom_id of one for each; ``rows``: how many have ended, by model.
+    the custom_id of one for each; ``rows``: how many have ended, by model; ``refused``: how many requests met a 429;
+    ``latencies``: how many answers took so many seconds, to two digits.
     """
 
     sent: int = 0
@@ -112,6 +117,8 @@ class Tally:
     finish_reasons: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     usage: Usage = field(default_factory=Usage)
+    refused: int = 0
+    latencies: Counter[float] = field(default_factory=Counter)
 
     def plus(self, other: Tally) -> Tally:
         """Return the sum of both."""
@@ -129,6 +136,8 @@ class Tally:
             self.finish_reasons + other.finish_reasons,
             self.rows + other.rows,
             usage,
+            self.refused + other.refused,
+            self.latencies + other.latencies,
         )
 
     def report(self) -> BatchReport:

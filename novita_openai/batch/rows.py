@@ -20,6 +20,7 @@ from novita_openai.batch.requests import BatchRequest  # noqa: TC001 - annotatio
 from novita_openai.client.answers import is_whole_body, refuse
 from novita_openai.errors import Failure  # noqa: TC001 - the same
 from novita_openai.sdk.direct import as_response
+from novita_openai.sdk.replies import text_of
 
 __all__ = [
     "ID_PREFIX",
@@ -113,7 +114,7 @@ def rejected_row(request: BatchRequest, answer: WholeAnswer, code: str, flaw: st
 def error_row(request: BatchRequest, failure: Failure, key: str, *, late: float | None = None) -> bytes:
     """Return the row of a request that failed for good; ``late``: the seconds that it had, where these were up."""
     response = getattr(failure.error, "response", None)
-    known = b"null" if response is None else _response(response, _redacted(_error_body(response), key))
+    known = b"null" if response is None else _response(response, _redacted(_error_body(failure.error, response), key))
     return _row(request, known, _details(failure, key, request.attempts, late=late))
 
 
@@ -148,12 +149,15 @@ def _on_one_line(content: bytes) -> bytes:
     return content.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in content or b"\r" in content else content
 
 
-def _error_body(response: Any) -> bytes:
-    content = cast("bytes", response.content)
+def _error_body(error: Any, response: Any) -> bytes:
+    try:
+        content = cast("bytes", response.content)
+    except RuntimeError:  # a stream, of which the event that holds the error is kept
+        content = json.dumps(error.body).encode()
     try:
         decode(content.decode())
     except ValueError:
-        return json.dumps(response.text[:LONGEST_TEXT]).encode()
+        return json.dumps((text_of(response) or content.decode())[:LONGEST_TEXT]).encode()
     return _on_one_line(content)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from novita_openai.batch.verdicts import RowHistory, Surroundings
+from novita_openai.batch.verdicts import IN_A_ROW, RowHistory, Surroundings
 from novita_openai.errors import Action
 
 if TYPE_CHECKING:
@@ -16,17 +16,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Standing"]
 
+OUTAGE: Final = 1.0
+"""Seconds without an answer, and with failures, that are told as an outage."""
+
 
 class Standing:
     """Counts what the rows of a run have met. Times are seconds of one clock, given by the caller.
 
     ``are_few``: tells whether hardly any rows are left. ``is_reached``: whether something has come from the host.
-    ``last_answer``: when a row was last answered, at first when the run began. ``is_out``: nobody gets through.
+    ``last_answer``: when a row was last answered, at first when the run began.
     """
 
     def __init__(self, now: float, are_few: Callable[[], bool], *, is_reached: bool) -> None:
-        self.is_reached, self.last_answer, self.is_out = is_reached, now, False
+        self.is_reached, self.last_answer = is_reached, now
         self._are_few = are_few
+        self._unheard, self._is_out = 0, False
         self._answers = 0
         self._met: dict[ErrorRule, set[str]] = {}
 
@@ -39,9 +43,18 @@ class Standing:
 
     def answered(self, now: float) -> None:
         """Note that a row was answered; to be called once its lane has counted that."""
-        self.is_reached, self.last_answer, self.is_out = True, now, False
+        self.is_reached, self.last_answer = True, now
         self._answers += 1
         self._met.clear()
+        self._unheard, self._is_out = 0, False
+
+    def begins_outage(self, now: float) -> bool:
+        """Note a failure for which an outage is to blame; tell once of each that it is one, and no chance."""
+        if self._is_out:
+            return False
+        self._unheard += 1
+        self._is_out = self._unheard >= IN_A_ROW and now - self.last_answer >= OUTAGE
+        return self._is_out
 
     def around(self, sending: Sending, failure: Failure) -> Surroundings:
         """Note that a row has failed, and return what was going on."""

@@ -75,7 +75,7 @@ class Transport:
         retries = {"x-stainless-retry-count": str(request.attempts)} if request.attempts else {}
         headers = {**request.headers, **retries}
         if request.streams:
-            return await ask_as_stream(self._client, request, headers)
+            return await ask_as_stream(self._client, request, headers, self.seconds)
         content = content_of(request, is_translated=self._client.translate and request.path == CHAT)
         return await self._sender.send(request.path, content, headers)
 
@@ -89,6 +89,12 @@ class Transport:
             return False
         self._client.api_key = key
         return True
+
+    @property
+    def seconds(self) -> float | None:
+        """Return how long an attempt may take; None where nothing limits it."""
+        timeout = self._client.timeout
+        return cast("float | None", getattr(timeout, "read", timeout))
 
     def client(self, policy: RetryPolicy) -> AsyncNovitaOpenAI:
         """Return a client over the same connections that answers failures by a policy."""

@@ -71,7 +71,7 @@ def usage_in(error: BaseException) -> object:
         return None
     try:
         body: object = response.json()
-    except (ValueError, RecursionError):
+    except (ValueError, RuntimeError):  # no JSON, nested too deeply, or a stream of which the body is not kept
         return None
     return cast("dict[str, Any]", body).get("usage") if isinstance(body, dict) else None
 

@@ -36,7 +36,19 @@ if TYPE_CHECKING:
     from novita_openai.errors import Failure
     from novita_openai.retry import RetryPolicy
 
-__all__ = ["Again", "Fail", "PutOff", "RowHistory", "Stop", "Surroundings", "Verdict", "Wait", "decide", "is_in_doubt"]
+__all__ = [
+    "IN_A_ROW",
+    "Again",
+    "Fail",
+    "PutOff",
+    "RowHistory",
+    "Stop",
+    "Surroundings",
+    "Verdict",
+    "Wait",
+    "decide",
+    "is_in_doubt",
+]
 
 FREE_REFUSALS: Final = 3
 """Refusals of a row for which the model's pace is to blame; what is refused more often may be too large to pass."""

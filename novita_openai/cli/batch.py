@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from novita_openai.cli.closing import tell_report
 from novita_openai.cli.failures import BAD_INPUT, FAILED, INTERRUPTED, STOPPED, reported
 from novita_openai.cli.jobs import ChangedOption, JobOptions  # noqa: TC001 - typer reads the annotations
 from novita_openai.cli.options import BaseURLOption, JSONOption, grouped
-from novita_openai.cli.progress import progress_display
-from novita_openai.cli.reports import described, described_status
+from novita_openai.cli.progress import both, progress_display
+from novita_openai.cli.reports import described_status
 from novita_openai.cli.tables import AskOptions  # noqa: TC001 - the same
 from novita_openai.cli.terminal import show, tell, write_json
 from novita_openai.prices import dollars
 
 if TYPE_CHECKING:
     from novita_openai.batch import BatchEstimate, BatchReport, TableOptions
+    from novita_openai.cli.page.writing import Page
 
 __all__ = ["run_batch"]
 
@@ -57,6 +59,14 @@ def run_batch(
     ] = False,
     ask: AskOptions,
     options: JobOptions,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE.html",
+            help="At the end, write a page to look at: outcomes, rate, refusals, latency, dollars, failed rows.",
+        ),
+    ] = None,
     base_url: BaseURLOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show neither progress nor summary.")] = False,
     as_json: JSONOption = False,
@@ -73,6 +83,8 @@ def run_batch(
     """
     if output == STANDARD_OUTPUT and as_json:
         raise typer.BadParameter("--json and --output - both print to standard output: leave one out")
+    if report is not None and (check or status):
+        raise typer.BadParameter("--report: --check and --status send nothing that a page could show; leave one out")
     if log_json:
         write_json()
     given = ask.with_options(options.run_options(base_url))
@@ -83,10 +95,17 @@ def run_batch(
     elif status:
         _status(requests, output, given, as_json=as_json)
     else:
-        raise typer.Exit(_run(requests, output, given, quiet=quiet, as_json=as_json))
+        page = None if report is None else _page(report)
+        raise typer.Exit(_run(requests, output, given, page=page, quiet=quiet, as_json=as_json))
 
 
-def _run(requests: str, output: str, options: TableOptions, *, quiet: bool, as_json: bool) -> int:
+def _page(path: Path) -> Page:
+    from novita_openai.cli.page.writing import Page
+
+    return Page(path)
+
+
+def _run(requests: str, output: str, options: TableOptions, *, page: Page | None, quiet: bool, as_json: bool) -> int:
     """Run, show what the job came to, and return the exit code."""
     from novita_openai import batch
     from novita_openai.batch.files import is_kept
@@ -97,18 +116,23 @@ def _run(requests: str, output: str, options: TableOptions, *, quiet: bool, as_j
         place = "standard output" if output == STANDARD_OUTPUT else f"{output}, which keeps nothing"
         tell(f"results go to {place}: if this run is stopped, it cannot be gone on with")
     try:
-        with progress_display(quiet=quiet) as options["on_progress"]:
+        with progress_display(quiet=quiet) as display:
+            options["on_progress"] = display if page is None else both(display, page.timeline)
             report = batch.run(requests, output, **options)
-        code = _code(report)
-        if report.stopped:
-            tell(report.stopped)
+        code, ended = _code(report), report.stopped or ""
     except batch.BatchStopped as stop:
-        report, code = stop.report, BAD_INPUT if stop.needs_change else STOPPED
-        tell(str(stop))
+        report, code, ended = stop.report, BAD_INPUT if stop.needs_change else STOPPED, str(stop)
+    if ended:
+        tell(ended)
     if as_json:
         show(json.dumps(asdict(report)))
+    errors = _errors_beside(kept)
     if not quiet:
-        tell("\n".join(described(report, _errors_beside(kept), can_go_on=is_kept(kept))))
+        tell_report(report, errors, can_go_on=is_kept(kept))
+    if page is not None:
+        page.write(report, requests=requests, output=output, errors=errors, ended=ended)
+        if not quiet:
+            tell(f"the report: {page.path}")
     return code
 
 

@@ -120,6 +120,7 @@ IN_THE_SHELL: Final = {
     "set SSL_CERT_FILE or give an http_client": "set SSL_CERT_FILE",
     "leave it out, and pass default_query={...}": "leave it out",
     "format_names() lists them": "'novita-openai prompt formats' lists them",
+    "(row_timeout)": "(--row-timeout)",
     "base_url=": "--base-url ",
 }
 """What errors say to programs, and in its place to somebody at a shell."""

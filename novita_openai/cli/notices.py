@@ -43,6 +43,8 @@ class _Failed(dict[str, Any]):
         if name == "where":
             known = [str(self[each]) for each in ("host", "cause") if each in self]
             return f" ({': '.join(known)})" if known else ""
+        if name == "nearest":
+            return f"; near names: {', '.join(self['near'])}" if "near" in self else ""
         return "?"
 
 
@@ -53,5 +55,16 @@ _WORDS: Final = {
     "batch.outage": "no row is answered at present ({reason}); none of them loses attempts or time by that",
     "batch.model_put_off": "{model}: put off, as the service asks to wait {seconds} s; the other models go on",
     "batch.model_refused": "{model}: all of its rows have failed ({failure})",
+    "batch.unfit_model": "the model {model} {problem}{nearest}",
+    "batch.slow_transport": "without aiohttp a batch is slower: {hint}",
+    "batch.rows_left_input": "{file}: {count} results are of rows that the input does not hold any more",
+    "batch.damaged_rows": "{file}: {count} lines are no results: moved to {kept_in}; their rows are sent again",
+    "batch.unknown_rows": "{batch}: the service has answered {count} rows that were not asked",
+    "batch.not_cancelled": "{batch}: could not be cancelled ({reason})",
+    "batch.unknown_status": "{batch}: the service names a status that nobody has documented, {status}; waiting on",
+    "batch.gone": "",
+    "batch.unknown_part": "{rows} rows: the service did not say whether it has their batch; looking for it",
+    "batch.refused_part": "",
+    "batch.file_not_deleted": "the file {file} could not be deleted at the service ({reason})",
     "stream.resumed": "{failure}: the answer broke off; going on with it in {wait} s",
 }

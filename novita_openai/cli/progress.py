@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.table import Column
+from rich.text import Text
 
 from novita_openai.cli.terminal import tell, writes_json
 
@@ -41,6 +43,16 @@ def progress_display(*, quiet: bool) -> Iterator[Display]:
         yield _Lines()
 
 
+def both(first: Display, second: Display) -> Display:
+    """Return what shows a state to two displays."""
+
+    def show(progress: BatchProgress) -> None:
+        first(progress)
+        second(progress)
+
+    return show
+
+
 class _Lines:
     """Prints a line of progress, at most one in ``SECONDS_A_LINE``."""
 
@@ -59,17 +71,28 @@ class _Lines:
             tell(words, event="batch.progress", **_facts(progress))
 
 
+class _TwoLines(Progress):
+    """A line with bar, count and time left, at any width; below it the ``details``, in as many lines as they need."""
+
+    details = ""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Yield the lines."""
+        yield from super().get_renderables()
+        yield Text(self.details, style="dim")
+
+
 class _Bar:
     """Draws a bar of progress, again and again in the same place."""
 
     def __init__(self) -> None:
-        self._bar = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+        self._bar = _TwoLines(
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=5)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
             console=Console(stderr=True),
             transient=True,
+            expand=True,
         )
         self._task = self._bar.add_task("", total=None)
 
@@ -83,9 +106,8 @@ class _Bar:
     def __call__(self, progress: BatchProgress) -> None:
         from novita_openai.batch.telling import details, rate
 
-        description = f"{rate(progress):.1f} rows/s, {details(progress)}"
-        done = progress.succeeded + progress.failed
-        self._bar.update(self._task, total=progress.total, completed=done, description=description)
+        self._bar.details = f"{rate(progress):.1f} rows/s, {details(progress)}"
+        self._bar.update(self._task, total=progress.total, completed=progress.succeeded + progress.failed)
 
 
 def _facts(progress: BatchProgress) -> dict[str, object]:

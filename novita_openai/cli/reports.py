@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from novita_openai.cli.failures import in_the_shell
 from novita_openai.prices import dollars
 
 if TYPE_CHECKING:
     from novita_openai.batch import BatchReport, BatchStatus
 
-__all__ = ["described", "described_status"]
+__all__ = ["EMPTY", "MOST_MODELS", "described", "described_status", "finish_reasons", "spent"]
 
 USUAL_ENDS: Final = ("stop", "tool_calls", "function_call")
 """Finish reasons of answers that are as long as the model wanted them to be."""
@@ -24,9 +25,8 @@ def described(report: BatchReport, errors: str, *, can_go_on: bool) -> Iterator[
     has_file = errors and report.failed > report.errors.get(EMPTY, 0)
     yield "; ".join(_sums(report, f" ({errors})" if has_file else "", can_go_on=can_go_on))
     yield from _failures(report)
-    odd = {reason: count for reason, count in report.finish_reasons.items() if reason not in USUAL_ENDS}
-    if odd:
-        yield f"answers that ended for another reason than the model's own: {_counted(odd)}"
+    if odd := finish_reasons(report):
+        yield f"answers that ended for another reason than the model's own: {odd}"
     if len(report.models) > 1:
         yield from _by_model(report)
 
@@ -51,17 +51,22 @@ def _sums(report: BatchReport, failures: str, *, can_go_on: bool) -> Iterator[st
         yield f"{report.deduplicated} not sent, as equal rows were"
     yield f"{report.tokens} tokens"
     if report.cost is not None:
-        yield _spent(report, report.cost)
+        yield spent(report, report.cost)
     yield f"{report.elapsed:.1f} s"
     if report.interrupted:
         again = ": start the same again to go on" if can_go_on else ""
         yield f"interrupted with {report.unfinished} rows to do{again}"
 
 
-def _spent(report: BatchReport, cost: float) -> str:
+def spent(report: BatchReport, cost: float) -> str:
     """Return what a run has cost as text; what the service does not list is an estimate, and says so."""
     amount = dollars(cost)
     return f"about {amount} (an estimate: half of the listed prices)" if report.cost_is_estimate else amount
+
+
+def finish_reasons(report: BatchReport) -> str:
+    """Return how many answers ended for another reason than the model's own, "" where none did."""
+    return _counted({reason: count for reason, count in report.finish_reasons.items() if reason not in USUAL_ENDS})
 
 
 def _failures(report: BatchReport) -> Iterator[str]:
@@ -70,7 +75,7 @@ def _failures(report: BatchReport) -> Iterator[str]:
     for code, count in sorted(report.errors.items(), key=lambda each: -each[1]):
         example = report.examples.get(code)
         such = f", such as {example}" if example else ""
-        meaning = explained(code)
+        meaning = in_the_shell(explained(code))
         yield f"{count} failed with {code}{such}{f': {meaning}' if meaning else ''}"
 
 

@@ -16,8 +16,9 @@ from typing import TextIO
 STDERR = 2
 """The number of the file that is standard error."""
 
-_UNSEEN = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
-"""Control characters: in a text of others they could do to a terminal whatever they like."""
+_CONTROLS = *range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)
+UNSEEN = {code: "\N{REPLACEMENT CHARACTER}" for code in _CONTROLS if chr(code) not in "\t\n"}
+"""Control characters: in a text of others they could do to a terminal whatever they like, or turn the text around."""
 
 
 def prepare() -> None:
@@ -50,7 +51,7 @@ def styled(text: str, style: str, stream: TextIO) -> str:
 
 def printable(text: str, stream: TextIO) -> str:
     """Return a text of others without what would steer the terminal that it is shown at; elsewhere as it is."""
-    return text.translate(_UNSEEN) if is_terminal(stream) else text
+    return text.translate(UNSEEN) if is_terminal(stream) else text
 
 
 def print_table(rows: Sequence[tuple[str, ...]], *columns: str) -> None:
@@ -88,9 +89,16 @@ def whisper(text: str, end: str = "") -> None:
 
 def note(text: str) -> None:
     """Print a remark to a person in a conversation, on stderr: dimmed, and wrapped between words."""
-    width = shutil.get_terminal_size().columns if is_terminal(sys.stderr) else sys.maxsize
-    for line in textwrap.wrap(printable(text, sys.stderr), width, subsequent_indent="  ", break_on_hyphens=False):
+    for line in _wrapped(text):
         whisper(styled(line, "2", sys.stderr), end="\n")
+
+
+def _wrapped(text: str) -> list[str]:
+    """Return a line in lines that fit on standard error, broken between words."""
+    if not is_terminal(sys.stderr):
+        return [text]
+    width, shown = shutil.get_terminal_size().columns, printable(text, sys.stderr)
+    return textwrap.wrap(shown, width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
 
 
 def write_json() -> None:
@@ -117,4 +125,4 @@ def tell(text: str, **details: object) -> None:
         whisper(json.dumps({"time": round(time.time(), 3), **known}, default=str), end="\n")
         return
     for line in text.splitlines():
-        whisper(f"novita-openai: {printable(line, sys.stderr)}", end="\n")
+        whisper("\n".join(_wrapped(f"novita-openai: {line}")), end="\n")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
 
+from novita_openai.installing import how_to_install
+
 __all__ = ["flaws_of", "listed", "validator_of"]
 
 SHOWN_FLAWS: Final = 5
@@ -16,7 +18,7 @@ def validator_of(schema: Mapping[str, Any], name: str) -> Any:
     try:  # by name, as type checkers need not have the extra
         jsonschema, referencing = import_module("jsonschema"), import_module("referencing")
     except ImportError as error:
-        raise ImportError("a JSON Schema is checked by jsonschema: pip install 'novita-openai[schema]'") from error
+        raise ImportError(f"a JSON Schema is checked by jsonschema: {how_to_install('schema')}") from error
     kind = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
     try:
         kind.check_schema(schema)

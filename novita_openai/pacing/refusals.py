@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-__all__ = ["Starts", "Wave"]
+__all__ = ["Descent", "Starts", "Wave"]
 
 REMEMBERED: Final = 4_096
 FEWEST: Final = 8
 """Requests from whose times a rate is told: those of fewer say more of the network than of the service."""
 INSTANT: Final = 0.001
 """The least time, in seconds, by which requests are divided."""
+CUTS: Final = 16
+CALM: Final = 3
 
 
 class Wave:
@@ -68,3 +70,28 @@ class Starts:
             least = max(least, (taken - saved) / max(times[last] - times[last - taken + 1], INSTANT))
             taken = taken * 3 // 4
         return least
+
+
+class Descent:
+    """The rates to which refusals have led, one after the other.
+
+    A service may refuse some requests however fast they come, as others use it up. Where ``CUTS`` refusals have halved
+    the rate, and never ``CALM`` in a row came after it had grown, slower is no help.
+    """
+
+    __slots__ = ("_calm", "_cuts", "_top")
+
+    def __init__(self) -> None:
+        self._top = 0.0
+        self._cuts = self._calm = 0
+
+    def cut(self, rate: float, *, had_grown: bool) -> float:
+        """Take the rate to which a refusal leads; return that to go on with: this, or the highest before."""
+        self._calm = self._calm + 1 if had_grown else 0
+        if self._calm >= CALM:
+            self._top = self._cuts = 0
+        self._top, self._cuts = max(self._top, rate), self._cuts + 1
+        if self._cuts < CUTS or rate > self._top / 2:
+            return rate
+        self._cuts = 0
+        return self._top

@@ -6,7 +6,7 @@ from typing import Any
 
 import openai
 
-__all__ = ["header_of", "status_of", "url_of", "whole_body"]
+__all__ = ["header_of", "status_of", "text_of", "url_of", "whole_body"]
 
 
 def status_of(error: BaseException) -> int | None:
@@ -31,10 +31,11 @@ def whole_body(error: openai.APIError, response: Any, *, as_text: bool = True) -
     try:
         return response.json()
     except (ValueError, RuntimeError):  # no JSON, nested too deeply, or a stream of which the body is not kept
-        return error.body or (_text_of(response) if as_text else None)
+        return error.body or (text_of(response) if as_text else None)
 
 
-def _text_of(response: Any) -> str:
+def text_of(response: Any) -> str:
+    """Return the text of a response, "" for a stream of which the body is not kept."""
     try:
         return str(response.text)
     except RuntimeError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -14,7 +15,7 @@ from novita_openai.batch.tables.cells import readable
 if TYPE_CHECKING:
     from novita_openai.batch.reading import BatchResult
 
-__all__ = ["EMPTY", "AnswerColumns", "Column", "Kind", "kind_of"]
+__all__ = ["EMPTY", "AnswerColumns", "Column", "Kind", "kind_of", "refuse_wide", "type_of"]
 
 EMPTY: Final = "empty"
 """The error of a row of which a cell that is asked about holds nothing, so that nothing was sent."""
@@ -166,7 +167,42 @@ def _converted(value: Any, kind: Kind) -> Any:
         return None
     if kind in (Kind.JSON, Kind.TEXT):
         return readable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-    return int(value) if kind is Kind.WHOLE else float(value) if kind is Kind.NUMBER else value
+    return int(value) if kind is Kind.WHOLE else _number(value) if kind is Kind.NUMBER else value
+
+
+def _number(value: float) -> float:
+    """Return a number as a column of floats holds it: infinite where it is too large, as JSON's ``1e999`` is."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def type_of(value: object) -> type:
+    """Return the type that counts for the kind of a column: a whole number of more than 64 bits is none of a column."""
+    return object if isinstance(value, int) and not _is_narrow(value) else type(value)
+
+
+def refuse_wide(added: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    """Yield the values of rows; raise :class:`BatchInputError` for a whole number of more than 64 bits in one."""
+    whole = [(place, column.name) for place, column in enumerate(added) if column.kind is Kind.WHOLE]
+    for number, values in enumerate(rows, start=1):
+        for place, name in whole:
+            if values[place] is not None and not _is_narrow(values[place]):
+                digits = len(str(abs(values[place])))
+                told = f"{name} has {digits} digits, but a column of whole numbers holds 64 bits: {_WAY_OUT}"
+                raise BatchInputError([f"row {number}: {told}"])
+        yield values
+
+
+_WAY_OUT: Final = (
+    'let the schema have "type": ["integer", "string"] there, so that the column is one of texts, or write .csv or '
+    ".jsonl; the answers are kept, and none is asked again"
+)
+
+
+def _is_narrow(value: int) -> bool:
+    return -(2**63) <= value < 2**63
 
 
 def _whole(value: Any) -> int | None:

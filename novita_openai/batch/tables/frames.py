@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from novita_openai.batch.report import BatchStopped
-from novita_openai.batch.tables.columns import AnswerColumns, Column, Kind
+from novita_openai.batch.tables.columns import AnswerColumns, Column, Kind, refuse_wide
 from novita_openai.batch.tables.jobs import TableJob, refuse_text_options
 from novita_openai.batch.tables.recipe import Recipe
 from novita_openai.batch.tables.rows import refuse_repeated
 from novita_openai.batch.tables.source import TableSource
 from novita_openai.batch.telling import ProgressLines
+from novita_openai.installing import how_to_install
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -45,7 +46,7 @@ def _narwhals() -> Any:
     try:  # by name, as type checkers need not have the extra
         return import_module("narwhals")
     except ImportError as error:
-        raise ImportError("data frames are read through narwhals: pip install 'novita-openai[tables]'") from error
+        raise ImportError(f"data frames are read through narwhals: {how_to_install('tables')}") from error
 
 
 class FrameTable:
@@ -68,7 +69,7 @@ class FrameTable:
 
     def with_columns(self, added: Sequence[Column], rows: Iterator[Sequence[Any]]) -> Any:
         """Return a frame of the same kind with more columns, of which ``rows`` has the values row by row."""
-        values = zip(*rows, strict=True)
+        values = zip(*refuse_wide(added, rows), strict=True)
         series = [self._series(column, list(each)) for column, each in zip(added, values, strict=True)]
         return self._narwhals.to_native(self._frame.with_columns(*series))
 

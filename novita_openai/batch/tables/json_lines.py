@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from novita_openai.batch.jsonl import decode
 from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.tables.cells import shown
-from novita_openai.batch.tables.columns import kind_of
+from novita_openai.batch.tables.columns import kind_of, type_of
 from novita_openai.batch.tables.rows import Problems
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class JSONLinesTable:
         problems, types = Problems(), defaultdict[str, set[type]](set)
         for _, fields in self._objects(problems):
             for name, value in fields.items():
-                types[name].add(type(value))
+                types[name].add(type_of(value))
         problems.raise_if_any()
         self.columns: tuple[str, ...] = tuple(types)
         self.kinds = tuple(map(kind_of, types.values()))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.tables.cells import shown
-from novita_openai.batch.tables.columns import Kind
+from novita_openai.batch.tables.columns import Kind, refuse_wide
+from novita_openai.installing import how_to_install
 
 if TYPE_CHECKING:
     from novita_openai.batch.requests import Source
@@ -21,7 +22,7 @@ __all__ = ["ParquetTable", "write_parquet"]
 
 ROWS: Final = 4_096
 """Rows in memory at a time."""
-NEEDED: Final = "Parquet is read and written by pyarrow: pip install 'novita-openai[tables]'"
+NEEDED: Final = f"Parquet is read and written by pyarrow: {how_to_install('tables')}"
 
 
 def _library(name: str) -> Any:
@@ -78,7 +79,7 @@ def _types(pyarrow: Any) -> dict[Kind, Any]:
 def write_parquet(file: BinaryIO, table: Table, added: Sequence[Column], answers: Iterable[Sequence[Any]]) -> None:
     """Write a table with the added columns, of which ``answers`` has the values row by row."""
     pyarrow, parquet = _library("pyarrow"), _library("pyarrow.parquet")
-    types, rows = _types(pyarrow), iter(answers)
+    types, rows = _types(pyarrow), refuse_wide(added, answers)
     schema, batches = (table.schema, table.batches()) if isinstance(table, ParquetTable) else _batches(pyarrow, table)
     new = [pyarrow.field(column.name, types[column.kind]) for column in added]
     whole = pyarrow.schema([*schema, *new], metadata=schema.metadata)
@@ -107,4 +108,6 @@ def _batches(pyarrow: Any, table: Table) -> tuple[Any, Iterator[Any]]:
 
 
 def _cell(value: Any, kind: Kind) -> Any:
-    return shown(value) if kind is Kind.JSON and value is not None else value
+    if value is None:
+        return None
+    return shown(value) if kind is Kind.JSON else float(value) if kind is Kind.NUMBER else value

@@ -13,7 +13,9 @@ try:
     from jinja2 import nodes
     from jinja2.visitor import NodeTransformer
 except ModuleNotFoundError as error:
-    message = "chat templates need Jinja: pip install 'novita-openai[templates]'"
+    from novita_openai.installing import how_to_install
+
+    message = f"chat templates need Jinja: {how_to_install('templates')}"
     raise ModuleNotFoundError(message, name=error.name) from error
 
 from novita_openai.prompts.errors import TemplateError

@@ -1,0 +1,1 @@
+"""The page that a batch leaves behind with ``--report``: one file of HTML, which needs nothing besides itself."""
