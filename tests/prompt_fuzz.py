@@ -66,7 +66,13 @@ class Fuzz:
         return [message, result] if self.random.random() < 0.8 else [message]
 
     def options(self) -> dict[str, Any]:
-        return self.random.choice(OPTIONS)
+        options = self.random.choice(OPTIONS)
+        return {**options, "tools": [self.tool()]} if self.format.tools and self.random.random() < 0.3 else options
+
+    def tool(self) -> dict[str, Any]:
+        """Return the declaration of a tool."""
+        parameters = {"type": "object", "properties": {"a": {"type": "string", "description": self.text(0.1)}}}
+        return {"type": "function", "function": {"name": "f", "description": self.text(), "parameters": parameters}}
 
     def logs(self, prompt: str | None) -> list[str]:
         """Return texts that may be logs: a prompt with a stop string or cut somewhere, or else pieces in a row."""
@@ -75,4 +81,6 @@ class Fuzz:
             starts = sorted(text for (previous, _), text in self.format.separators.items() if previous == "start")
             return [row, self.random.choice(starts) + row]
         cut = prompt[: self.random.randrange(len(prompt) + 1)] + self.piece(0.7)
-        return [cut, prompt + "\n", *(prompt + stop for stop in self.format.stop)]
+        place = self.random.randrange(len(prompt) + 1)
+        without = prompt[:place] + prompt[place + self.random.randrange(1, 20) :]
+        return [cut, without, prompt + prompt, prompt + "\n", *(prompt + stop for stop in self.format.stop)]

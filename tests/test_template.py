@@ -125,7 +125,6 @@ OTHER_END = MARKUP.replace(
     [
         (OTHER_END, ("<|im_end|>", "</s>"), "Use <b>bold</b> & a < b."),
         (OTHER_END.replace("eos_token", "'<|return|>'"), ("<|im_end|>", "<|return|>"), "a <| b |> c < d"),
-        ("{% for m in messages %}{{ m.content }}\n{% endfor %}", (), "First line.\nSecond line."),
         (NAMED, ("<|user|>",), "One.\nTwo."),
         (IN_ONE_LINE, (), "Q: R"),
         (MARKUP.replace("<|im_start|>' + m.role", "<role>' + m.role + '</role>'"), ("<|im_end|>",), "<role>x</role>"),

@@ -273,3 +273,26 @@ def test_what_is_kept_of_long_prompts_is_bounded() -> None:
     with pytest.raises(PromptError, match="does not keep"):
         made.render(chat(words[0]))
     assert made.render(chat("a")).endswith("x<|user|>a<|end|><|assistant|>")
+
+
+THINKING = (
+    "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}{% if loop.last %}<think></think>"
+    "{% else %}</think>{% endif %}{% endif %}{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|><think>{% endif %}"
+)
+
+
+@pytest.mark.parametrize("question", ["q", ""])
+def test_a_last_reply_with_a_header_of_its_own_reads_back(question: str) -> None:
+    fmt = from_template(THINKING)
+    chat = [{"role": "user", "content": question}, {"role": "assistant", "content": "a"}]
+    prompt = fmt.render(chat, continue_final=True)
+    assert prompt == f"<|user|>{question}<|assistant|><think></think>a"
+    assert fmt.parse(prompt) == chat
+
+
+def test_turns_that_only_white_space_tells_apart_are_not_read() -> None:
+    source = "{% for m in messages %}{{ m.content }}\n\n{% endfor %}"
+    with pytest.raises(TemplateError, match=r"nothing but '\\n\\n' tells two turns") as caught:
+        from_template(source)
+    assert caught.value.property == "not readable"

@@ -6,7 +6,8 @@ The law: whatever renders is parsed to the same messages, as ``normalize`` retur
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -61,10 +62,8 @@ class PromptFormat(Description):
             _given(date, messages, "date"),
             bool(_given(keep_reasoning, messages, "keep_reasoning")),
         )
-        try:
+        with _named(self.name):
             prompt = self._conversion.write(read_messages(messages), options)
-        except PromptError as error:
-            raise error.within(self.name) from None
         return before + prompt + after
 
     def _render_plain(self, messages: list[Any], date: dt.date | None, ending: str) -> str | None:
@@ -86,10 +85,8 @@ class PromptFormat(Description):
         its text is the one that the published template writes by default. Where prompts hold no ids of tool calls, the
         calls are numbered: ``call_0``, ``call_1``.
         """
-        try:
+        with _named(self.name):
             return [turn.as_message() for turn in self._conversion.normal(read_messages(messages))]
-        except PromptError as error:
-            raise error.within(self.name) from None
 
     def parse(self, prompt: str) -> History:
         """Return the messages of a prompt, in a list that also says how it ended; it may start with the BOS.
@@ -100,12 +97,8 @@ class PromptFormat(Description):
         Raise PromptError, with the offset, for a text that ``render`` would not write.
         """
         begin = len(self.bos) if self.bos and prompt.startswith(self.bos) else 0
-        try:
+        with _named(self.name, begin):
             history = self._conversion.read(prompt[begin:] if begin else prompt)
-        except PromptError as error:
-            raise PromptError(
-                error.problem, format=self.name, marker=error.marker, offset=begin + (error.offset or 0)
-            ) from None
         history.bos = begin > 0
         return history
 
@@ -132,7 +125,7 @@ class PromptFormat(Description):
             content = self.without_closing(content)
         if dialect is None or finish_reason == "length":
             return Turn("assistant", content, 0, reasoning).as_message()
-        content, calls = dialect.read_calls(content)
+        content, calls = dialect.calls_in(content)
         return Turn("assistant", content, 0, reasoning, numbered(calls, dialect.id_style)).as_message()
 
     def until_stop(self, text: str) -> str:
@@ -180,6 +173,20 @@ class PromptFormat(Description):
     @cached_property
     def _conversion(self) -> Conversion:
         return Conversion(self)
+
+
+@contextmanager
+def _named(name: str, begin: int | None = None) -> Iterator[None]:
+    """Add the format's name to errors; with ``begin``, they are of a prompt that was read from there on."""
+    try:
+        yield
+    except PromptError as error:
+        if begin is None:
+            raise error.within(name) from None
+        raise PromptError(error.problem, format=name, marker=error.marker, offset=begin + (error.offset or 0)) from None
+    except RecursionError:
+        problem = "arguments, a result or a declaration of tools have too many levels: take some out"
+        raise PromptError(problem, format=name) from None
 
 
 def _given(option: Any, messages: Iterable[Any], name: str) -> Any:

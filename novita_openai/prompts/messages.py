@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from novita_openai.prompts.errors import PromptError
 
-__all__ = ["ChatMessage", "History", "Tools", "Turn", "keys_of", "read_messages"]
+__all__ = ["ChatMessage", "History", "Tools", "Turn", "as_dict", "keys_of", "read_messages"]
 
 ChatMessage = dict[str, Any]
 
@@ -97,20 +97,21 @@ class Turn:
 
 def read_messages(messages: Iterable[Any]) -> list[Turn]:
     """Return the turns of dicts or SDK message objects; raise PromptError for what no prompt can hold."""
-    if isinstance(messages, (str, bytes, Mapping)):
+    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
         raise PromptError(f"messages must be a list of messages, not {type(messages).__name__}")
-    turns = [_read_message(index, _as_dict(index, message)) for index, message in enumerate(messages)]
+    turns = [_read_message(index, as_dict(index, message)) for index, message in enumerate(messages)]
     if not turns:
         raise PromptError("there are no messages: give at least one")
     return turns
 
 
-def _as_dict(index: int, message: Any) -> Mapping[str, Any]:
-    if isinstance(message, Mapping):
-        return message
-    dump = getattr(message, "model_dump", None)
+def as_dict(index: int, given: Any, what: str = "a message") -> Mapping[str, Any]:
+    """Return the fields of a dict or of an SDK object; raise PromptError for anything else."""
+    if isinstance(given, Mapping):
+        return given
+    dump = getattr(given, "model_dump", None)
     if dump is None:
-        raise PromptError(f"a message must be a dict or an SDK object, not {type(message).__name__}", index=index)
+        raise PromptError(f"{what} must be a dict or an SDK object, not {type(given).__name__}", index=index)
     dumped: Mapping[str, Any] = dump()
     return dumped
 
@@ -132,13 +133,21 @@ def _read_message(index: int, message: Mapping[str, Any]) -> Turn:
     for key, value in message.items():
         if value not in (None, []) and key not in _KEYS[role]:
             raise PromptError(f"{key!r} of a {role} message cannot be written in a prompt: leave it out", index=index)
-    calls = tuple(message.get("tool_calls") or ())
-    reasoning = message.get("reasoning_content")
-    if not (reasoning is None or isinstance(reasoning, str)):
-        raise PromptError(f"reasoning_content must be text, not {type(reasoning).__name__}", index=index)
+    calls = message.get("tool_calls") or ()
+    if not isinstance(calls, (list, tuple)):
+        raise PromptError(f"tool_calls must be a list, not {type(calls).__name__}", index=index)
+    reasoning = _read_text(index, message, "reasoning_content")
     text = _read_content(index, message.get("content"), may_be_none=bool(calls))
-    name = message.get("name") if role == "tool" else None
-    return Turn(role, text, index, reasoning or None, calls, message.get("tool_call_id"), name)
+    call_id, name = (_read_text(index, message, key) if role == "tool" else None for key in ("tool_call_id", "name"))
+    return Turn(role, text, index, reasoning or None, tuple(calls), call_id, name)
+
+
+def _read_text(index: int, message: Mapping[str, Any], key: str) -> str | None:
+    """Return a field that is text, None if the message has none."""
+    text = message.get(key)
+    if not (text is None or isinstance(text, str)):
+        raise PromptError(f"{key} must be text, not {type(text).__name__}", index=index)
+    return text
 
 
 def _read_content(index: int, content: Any, *, may_be_none: bool) -> str:

@@ -13,8 +13,13 @@ from typing import Final
 
 __all__ = ["is_beginning", "is_special", "marks_in", "named_roles", "tokens_in"]
 
-_TOKEN: Final = re.compile(r"<(\w+)>\w+</\1>|<[|｜][^<>|｜\n]*[|｜]>|<+[^<>\s]+>+|\[[^\[\]\s]+\]|\]~\w+\]|\[\w+~\[")
-"""A role between two tags of words, or angle or square brackets around a name; the last two are MiniMax's."""
+_TOKEN: Final = re.compile(
+    r"<(\w+)>\w+</\1>|\]<\]\w+\[>\[|</?｜\w+｜(?=\w)|<[|｜][^<>|｜\n]*[|｜]>|<+[^<>\s]+>+|\[[^\[\]\s]+\]|\]~\w+\]|\[\w+~\["
+)
+"""A role between two tags of words, or angle or square brackets around a name.
+
+DeepSeek's ``<｜DSML｜`` begins tags with any name. Those with brackets turned around are MiniMax's.
+"""
 
 _SPECIAL: Final = re.compile(r"[|｜\[\]]|>\w+</")
 """What tags of words, which ordinary text holds, do not have."""

@@ -21,6 +21,7 @@ from novita_openai.prompts.engine.table import Layout, MissingSeparatorError, Ta
 from novita_openai.prompts.engine.trimming import keep, trim_for, trimmed, trimmed_turns
 from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.messages import History, Tools, Turn
+from novita_openai.prompts.tool_calls.declarations import refuse_no_tools
 from novita_openai.prompts.tool_calls.families import DIALECTS
 
 if TYPE_CHECKING:
@@ -183,6 +184,7 @@ class Codec:
         """Return the segments of normal turns; raise PromptError for what the published template would lose."""
         for turn in turns:
             self._refuse_lost(turn)
+        refuse_no_tools(options.tools)
         if self.dialect is not None:
             turns = self.dialect.write(turns, options.tools, self._default)
         elif options.tools:
@@ -256,9 +258,7 @@ class Codec:
         if [turn.as_message() for turn in back] == [turn.as_message() for turn in turns]:
             return
         differing = (turn for turn, other in zip(turns, back, strict=False) if turn.as_message() != other.as_message())
-        problem = (
-            "with this content the prompt would not read back as these messages: change it, or use chat completions"
-        )
+        problem = "with this content the prompt would read back as other messages: change it, or use chat completions"
         raise PromptError(problem, index=next(differing, turns[-1]).index)
 
     def read(self, text: str) -> History:
@@ -299,6 +299,8 @@ class Codec:
         """Return the history of segments; raise PromptError if their messages are not written as this text."""
         self._refuse_altered(segments, ending)
         turns, tools = self._turns(segments, ending)
+        if not turns:
+            raise PromptError("the prompt declares tools, and has no messages", offset=0)
         thought = self.description.thought
         keep = thought is not None and not thought.keeps(turns, ending)
         written = self.write(self.normal(turns), RenderOptions(ending, tools, keep_reasoning=keep))

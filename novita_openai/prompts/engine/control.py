@@ -4,7 +4,7 @@ The law: each occurrence of a control string in a prompt stands where the format
 where the law holds, separators stand only where they were written, and the prompt reads back as it was meant.
 
 - A token, such as ``<|im_end|>``, is a control string for every role, with whatever it stands. The tokens are those of
-  the separators and of the stop strings, but for those that only begin a sequence.
+  the separators and of the stop strings, but for those that only begin a sequence: a BOS between turns opens them.
 - Tags of words, such as ``<think>`` and ``<tool_call>``, are so in the texts of the roles in which the format reads
   them, and ordinary text in others.
 - A separator of plain words is so from its beginning: ``"\nUSER:"``, or ``" USER: "`` where nothing tells the line.
@@ -139,7 +139,7 @@ def _separator_tokens(description: Description) -> Iterator[str]:
     """Yield the tokens between two messages and right before a system message, but not those that begin a sequence."""
     elements = _elements(description)
     for (previous, role), text in description.separators.items():
-        tokens = [token for token in _turn_tokens(text, elements) if token != description.bos]
+        tokens = [token for token in _turn_tokens(text, elements) if token != description.bos or is_special(token)]
         if "declared" in (previous, role):  # the fixed text around declarations describes tags, and uses none
             yield from (token for token in tokens if previous != START and is_special(token))
         elif previous != START:

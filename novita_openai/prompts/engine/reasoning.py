@@ -42,7 +42,11 @@ class Thought:
         """Return the segments of turns; raise PromptError for a thought that the published template would drop."""
         first = 0 if keep else self._first_kept(turns, ending)
         kept = [keep or self._is_kept(turn, place, first) for place, turn in enumerate(turns)]
-        return [self._write_turn(turns, place, ending, is_kept=is_kept) for place, is_kept in enumerate(kept)]
+        question = _last_question(turns)
+        return [
+            self._write_turn(turns, place, ending, is_kept=is_kept, is_after=place > question)
+            for place, is_kept in enumerate(kept)
+        ]
 
     def _is_kept(self, turn: Turn, place: int, first: int) -> bool:
         return place >= first and (bool(turn.calls) or not self.kept.endswith("with calls"))
@@ -56,7 +60,8 @@ class Thought:
         last = _last_question(turns)
         return {"": len(turns), "last": last, "last with calls": last, "with calls": 0, "all": 0}[self.kept]
 
-    def _write_turn(self, turns: Sequence[Turn], place: int, ending: str, *, is_kept: bool) -> Segment:
+    def _write_turn(self, turns: Sequence[Turn], place: int, ending: str, *, is_kept: bool, is_after: bool) -> Segment:
+        """Return the segment of a turn, which may be one after the last user message."""
         turn, is_last = turns[place], place == len(turns) - 1
         if turn.reasoning and not is_kept:
             problem = (
@@ -64,7 +69,7 @@ class Thought:
             )
             raise PromptError(problem, index=turn.index)
         is_filled = self.always == "each" or (self.always == "last" and is_last)
-        has_thought = turn.reasoning or (is_filled and place > _last_question(turns))
+        has_thought = turn.reasoning or (is_filled and is_after)
         if turn.role != "assistant" or not has_thought:
             return turn.role, turn.text
         thought = turn.reasoning or ""

@@ -150,6 +150,11 @@ class Scanner:
         reply, end = (self._separators.get((role, key)) for key in (REPLY, END))
         if reply and begin <= len(prompt) - len(reply) and ends_with(prompt, reply):
             return [*segments, (role, prompt[begin : -len(reply)])], PromptEnding.REPLY
+        header = self._separators.get((role, FINAL), "")
+        place = self._find(header, prompt, begin) if header else -1
+        if place >= 0:
+            segments = [*segments, (role, prompt[begin:place])]
+            return self._finish(prompt, segments, (role, "assistant"), place, place + len(header))
         is_closed = end is not None and prompt.endswith(end, begin)
         if not (is_closed or role in ("assistant", REASONED)):
             raise PromptError(f"the {role} message does not end", offset=len(prompt))

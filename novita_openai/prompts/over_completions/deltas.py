@@ -59,7 +59,7 @@ class Deltas:
             content = self._without_closing(content)
         if dialect is None or finish_reason == "length" or (self._has_content and dialect.is_whole):
             return content, ()
-        content, calls = dialect.read_calls(content)
+        content, calls = dialect.calls_in(content)
         return content, numbered(calls, dialect.id_style)
 
     def _before_stop(self, text: str) -> str:

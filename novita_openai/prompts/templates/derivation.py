@@ -150,7 +150,10 @@ def _observed(template: ChatTemplate) -> tuple[Probe, Draft]:
 
 
 def _refuse_unreadable(made: PromptFormat, *, asks: bool) -> None:
-    """Raise TemplateError if not even a simple chat reads back."""
+    """Raise TemplateError if only white space tells turns apart, or if not even a simple chat reads back."""
+    blank = next((text for text in made.control if not text.strip()), None)
+    if blank is not None:
+        raise TemplateError("not readable", f"nothing but {blank!r} tells two turns of this template apart")
     roles = chat_roles(5 if asks else 4)
     chat = [{"role": role, "content": f"Words, {place}."} for place, role in enumerate(roles)]
     try:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.messages import as_dict
 
 if TYPE_CHECKING:
     from novita_openai.prompts.messages import Turn
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ToolCall",
     "call_fields",
+    "is_json",
     "json_or_none",
     "json_text",
     "normal_calls",
@@ -36,8 +38,17 @@ def json_or_none(text: str) -> Any:
     """Return the value of a JSON text, or None if the text is not JSON."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
+
+
+def is_json(value: Any) -> bool:
+    """Tell whether a value can be written as JSON and read back."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and is_json(inner) for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(is_json, value))
+    return value is None or isinstance(value, (str, int, float))
 
 
 def tool_call(name: str, arguments: Mapping[str, Any], call_id: str = "") -> ToolCall:
@@ -111,15 +122,17 @@ def _answering(turn: Turn, pending: list[tuple[Any, str]]) -> Turn:
 
 
 def _checked_call(index: int, each: Any) -> ToolCall:
-    fields = each if isinstance(each, Mapping) else each.model_dump()
-    function = fields.get("function")
+    fields = as_dict(index, each, "a tool call")
+    function, call_id = fields.get("function"), fields.get("id")
+    if not (call_id is None or isinstance(call_id, str)):
+        raise PromptError(f"the id of a tool call must be text, not {type(call_id).__name__}", index=index)
     if fields.get("type", "function") != "function" or not isinstance(function, Mapping):
         problem = f"a tool call of type {fields.get('type')!r} cannot be written in a prompt: use type 'function'"
         raise PromptError(problem, index=index)
     name = function.get("name")
     if not isinstance(name, str) or not name:
         raise PromptError(f"a tool call must have the name of a function, not {name!r}", index=index)
-    return tool_call(name, _arguments(index, function.get("arguments")), fields.get("id") or "")
+    return tool_call(name, _arguments(index, function.get("arguments")), call_id or "")
 
 
 def _arguments(index: int, arguments: Any) -> Mapping[str, Any]:
@@ -129,6 +142,8 @@ def _arguments(index: int, arguments: Any) -> Mapping[str, Any]:
             arguments = json.loads(arguments)
         except ValueError as error:
             raise PromptError(f"the arguments of a tool call are not JSON: {error}", index=index) from None
+    if isinstance(arguments, Mapping) and not is_json(arguments):
+        raise PromptError(f"the arguments of a tool call cannot be written as JSON: {arguments}", index=index)
     if not isinstance(arguments, Mapping):
         kind = type(arguments).__name__
         raise PromptError(f"the arguments of a tool call must be a JSON object, not {kind}", index=index)

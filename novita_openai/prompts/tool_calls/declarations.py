@@ -9,12 +9,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.prompts.errors import PromptError
-from novita_openai.prompts.tool_calls.calls import json_or_none, json_text
+from novita_openai.prompts.tool_calls.calls import is_json, json_or_none, json_text
 
 if TYPE_CHECKING:
     from novita_openai.prompts.messages import Tools
 
-__all__ = ["SECTIONS", "TOOL_LINES", "XML", "Declarations", "DeclarationsForm", "LooseDeclarations", "is_tool"]
+__all__ = [
+    "SECTIONS",
+    "TOOL_LINES",
+    "XML",
+    "Declarations",
+    "DeclarationsForm",
+    "LooseDeclarations",
+    "is_tool",
+    "refuse_no_tools",
+]
 
 
 class DeclarationsForm(ABC):
@@ -24,17 +33,27 @@ class DeclarationsForm(ABC):
 
     def write(self, tools: Tools) -> str:
         """Return the text of declarations; raise PromptError for what they would not read back as."""
-        if not all(map(is_tool, tools)):
-            raise PromptError("a tool is declared as {'type': 'function', 'function': {'name': ...}}")
+        odd = next((tool for tool in tools if not self.can_say(tool)), None)
+        if odd is not None:
+            problem = "the published template does not take a function without a description, or with such parameters"
+            raise PromptError(f"{problem}: {odd['function']}")
         text = self.written(tools)
-        if self.read(text) != [*tools]:
+        if not self.is_kept(tools, text):
             raise PromptError("the published template drops or changes a part of these declarations of tools")
         return text
+
+    def can_say(self, tool: Any) -> bool:
+        """Tell whether the form can write a tool."""
+        return is_tool(tool)
+
+    def is_kept(self, tools: Tools, text: str) -> bool:
+        """Tell whether a text of declarations reads back as these tools."""
+        return self.read(text) == [*tools]
 
     def read(self, text: str) -> list[Any] | None:
         """Return the tools of a text of declarations; None if it is not one."""
         tools = [*self.found(text)]
-        return tools if tools and all(map(is_tool, tools)) and self.written(tools) == text else None
+        return tools if tools and all(map(self.can_say, tools)) and self.written(tools) == text else None
 
     @abstractmethod
     def written(self, tools: Tools) -> str:
@@ -61,14 +80,13 @@ class LooseDeclarations(DeclarationsForm):
 
     __slots__ = ()
 
-    def write(self, tools: Tools) -> str:
-        """Return the text of declarations; raise PromptError for those that would lose more than limits."""
-        if not all(map(is_tool, tools)):
-            raise PromptError("a tool is declared as {'type': 'function', 'function': {'name': ...}}")
-        text = self.written(tools)
-        if [*map(self.said, self.found(text))] != [*map(self.said, tools)]:
-            raise PromptError("the published template drops or changes a part of these declarations of tools")
-        return text
+    def can_say(self, tool: Any) -> bool:
+        """Tell whether the form can write a tool."""
+        return is_tool(tool) and _is_schema(tool["function"].get("parameters") or {})
+
+    def is_kept(self, tools: Tools, text: str) -> bool:
+        """Tell whether a text of declarations reads back as these tools, but for limits."""
+        return [*map(self.said, self.found(text))] == [*map(self.said, tools)]
 
     def said(self, value: Any) -> Any:
         """Return a part of a declaration without what the form does not say of it."""
@@ -153,6 +171,9 @@ class _Xml(DeclarationsForm):
 
     __slots__ = ()
 
+    def can_say(self, tool: Any) -> bool:
+        return is_tool(tool) and _is_schema(tool["function"].get("parameters") or {})
+
     def written(self, tools: Tools) -> str:
         return "\n".join("".join(_function_xml(tool["function"])) for tool in tools)
 
@@ -221,7 +242,29 @@ def _value_in(text: str) -> Any:
 def is_tool(value: Any) -> bool:
     """Tell whether a value declares a tool."""
     function = value.get("function") if isinstance(value, Mapping) else None
-    return isinstance(function, Mapping) and isinstance(function.get("name"), str)
+    return isinstance(function, Mapping) and isinstance(function.get("name"), str) and is_json(value)
+
+
+def refuse_no_tools(tools: Any) -> None:
+    """Raise PromptError for declarations that are not a list of tools."""
+    if tools and not (isinstance(tools, Sequence) and all(map(is_tool, tools))):
+        problem = "a tool is declared as {'type': 'function', 'function': {'name': ...}}, of what JSON can hold"
+        raise PromptError(f"{problem}, not {tools!r}")
+
+
+def _is_schema(value: Any) -> bool:
+    """Tell whether a value is a schema whose fields are of their usual types, so that a form can be made of them."""
+    if not isinstance(value, Mapping):
+        return False
+    fields, kinds = value.get("properties") or {}, value.get("type", "")
+    inner = [*fields.values()] if isinstance(fields, Mapping) else [None]
+    inner += [value["items"]] if "items" in value else []
+    lists = (kinds if isinstance(kinds, list) else [kinds], value.get("required") or [], value.get("enum") or [])
+    return (
+        all(isinstance(each, list) for each in lists)
+        and all(isinstance(text, str) for texts in lists[:2] for text in texts)
+        and all(map(_is_schema, inner))
+    )
 
 
 TOOL_LINES: Final = Declarations()

@@ -64,8 +64,6 @@ class Dialect(ABC):
 
         ``default`` is the system text that the format writes where there is no system message.
         """
-        if not all(map(is_tool, tools or ())):
-            raise PromptError("a tool is declared as {'type': 'function', 'function': {'name': ...}}")
         written = [self.write_turn(turn) for turn in turns]
         return self.declare(written, tools, default) if tools else written
 
@@ -113,6 +111,13 @@ class Dialect(ABC):
         Where the types of arguments are not written, those that ``tools`` declare decide.
         """
 
+    def calls_in(self, text: str) -> tuple[str, tuple[ToolCall, ...]]:
+        """Return what ``read_calls`` does; what has more levels than Python can follow stays text."""
+        try:
+            return self.read_calls(text)
+        except RecursionError:
+            return text, ()
+
     @abstractmethod
     def declare(self, turns: list[Turn], tools: Tools, default: str | None) -> list[Turn]:
         """Return the turns with the tools declared."""
@@ -156,13 +161,11 @@ class DeclaredApart(Dialect):
         default: str | None,  # noqa: ARG002 - as in declare
     ) -> tuple[list[Turn], Tools | None]:
         """Return the turns without declarations, and the tools that were declared; None if there were none."""
-        declared = next((turn for turn in turns if turn.role == "declared"), None)
-        if declared is None:
-            return [*turns], None
-        tools = self.declarations.read(declared.text)
-        if not tools:
+        texts = [turn.text for turn in turns if turn.role == "declared"]
+        tools = self.declarations.read(texts[0]) if texts else None
+        if texts and not tools:
             raise PromptError("what stands in the place of declarations of tools are none", offset=0)
-        return [turn for turn in turns if turn is not declared], tools
+        return [turn for turn in turns if turn.role != "declared"], tools
 
 
 class DeclaredInSystem(Dialect):

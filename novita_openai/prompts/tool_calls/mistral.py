@@ -11,14 +11,55 @@ from novita_openai.prompts.messages import Tools, Turn
 from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, json_or_none, json_text, tool_calls_in
 from novita_openai.prompts.tool_calls.dialect import Dialect, refuse_content
 
-__all__ = ["MISTRAL", "MISTRAL_V7", "MISTRAL_V7_TEKKEN"]
+__all__ = ["MISTRAL", "MISTRAL_V7", "MISTRAL_V7_TEKKEN", "DeclaredBeforeQuestion"]
 
 _CALLS: Final = "[TOOL_CALLS]"
 _ID: Final = "[a-zA-Z0-9]{9}"
 
 
 @dataclass(frozen=True, slots=True)
-class _Mistral(Dialect):
+class DeclaredBeforeQuestion(Dialect):
+    """A dialect that declares tools in a turn of their own.
+
+    It stands before the user's message that ``declared_before`` says, the ``"first"`` or the ``"last"``, or, where that
+    is "", before all other messages but the system message.
+    """
+
+    declared_before: str = "last"
+
+    def declare(
+        self,
+        turns: list[Turn],
+        tools: Tools,
+        default: str | None,  # noqa: ARG002 - tools are not declared in the system message
+    ) -> list[Turn]:
+        """Return the turns with the tools declared."""
+        place = self._place(turns)
+        return [*turns[:place], Turn("declared", json_text([*tools]), turns[-1].index), *turns[place:]]
+
+    def _place(self, turns: Sequence[Turn]) -> int:
+        if not self.declared_before:
+            return 1 if turns[0].role == "system" else 0
+        users = [place for place, turn in enumerate(turns) if turn.role == "user"]
+        if not users:
+            raise PromptError("the published template declares tools before a user's message, and there is none")
+        return users[0 if self.declared_before == "first" else -1]
+
+    def declared(
+        self,
+        turns: Sequence[Turn],
+        default: str | None,  # noqa: ARG002 - as in declare
+    ) -> tuple[list[Turn], Tools | None]:
+        """Return the turns without declarations, and the tools that were declared; None if there were none."""
+        texts = [turn.text for turn in turns if turn.role == "declared"]
+        tools = json_or_none(texts[0]) if texts else None
+        if texts and not isinstance(tools, list):
+            raise PromptError("what stands in the place of declarations of tools are none", offset=0)
+        return [turn for turn in turns if turn.role != "declared"], tools
+
+
+@dataclass(frozen=True, slots=True)
+class _Mistral(DeclaredBeforeQuestion):
     """With ``has_json_results`` a result is JSON, and a text in it is quoted."""
 
     has_json_results: bool = False
@@ -63,23 +104,6 @@ class _Mistral(Dialect):
         values = json_or_none(after) if marker else None
         calls = tool_calls_in(values) if isinstance(values, list) else ()
         return (before, calls) if calls else (text, ())
-
-    def declare(
-        self,
-        turns: list[Turn],
-        tools: Tools,
-        default: str | None,  # noqa: ARG002 - tools are not declared in the system message
-    ) -> list[Turn]:
-        place = max((place for place, turn in enumerate(turns) if turn.role == "user"), default=len(turns))
-        return [*turns[:place], Turn("declared", json_text([*tools]), turns[-1].index), *turns[place:]]
-
-    def declared(
-        self,
-        turns: Sequence[Turn],
-        default: str | None,  # noqa: ARG002 - as in declare
-    ) -> tuple[list[Turn], Tools | None]:
-        tools = next((json_or_none(turn.text) for turn in turns if turn.role == "declared"), None)
-        return [turn for turn in turns if turn.role != "declared"], tools
 
 
 def _is_json(text: str) -> bool:

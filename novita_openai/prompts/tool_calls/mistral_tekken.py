@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from novita_openai.prompts.messages import Tools, Turn
-from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, json_or_none, json_text, tool_call
-from novita_openai.prompts.tool_calls.dialect import Dialect, refuse_content
+from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, json_or_none, tool_call
+from novita_openai.prompts.tool_calls.dialect import refuse_content
+from novita_openai.prompts.tool_calls.mistral import DeclaredBeforeQuestion
+
+if TYPE_CHECKING:
+    from novita_openai.prompts.messages import Tools, Turn
 
 __all__ = ["MISTRAL_V11", "MISTRAL_V11_BARE", "MISTRAL_V13"]
 
@@ -19,15 +21,10 @@ _TAGS: Final = tuple(("assistant", tag) for tag in (_CALL, _ID, _ARGUMENTS))
 
 
 @dataclass(frozen=True, slots=True)
-class _Tekken(Dialect):
-    """With ``has_ids`` the id of a call stands after its name.
-
-    The tools are declared before the user's message that ``declared_before`` says, the ``"first"`` or the ``"last"``,
-    or, where it is "", before all other messages but the system message.
-    """
+class _Tekken(DeclaredBeforeQuestion):
+    """With ``has_ids`` the id of a call stands after its name."""
 
     has_ids: bool = False
-    declared_before: str = ""
 
     def write_calls(self, turn: Turn) -> str:
         if self.has_ids:
@@ -49,29 +46,6 @@ class _Tekken(Dialect):
         arguments = json_or_none(text)
         return tool_call(name, arguments, call_id) if name and isinstance(arguments, dict) else None
 
-    def declare(
-        self,
-        turns: list[Turn],
-        tools: Tools,
-        default: str | None,  # noqa: ARG002 - the table of separators holds it
-    ) -> list[Turn]:
-        place = self._place(turns)
-        return [*turns[:place], Turn("declared", json_text([*tools]), turns[-1].index), *turns[place:]]
-
-    def _place(self, turns: Sequence[Turn]) -> int:
-        if not self.declared_before:
-            return 1 if turns[0].role == "system" else 0
-        users = [place for place, turn in enumerate(turns) if turn.role == "user"] or [len(turns)]
-        return users[0 if self.declared_before == "first" else -1]
-
-    def declared(
-        self,
-        turns: Sequence[Turn],
-        default: str | None,  # noqa: ARG002 - as in declare
-    ) -> tuple[list[Turn], Tools | None]:
-        tools = next((json_or_none(turn.text) for turn in turns if turn.role == "declared"), None)
-        return [turn for turn in turns if turn.role != "declared"], tools
-
 
 MISTRAL_V11: Final = _Tekken(
     (),
@@ -81,7 +55,6 @@ MISTRAL_V11: Final = _Tekken(
     id_form="[a-zA-Z0-9]{9}",
     result="{id}[TOOL_CONTENT]{text}",
     has_ids=True,
-    declared_before="last",
 )
-MISTRAL_V11_BARE: Final = _Tekken((), _CALL, _TAGS)
+MISTRAL_V11_BARE: Final = _Tekken((), _CALL, _TAGS, declared_before="")
 MISTRAL_V13: Final = replace(MISTRAL_V11_BARE, declared_before="first")

@@ -118,9 +118,10 @@ class Tagged(DeclaredApart):
         """Return the matches of the calls that a text ends with from ``begin`` on; none if it goes on otherwise."""
         first, call, last = _patterns(self)
         found: list[re.Match[str]] = []
-        opened = first.match(text, begin)
+        opened, closing = first.match(text, begin), self.call[2].strip()
         place = begin if opened is None else opened.end()
-        while opened is not None and (each := call.match(text, place)):
+        # A call that does not end is not searched for: its pattern would be tried at each place of the rest.
+        while opened is not None and text.find(closing, place) >= 0 and (each := call.match(text, place)):
             found.append(each)
             place = each.end()
         return found if last.fullmatch(text, place) else []

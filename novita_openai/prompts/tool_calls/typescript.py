@@ -39,6 +39,9 @@ _SUFFIX: Final = re.compile(r"(?P<array>\[\])|(?P<null> \| null)")
 class _TypeScript(LooseDeclarations):
     __slots__ = ()
 
+    def can_say(self, tool: Any) -> bool:
+        return LooseDeclarations.can_say(self, tool) and isinstance(tool["function"].get("description"), str)
+
     def said(self, value: Any) -> Any:
         said = LooseDeclarations.said(self, value)
         return {**said, "type": "number"} if isinstance(said, dict) and said.get("type") == "integer" else said
