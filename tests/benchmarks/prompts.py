@@ -21,9 +21,9 @@ from novita_openai.prompts import get_format
 
 from .report import Comparison, table
 
-JINJA_BOUND: Final = 1 / 3
-RENDER_BOUND: Final = 1 / 0.25
-PARSE_BOUND: Final = 1 / 0.065
+JINJA_BOUND: Final = 0.5
+RENDER_BOUND: Final = 6  # formats with up to 8 control strings
+PARSE_BOUND: Final = 15
 IMPORT_BOUND: Final = 60  # ms more than bare Python
 
 CHATML: Final = (
