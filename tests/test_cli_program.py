@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -17,7 +18,7 @@ from server import Server, chunk, error, stream
 from shell import Shell
 
 import novita_openai
-from novita_openai.cli import notices, terminal
+from novita_openai.cli import failures, notices, terminal
 from novita_openai.cli.failures import IN_THE_SHELL, reported, told
 from novita_openai.logs import warn
 
@@ -131,8 +132,15 @@ def test_an_interrupt_outside_of_a_command_ends_as_one_inside(
     def interrupted(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("novita_openai.cli.program.app", interrupted)
+    monkeypatch.setattr("novita_openai.cli.program.get_command", lambda _: interrupted)
     ended = shell("--help")
+    assert (ended.code, ended.line) == (130, "interrupted")
+
+
+def test_an_interrupt_that_typer_turned_into_a_code_is_told(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("novita_openai.cli.program.get_command", lambda _: lambda **__: 130)
+    monkeypatch.setattr(failures, "_has_begun", False)
+    ended = shell("chat")
     assert (ended.code, ended.line) == (130, "interrupted")
 
 
@@ -152,3 +160,31 @@ def test_remarks_are_wrapped_between_words_at_a_terminal(
     monkeypatch.setenv("NO_COLOR", "1")
     terminal.note("one two three four")
     assert capsys.readouterr().err == "one two three four\none two\n  three\n  four\n"
+
+
+COMMANDS = ["chat", "complete", "models", "batch", "serve", "emulate", "doctor", "prompt render", "prompt parse"]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize("command", ["", *COMMANDS, "prompt detect", "prompt check", "prompt formats"])
+def test_help_fits_any_terminal(command: str, columns: int, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    printed = shell(*command.split(), "--help")
+    lines = [line for line in printed.out.splitlines() if not re.search(r'^  .*novita-openai c\w+ .*"', line)]
+    assert (printed.code, max(map(len, lines)) <= min(columns, 100)) == (0, True)
+    assert re.findall(r"^ +-.*<(?:str|int|float|path)", printed.out, re.MULTILINE) == []
+    assert ("\n      Show this message and exit." in printed.out) == (columns < 60)
+
+
+def test_lines_are_broken_between_words_at_a_terminal_alone() -> None:
+    assert terminal._wrapped("a\x1b[b " * 20, io.StringIO()) == ["a\x1b[b " * 20]
+    screen = Screen()
+    assert terminal._wrapped("word " * 30, screen) == ["word " * 15 + "word", "  " + "word " * 13 + "word"]
+    assert terminal._wrapped("word " * 17, screen, column=6)[0] == "word " * 14 + "word"
+    assert terminal._wrapped("", screen) == [""]
+    assert terminal._wrapped("x" * 100 + "\x1b", screen) == ["x" * 100 + "\N{REPLACEMENT CHARACTER}"]
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True

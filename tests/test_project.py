@@ -86,7 +86,7 @@ HOUSE: Rows = {
     "cli": {
         **modules(
             "terminal notices failures options inputs schemas serving service answers conversation talking asking"
-            " listing doctor progress jobs tables reports closing"
+            " listing doctor helping progress jobs tables reports closing"
         ),
         "page": modules("timeline charts failed writing"),
         **modules("batch prompt_options prompt_rows prompt program"),

@@ -17,7 +17,7 @@ from novita_openai.cli.options import BaseURLOption, JSONOption, grouped
 from novita_openai.cli.progress import both, progress_display
 from novita_openai.cli.reports import described_status
 from novita_openai.cli.tables import AskOptions  # noqa: TC001 - the same
-from novita_openai.cli.terminal import show, tell, write_json
+from novita_openai.cli.terminal import show, show_lines, tell, write_json
 from novita_openai.prices import dollars
 
 if TYPE_CHECKING:
@@ -158,7 +158,10 @@ def _status(requests: str, output: str, options: TableOptions, *, as_json: bool)
 
     status = batch.status(requests, output, **options)
     known = {**asdict(status), "unfinished": status.unfinished}
-    show(json.dumps(known) if as_json else "\n".join(described_status(status)))
+    if as_json:
+        show(json.dumps(known))
+    else:
+        show_lines("\n".join(described_status(status)))
 
 
 def _estimate(requests: str, options: TableOptions, *, as_json: bool) -> None:
@@ -168,7 +171,7 @@ def _estimate(requests: str, options: TableOptions, *, as_json: bool) -> None:
     if as_json:
         show(json.dumps(asdict(estimate)))
     else:
-        show("\n".join(_described(estimate)))
+        show_lines("\n".join(_described(estimate)))
     if estimate.problems:
         tell("\n".join(estimate.problems))
         raise typer.Exit(BAD_INPUT)

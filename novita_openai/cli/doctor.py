@@ -11,7 +11,7 @@ import typer
 
 from novita_openai.cli.failures import FAILED, in_the_shell, reported
 from novita_openai.cli.options import DEFAULT_MODEL, BaseURLOption, JSONOption
-from novita_openai.cli.terminal import printable, show, styled
+from novita_openai.cli.terminal import show, show_lines, styled
 
 if TYPE_CHECKING:
     from novita_openai.client.diagnosis import Finding
@@ -36,14 +36,14 @@ def doctor(
     for finding in diagnose(model, base_url=base_url):
         found.append(finding)
         if not as_json:
-            show(_line(finding))
+            _show(finding)
     if as_json:
         show(json.dumps([asdict(finding) for finding in found]))
     if any(finding.is_good is False for finding in found):
         raise typer.Exit(FAILED)
 
 
-def _line(finding: Finding) -> str:
+def _show(finding: Finding) -> None:
     mark, style = _MARKS[finding.is_good]
-    said = printable(in_the_shell(" ".join(finding.said.split())), sys.stdout)
-    return f"{styled(mark, style, sys.stdout)} {finding.name}: {said}"
+    show(styled(mark, style, sys.stdout), end=" ")
+    show_lines(f"{finding.name}: {in_the_shell(' '.join(finding.said.split()))}", indent="   ", column=3)

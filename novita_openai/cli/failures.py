@@ -45,6 +45,8 @@ UsageProblem: Final = cast("type[_Problem]", typer.BadParameter.__mro__[2])
 @contextmanager
 def reported(code: int = FAILED) -> Iterator[None]:
     """Turn a failure into lines on stderr and an exit code: that of its row in the table, else ``code``."""
+    global _has_begun  # noqa: PLW0603 - of a process that runs one command
+    _has_begun = True
     try:
         yield
     except (BrokenPipeError, typer.Exit, UsageProblem):
@@ -58,6 +60,14 @@ def reported(code: int = FAILED) -> Iterator[None]:
             raise
         tell(in_the_shell(ending.words(error)))
         raise typer.Exit(code if ending.code is None else ending.code) from error
+
+
+_has_begun = False
+
+
+def was_interrupted_early(code: int) -> bool:
+    """Tell whether a program that ends with a code was interrupted before its command began, as newer typers hide."""
+    return code == INTERRUPTED and not _has_begun
 
 
 def told(error: Exception) -> None:

@@ -42,7 +42,10 @@ class JobOptions:
     """The :class:`~novita_openai.batch.RunOptions`, under their names, that a shell can give."""
 
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="The model for lines of text, and for rows that name none.")
+        str | None,
+        typer.Option(
+            "--model", "-m", metavar="MODEL", help="The model for lines of text, and for rows that name none."
+        ),
     ] = None
     raw: Annotated[
         bool,
@@ -52,59 +55,87 @@ class JobOptions:
         str | None,
         typer.Option(
             "--format",
+            metavar="NAME",
             help="Take each line of the input as a user's message, and write it as a prompt in this format; "
             "'prompt formats' lists them.",
         ),
     ] = None
     max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=1, help="The longest answer to a line of text, in tokens.")
+        int, typer.Option("--max-tokens", metavar="N", min=1, help="The longest answer to a line of text, in tokens.")
     ] = 512
     concurrency: Annotated[
         int | None,
-        typer.Option(min=1, help="Have at most so many requests under way.", show_default="found by trying"),
+        typer.Option(
+            metavar="N", min=1, help="Have at most so many requests under way.", show_default="found by trying"
+        ),
     ] = None
     rpm: Annotated[
-        float | None, typer.Option(min=0.001, help="Send at most so many requests a minute to each model.")
+        float | None, typer.Option(metavar="N", min=0.001, help="Send at most so many requests a minute to each model.")
     ] = None
     tpm: Annotated[
-        float | None, typer.Option(min=0.001, help="Send at most so many tokens a minute to each model.")
+        float | None, typer.Option(metavar="N", min=0.001, help="Send at most so many tokens a minute to each model.")
     ] = None
     timeout: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Wait so many seconds for an attempt.", show_default="10 minutes"),
+        typer.Option(
+            metavar="SECONDS", min=0.001, help="Wait so many seconds for an attempt.", show_default="10 minutes"
+        ),
     ] = None
     attempts: Annotated[
-        int | None, typer.Option(min=1, help="Send a row at most so often before it has failed.", show_default="8")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Send a row at most so often before it has failed.", show_default="8"),
     ] = None
     row_timeout: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Give each row so many seconds from its first request on.", show_default="1800"),
+        typer.Option(
+            metavar="SECONDS",
+            min=0.001,
+            help="Give each row so many seconds from its first request on.",
+            show_default="1800",
+        ),
     ] = None
     max_wait: Annotated[
         float | None,
-        typer.Option(min=0, help="Do not wait longer than so many seconds if the service asks.", show_default="600"),
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="Do not wait longer than so many seconds if the service asks.",
+            show_default="600",
+        ),
     ] = None
     drain: Annotated[
         float | None,
-        typer.Option(min=0, help="Give requests under way so many seconds to end after a signal.", show_default="8"),
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="Give requests under way so many seconds to end after a signal.",
+            show_default="8",
+        ),
     ] = None
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Send the rows again that failed in an earlier run.")
     ] = False
-    max_errors: Annotated[int | None, typer.Option(min=0, help="Stop when more rows than this have failed.")] = None
+    max_errors: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Stop when more rows than this have failed.")
+    ] = None
     max_cost: Annotated[
-        float | None, typer.Option(min=0, help="Stop before all starts of the job cost more than so many dollars.")
+        float | None,
+        typer.Option(
+            metavar="DOLLARS", min=0, help="Stop before all starts of the job cost more than so many dollars."
+        ),
     ] = None
     schema: Annotated[
         Path | None,
         typer.Option(
             "--schema",
+            metavar="FILE",
             help="A file with a JSON Schema that each answer must fit; a row whose answer does not is asked again, "
             "with what was wrong.",
         ),
     ] = None
     validate_attempts: Annotated[
-        int | None, typer.Option(min=0, help="Ask at most so often again for an answer that fits.", show_default="2")
+        int | None,
+        typer.Option(metavar="N", min=0, help="Ask at most so often again for an answer that fits.", show_default="2"),
     ] = None
     dedupe: Annotated[
         bool, typer.Option("--dedupe", help="Send equal rows once, but for those that ask for samples.")
@@ -112,6 +143,7 @@ class JobOptions:
     via: Annotated[
         str,
         typer.Option(
+            metavar="WAY",
             help="'batch-api': have the service's own fleet run the rows, within 48 hours and for half the price, "
             "where their model offers that.",
         ),
@@ -134,7 +166,12 @@ class JobOptions:
     keep_files: Annotated[bool, typer.Option("--keep-files", help="Leave the files of batches at the service.")] = False
     poll: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Seconds before the first look at a batch; they grow to 60.", show_default="5"),
+        typer.Option(
+            metavar="SECONDS",
+            min=0.001,
+            help="Seconds before the first look at a batch; they grow to 60.",
+            show_default="5",
+        ),
     ] = None
     ordered: Annotated[
         bool, typer.Option("--ordered", help="When the job is complete, sort the results as the input is.")

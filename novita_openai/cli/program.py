@@ -6,11 +6,13 @@ import sys
 from typing import Annotated, Any, Final
 
 import typer
+from typer.main import get_command
 
 from novita_openai.cli.asking import chat, complete
 from novita_openai.cli.batch import run_batch
 from novita_openai.cli.doctor import doctor
-from novita_openai.cli.failures import INTERRUPTED, UsageProblem
+from novita_openai.cli.failures import INTERRUPTED, UsageProblem, was_interrupted_early
+from novita_openai.cli.helping import fit, help_width
 from novita_openai.cli.listing import models
 from novita_openai.cli.notices import watch_log
 from novita_openai.cli.prompt import prompt_app
@@ -20,7 +22,7 @@ from novita_openai.cli.terminal import prepare, show, tell
 PROGRAM: Final = "novita-openai"
 
 app = typer.Typer(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # which would eat brackets, and costs each start a second library
     pretty_exceptions_enable=False,
 )
@@ -72,7 +74,12 @@ def run() -> None:
 def ended() -> int:
     """Run a command as the arguments of the process say, and return its exit code."""
     try:
-        return app(prog_name=PROGRAM, standalone_mode=False) or 0
+        command, width = get_command(app), help_width()
+        fit(command, width)
+        code = command(prog_name=PROGRAM, standalone_mode=False, terminal_width=width) or 0
+        if was_interrupted_early(code):
+            raise KeyboardInterrupt  # noqa: TRY301 - which typer had turned into a code
+        return code  # noqa: TRY300 - the same
     except (KeyboardInterrupt, typer.Abort):
         tell("interrupted")
         return INTERRUPTED

@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 __all__ = ["FormatOption", "FormatOptions", "TemplateOptions", "ToolsOption", "chosen_format", "read_tools"]
 
 FormatOption = Annotated[
-    str | None, typer.Option("--format", "-f", help="The name of the prompt format; 'prompt formats' lists them.")
+    str | None,
+    typer.Option("--format", "-f", metavar="NAME", help="The name of the prompt format; 'prompt formats' lists them."),
 ]
 ToolsOption = Annotated[
     str | None,
-    typer.Option("--tools", help="Declarations of tools as in a chat request: a JSON list, or a file that holds it."),
+    typer.Option(
+        "--tools",
+        metavar="JSON|FILE",
+        help="Declarations of tools as in a chat request: a JSON list, or a file that holds it.",
+    ),
 ]
 _NO_VARIABLES: Final = frozenset({"date", "name", "path", "source", "template", "verify"})
 """Arguments of a derivation that are no variables of a template."""
@@ -37,6 +42,7 @@ class TemplateOptions:
             "--template",
             "-t",
             exists=True,
+            metavar="FILE|FOLDER",
             help="A file with a chat template, or the folder of a model, in place of a format's name.",
         ),
     ] = None
@@ -44,12 +50,17 @@ class TemplateOptions:
         list[str] | None,
         typer.Option(
             "--set",
+            metavar="NAME=VALUE",
             help="A variable of the template, such as eos_token=</s> or enable_thinking=false; repeat it for more.",
         ),
     ] = None
     date: Annotated[
         dt.datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="The date of today, for formats and templates that write it."),
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            metavar="YYYY-MM-DD",
+            help="The date of today, for formats and templates that write it.",
+        ),
     ] = None
 
     @property
@@ -76,7 +87,8 @@ class FormatOptions:
 
     name: FormatOption = None
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="The id of a model, in place of its format's name.")
+        str | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="The id of a model, in place of its format's name."),
     ] = None
 
 

@@ -40,12 +40,13 @@ class RowOptions:
         Path | None,
         typer.Option(
             "--jsonl",
+            metavar="FILE",
             help="Read rows from a file, or from standard input where it is '-': one JSON object a line.",
         ),
     ] = None
-    field: Annotated[str, typer.Option("--field", help="With --jsonl: the field of a row that has the prompt.")] = (
-        "prompt"
-    )
+    field: Annotated[
+        str, typer.Option("--field", metavar="NAME", help="With --jsonl: the field of a row that has the prompt.")
+    ] = "prompt"
     skip: Annotated[
         bool, typer.Option("--skip", help="With --jsonl: set bad rows aside in a file, and go on with the others.")
     ] = False

@@ -20,14 +20,19 @@ if TYPE_CHECKING:
     from novita_openai.emulator import Emulator
     from novita_openai.local import LocalModel
 
-PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port to listen on; 0 takes a free one.")]
+PortOption = Annotated[
+    int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="The port to listen on; 0 takes a free one.")
+]
 
 
 @reported()
 def serve(
     *,
     path: Annotated[
-        Path | None, typer.Option(help="The model's GGUF file.", show_default="a small Gemma 3 from the extra 'local'")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The model's GGUF file.", show_default="a small Gemma 3 from the extra 'local'"
+        ),
     ] = None,
     port: PortOption = 8080,
 ) -> None:
@@ -60,42 +65,56 @@ class EmulatorOptions:
     port: PortOption = 8080
     models: Annotated[
         list[str] | None,
-        typer.Option("--model", help="The id of a model to have; repeat it for more.", show_default="a few"),
+        typer.Option(
+            "--model", metavar="MODEL", help="The id of a model to have; repeat it for more.", show_default="a few"
+        ),
     ] = None
     keys: Annotated[
         list[str] | None,
         typer.Option(
             "--key",
+            metavar="KEY",
             help="A key to accept, as KEY or as KEY=DOLLARS of credit; repeat it for more.",
             show_default="every key is accepted",
         ),
     ] = None
-    rpm: Annotated[float | None, typer.Option(help="Answer at most so many requests a minute for each model.")] = None
-    tpm: Annotated[float | None, typer.Option(help="Answer at most so many tokens a minute for each model.")] = None
+    rpm: Annotated[
+        float | None, typer.Option(metavar="N", help="Answer at most so many requests a minute for each model.")
+    ] = None
+    tpm: Annotated[
+        float | None, typer.Option(metavar="N", help="Answer at most so many tokens a minute for each model.")
+    ] = None
     burst: Annotated[
-        float | None, typer.Option(help="How many requests may come at once.", show_default="a minute's worth")
+        float | None,
+        typer.Option(metavar="N", help="How many requests may come at once.", show_default="a minute's worth"),
     ] = None
     concurrency: Annotated[
-        int | None, typer.Option(help="Answer at most so many requests at a time for each model.")
+        int | None, typer.Option(metavar="N", help="Answer at most so many requests at a time for each model.")
     ] = None
     retry_after: Annotated[
         bool, typer.Option(help="Say how long to wait where a limit is exceeded (the header Retry-After of a 429).")
     ] = False
-    latency: Annotated[float, typer.Option(help="Seconds before each answer begins.")] = 0.0
-    chunk_interval: Annotated[float, typer.Option(help="Seconds between the events of a stream.")] = 0.0
+    latency: Annotated[float, typer.Option(metavar="SECONDS", help="Seconds before each answer begins.")] = 0.0
+    chunk_interval: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Seconds between the events of a stream.")
+    ] = 0.0
     faults: Annotated[
         list[str] | None,
         typer.Option(
             "--fault",
+            metavar="KIND",
             help="A fault that requests meet: KIND for all of them, KIND=SHARE (0 to 1) for some; repeat it for more.",
         ),
     ] = None
     clock: Annotated[
-        float, typer.Option(help="Seconds of the emulator in each second, for its limits, waits and batches.")
+        float,
+        typer.Option(metavar="N", help="Seconds of the emulator in each second, for its limits, waits and batches."),
     ] = 1.0
-    batch_seconds: Annotated[float, typer.Option(help="Seconds that a batch of the service's Batch API takes.")] = 1.0
+    batch_seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Seconds that a batch of the service's Batch API takes.")
+    ] = 1.0
     seed: Annotated[
-        int, typer.Option(help="Decides which requests meet a fault: the same seed, the same requests.")
+        int, typer.Option(metavar="N", help="Decides which requests meet a fault: the same seed, the same requests.")
     ] = 0
 
     def arguments(self) -> dict[str, Any]:

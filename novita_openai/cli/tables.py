@@ -48,7 +48,9 @@ class AskOptions:
     ] = None
     image: Annotated[
         str | None,
-        typer.Option("--image", help="For a table: the column of images, addresses or files beside the table."),
+        typer.Option(
+            "--image", metavar="COLUMN", help="For a table: the column of images, addresses or files beside the table."
+        ),
     ] = None
 
     def with_options(self, options: RunOptions) -> TableOptions:

@@ -66,20 +66,32 @@ def print_table(rows: Sequence[tuple[str, ...]], *columns: str) -> None:
 
 
 def table_lines(rows: Sequence[tuple[str, ...]], width: int) -> list[str]:
-    """Return rows in columns where they fit; else each as its first cell, and the others indented in the next line.
+    """Return rows in columns where they fit; else each as its first cell, and the others indented in lines below it.
 
-    No cell is ever cut.
+    No word is ever cut.
     """
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     if sum(widths) + 2 * (len(widths) - 1) <= width:
         return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    lines = [(row[0], "  " + "  ".join(cell for cell in row[1:] if cell)) for row in rows]
-    return [line for pair in lines for line in pair if line.strip()]
+    return [line for row in rows for line in (row[0], *_broken("  ".join(filter(None, row[1:])), width, "  ", "  "))]
+
+
+def _broken(line: str, width: int, first: str, others: str) -> list[str]:
+    """Return a line in lines of a width, broken between words, with what they begin with."""
+    return textwrap.wrap(
+        line, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False, break_long_words=False
+    )
 
 
 def show(text: str, end: str = "\n") -> None:
     """Print a result, on stdout."""
     print(text, end=end, flush=True)  # noqa: T201 - results belong on stdout
+
+
+def show_lines(text: str, indent: str = "  ", column: int = 0) -> None:
+    """Print a result in words, each of its lines in as many as the terminal needs; they begin in a column."""
+    for line in text.splitlines():
+        show("\n".join(_wrapped(line, sys.stdout, indent, column)))
 
 
 def whisper(text: str, end: str = "") -> None:
@@ -89,16 +101,16 @@ def whisper(text: str, end: str = "") -> None:
 
 def note(text: str) -> None:
     """Print a remark to a person in a conversation, on stderr: dimmed, and wrapped between words."""
-    for line in _wrapped(text):
+    for line in _wrapped(text, sys.stderr):
         whisper(styled(line, "2", sys.stderr), end="\n")
 
 
-def _wrapped(text: str) -> list[str]:
-    """Return a line in lines that fit on standard error, broken between words."""
-    if not is_terminal(sys.stderr):
+def _wrapped(text: str, stream: TextIO, indent: str = "  ", column: int = 0) -> list[str]:
+    """Return a line in lines that fit on a terminal, broken between words; as it is for anything else."""
+    if not is_terminal(stream):
         return [text]
-    width, shown = shutil.get_terminal_size().columns, printable(text, sys.stderr)
-    return textwrap.wrap(shown, width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+    lines = _broken(printable(text, stream), shutil.get_terminal_size().columns, " " * column, indent)
+    return [lines[0][column:], *lines[1:]] if lines else [text]
 
 
 def write_json() -> None:
@@ -125,4 +137,4 @@ def tell(text: str, **details: object) -> None:
         whisper(json.dumps({"time": round(time.time(), 3), **known}, default=str), end="\n")
         return
     for line in text.splitlines():
-        whisper("\n".join(_wrapped(f"novita-openai: {line}")), end="\n")
+        whisper("\n".join(_wrapped(f"novita-openai: {line}", sys.stderr)), end="\n")
