@@ -54,7 +54,7 @@ FIRST_LIMIT: Final = 32
 """Requests in flight at the start of a batch, where nobody waits for each of them."""
 FEW: Final = 4
 """The same where somebody waits, as in the calls of a client."""
-SHARE: Final = 1 / 4
+SHARE: Final = 1 / 5
 """Of the answers so far, the part that a client may have in flight more than at first."""
 KNOWN: Final = 40.0
 """A rate is known by at most so many requests."""
