@@ -64,3 +64,5 @@ def test_models_are_told_where_there_are_several_up_to_a_number() -> None:
     assert (lines["100"], lines["99"]) == ("rows of model-0: 5 tokens", "rows of model-1: 5 tokens, $0.5000")
     assert lines[""] == "and 5 more models (--json lists all)"
     assert "100" not in told(BatchReport(total=9, models={"only": ModelReport(100)}))
+    two = told(BatchReport(total=9, models={"a": ModelReport(5), "b": ModelReport(4)}))
+    assert ("5" in two, "4" in two, "" in two) == (True, True, False)
