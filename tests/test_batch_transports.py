@@ -196,6 +196,8 @@ def test_a_proxy_that_is_not_there_is_told(way: Way, monkeypatch: pytest.MonkeyP
     failure = way.failure()
     assert (failure.reason, failure.is_unreachable) == ("connection_error", True)
     assert failure.cause.endswith("; the environment names the proxy 127.0.0.1:9 for it")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert "proxy" not in way.failure(base_url="http://127.0.0.1:9/v1").cause
 
 
 def test_certificates_of_the_environment_are_trusted(way: Way, untrusted: str, monkeypatch: pytest.MonkeyPatch) -> None:
