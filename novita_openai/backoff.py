@@ -37,7 +37,8 @@ class RetryBudget:
     """Tokens for retries, so that an outage is not met with a multiple of the load.
 
     It starts full. Every call puts in ``share`` of a token, every retry takes one out; where none is left a retry is
-    refused, never delayed. One budget serves all calls of a policy, hence of a client and of its copies.
+    refused, never delayed. A call that the service puts off (429) takes none out, as it costs the service no work. One
+    budget serves all calls of a policy, hence of a client and of its copies.
     """
 
     def __init__(self, tokens: float = 10, share: float = 0.1) -> None:

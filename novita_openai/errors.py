@@ -207,8 +207,9 @@ class Failure:
         is_no_route = self.status == NOT_FOUND and self.reason in (NOT_JSON, NO_WORD)
         if not (is_no_route or self.reason == INVALID_ANSWER) or not self.url:
             return ""
-        if self.url.startswith(f"{ORIGIN}/"):
-            return f"The service has no {self.url.removeprefix(ORIGIN)}." if is_no_route else ""
+        if self.url.startswith(f"{ORIGIN}/") or _ROUTE.match(self.url):
+            path = self.url.removeprefix(ORIGIN)
+            return f"The service has no {path}." if is_no_route else ""
         return f"The base URL is probably wrong: the request went to {self.url}, Novita's is {BASE_URL}"
 
 
@@ -219,6 +220,8 @@ _NAMED: Final[Mapping[str, str]] = {
 _WORDLESS: Final = {NO_WORD, NOT_JSON} | {rule.reason for rule in RULES if rule.status is None}
 NOT_FOUND: Final = 404
 ORIGIN: Final = "https://api.novita.ai"
+_ROUTE: Final = re.compile(r"https?://[^/]+/(v3/openai|openai/v1)/")
+"""Addresses under the base paths that the service has."""
 
 
 def failure_of(error: BaseException, rules: Sequence[ErrorRule] = RULES) -> Failure:

@@ -288,7 +288,8 @@ class Call:
             return "deadline"
         if not self.rewind():
             return "upload"
-        return "" if self.withdraw() else "budget"
+        is_put_off = self.failure.rule.action is Action.WAIT
+        return "" if is_put_off or self.withdraw() else "budget"
 
     def _give_up(self, why: str) -> None:
         failure = self.failure
@@ -323,7 +324,8 @@ def _add_notes(error: BaseException, notes: Sequence[str]) -> None:
 _WHY_NOT_AGAIN: Final = {
     "deadline": "Not sent again: the next attempt would start after the deadline of {policy.deadline:g} s.",
     "upload": "Not sent again: the upload cannot be rewound to its start.",
-    "budget": "Not sent again: so many calls fail that the retry budget is used up ({policy.budget!r}).",
+    "budget": "Not sent again: so many calls fail that the retry budget is used up ({policy.budget!r}); "
+    "RetryPolicy(budget=None) has no limit.",
     "retry_after": "Not sent again: the service asks to wait {asked:g} s, above retry_after_cap "
     "({policy.retry_after_cap:g} s).",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import re
@@ -37,6 +38,7 @@ class Terminal:
         )
         os.close(other)
         self.drawn, self._seen = "", 0
+        self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
 
     def __enter__(self) -> Self:
         return self
@@ -78,6 +80,6 @@ class Terminal:
             if not select([self.main], [], [], SECONDS)[0]:
                 return False
             piece = os.read(self.main, 65_536)
-            self.drawn += piece.decode(errors="replace")
+            self.drawn += self._decode(piece)
             return bool(piece)
         return False

@@ -154,7 +154,7 @@ PROBLEMS = [
     (error(403, "NOT_ENOUGH_BALANCE"), "403 NOT_ENOUGH_BALANCE: the NOT_ENOUGH_BALANCE message"),
     (error(404, "MODEL_NOT_FOUND"), "The service has no model of that name."),
     (Reply(400, {"reason": "INVALID_REQUEST_BODY", "message": "max_tokens\nis too large"}), "max_tokens is too large"),
-    (Reply(404, "404 page not found"), "The base URL is probably wrong"),
+    (Reply(404, "404 page not found"), "The service has no "),
 ]
 
 

@@ -636,7 +636,13 @@ def wrong(_: object) -> str:
 
 @pytest.mark.parametrize(
     ("item", "error"),
-    [(wrong, LookupError), (42, TypeError), (lambda _: None, TypeError), ({"tool_calls": [1]}, TypeError)],
+    [
+        (wrong, LookupError),
+        (42, TypeError),
+        (lambda _: None, TypeError),
+        ({"tool_calls": [1]}, TypeError),
+        ({"text": "Hi"}, TypeError),
+    ],
 )
 def test_a_script_that_fails_is_told_at_the_end(item: Any, error: type[Exception]) -> None:
     emulator = Emulator()

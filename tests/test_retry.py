@@ -432,6 +432,19 @@ def test_an_outage_meets_a_tenth_more_requests_than_calls_and_ten(
     assert len(server.requests) <= 50 + 10 + 5
 
 
+def test_a_call_that_is_put_off_takes_nothing_from_the_budget(connect: Callable[..., Driver], server: Server) -> None:
+    server.always = error(429, "RATE_LIMIT_EXCEEDED")
+    driver = connect(policy=RetryPolicy(budget=RetryBudget(tokens=1, share=0)))
+    assert [stopped_by(driver)[0] for _ in range(3)] == ["attempts"] * 3
+    assert driver.client.policy.budget is not None
+    assert driver.client.policy.budget.tokens == 1
+
+
+def test_what_is_no_policy_is_refused_where_it_is_written(connect: Callable[..., Driver]) -> None:
+    with pytest.raises(TypeError, match=r"policy='batch': give a RetryPolicy, such as RetryPolicy.batch\(\)"):
+        connect(policy="batch")
+
+
 def test_a_budget_is_filled_by_calls_up_to_its_capacity() -> None:
     budget = RetryBudget(tokens=1, share=0.5)
     assert [budget.withdraw(), budget.withdraw(), budget.tokens] == [True, False, 0]

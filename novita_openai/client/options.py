@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 import openai
 
 from novita_openai import sdk
+from novita_openai.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from novita_openai.client.pace import Pace
-    from novita_openai.retry import RetryPolicy
 
 __all__ = ["AsyncKey", "ClientOptions", "CopyOptions", "Key", "OwnOptions", "counted_by", "take_own"]
 
@@ -64,6 +64,9 @@ class CopyOptions(sdk.PrivateCopyOptions, _SharedOptions, total=False):
 def take_own(options: Any) -> OwnOptions:
     """Remove our own options from the arguments and return them; one that is None counts as not given."""
     taken = {name: options.pop(name, None) for name in OwnOptions.__annotations__}
+    policy = taken["policy"]
+    if not isinstance(policy, RetryPolicy | None):
+        raise TypeError(f"policy={policy!r}: give a RetryPolicy, such as RetryPolicy.batch()")
     return cast("OwnOptions", {name: value for name, value in taken.items() if value is not None})
 
 

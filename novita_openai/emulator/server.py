@@ -331,12 +331,16 @@ def _waiting(seconds: float | None, retry_after: bool | float) -> dict[str, str]
     return {"retry-after": f"{math.ceil(seconds)}", "retry-after-ms": f"{math.ceil(seconds * 1_000)}"}
 
 
+_SAID: Final = ("content", "reasoning_content", "tool_calls")
+"""What a message says; one without any of these would be an empty answer."""
+
+
 def _content(item: ScriptedAnswer, body: bytes) -> Content:
     """Return what an item of the script says to a request."""
     content = item(json.loads(body)) if callable(item) else item
-    if not isinstance(content, (str, Mapping)):
-        raise TypeError(f"the script takes texts, messages, functions that return one, and Faults, not {content!r}")
-    return content
+    if isinstance(content, str) or (isinstance(content, Mapping) and not content.keys().isdisjoint(_SAID)):
+        return content
+    raise TypeError(f"the script takes texts, messages, functions that return one, and Faults, not {content!r}")
 
 
 def _path_of(path: str) -> str:
