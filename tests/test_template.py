@@ -406,6 +406,7 @@ def test_the_generation_tag_is_understood() -> None:
         ("position-dependent", says("'!' * (m == messages[0]) ~ m.content")),
         ("not readable", "{% for m in messages %}{{ m.content }}{% endfor %}"),
         ("not readable", "{% for m in messages %}{{ m.content }} {% endfor %}"),
+        ("not readable", "{% for m in messages %}{{ m.content }}, {% endfor %}"),
     ],
 )
 def test_a_template_that_does_not_hold_says_which_property(property_name: str, source: str) -> None:
