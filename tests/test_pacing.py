@@ -200,10 +200,14 @@ class Erratic(Service):
         return random.random() >= self.share and super().takes(now, random)
 
 
-@pytest.mark.parametrize(("share", "least"), [(0.01, 200), (0.03, 60), (0.07, 20)])
-def test_refusals_that_slower_requests_make_no_rarer_do_not_stop_a_model(share: float, least: float) -> None:
+@pytest.mark.parametrize(
+    ("share", "latency", "least"), [(0.01, 0.05, 200), (0.03, 0.05, 60), (0.07, 0.05, 60), (0.07, 1.0, 8)]
+)
+def test_refusals_that_slower_requests_make_no_rarer_do_not_stop_a_model(
+    share: float, latency: float, least: float
+) -> None:
     for seed in range(3):
-        seconds, _ = simulate(Pacer(0.0), Erratic(burst=math.inf, share=share), 10_000, seed)
+        seconds, _ = simulate(Pacer(0.0), Erratic(burst=math.inf, share=share, latency=latency), 10_000, seed)
         assert 10_000 / seconds > least
 
 

@@ -31,9 +31,9 @@ minute are found as thirty thousand are. Its rules:
    many of them as the limit, it doubles. A service that limits requests in flight limits their rate, too.
 9. **Outage.** When requests fail one after the other without an answer between them, at least ``FEWEST_FAULTS`` and at
    least as many as are in flight, the model pauses for the policy's delay after the last failure, and the limit of
-   requests in flight is halved.
-10. **In vain.** Where many refusals have halved the rate, and still as many come, slower is no help: the rate goes back
-    to where it was (:class:`.refusals.Descent`).
+   requests in flight is halved. Such a pause is measured only as long as the service can save up what comes in.
+10. **In vain.** Where many refusals have halved the rate, and still as many come, slower is no help: twice the highest
+    rate so far is tried (:class:`.refusals.Descent`).
 
 ``rpm`` and ``tpm`` are hard limits besides: requests, and tokens (estimated at first, then counted), are spaced evenly.
 """
@@ -200,10 +200,10 @@ class Pacer:
     def failed(self, ticket: Ticket, now: float, delay: float, retry_after: float | None) -> None:
         """Count a passing fault, and the seconds after which its row is sent again."""
         self.ended(ticket)
-        self.pause(now + (retry_after or 0.0))
+        self._rest(now, retry_after or 0.0)
         self._faults += ticket.number >= self._first_number
         if self._faults >= max(FEWEST_FAULTS, self.in_flight.count):
-            self.pause(now + delay)
+            self._rest(now, delay)
             self.in_flight.halve()
             self._first_number, self._faults = self._starts.count, 0
             self._answers = self._above = 0.0
@@ -229,6 +229,14 @@ class Pacer:
     def pause(self, then: float) -> None:
         """Start nothing before a time."""
         self._turns.hold(then)
+
+    def _rest(self, now: float, seconds: float) -> None:
+        """Pause, and do not measure the rate by the time in which the service has saved up all that it can."""
+        before = max(self._turns.wait(now), 0.0)
+        self.pause(now + seconds)
+        if not self._is_starting:
+            rested = max(self._turns.wait(now), 0.0) - before
+            self._wave.time += max(0.0, rested - self._saved / self._base)
 
     def _meet_limit(self, ticket: Ticket, now: float, asked: float) -> None:
         """Learn from a request that was refused although it started after the last change."""

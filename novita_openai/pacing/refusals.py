@@ -76,7 +76,8 @@ class Descent:
     """The rates to which refusals have led, one after the other.
 
     A service may refuse some requests however fast they come, as others use it up. Where ``CUTS`` refusals have halved
-    the rate, and never ``CALM`` in a row came after it had grown, slower is no help.
+    the rate, and never ``CALM`` in a row came after it had grown, slower is no help, and twice as fast is tried: where
+    that is too fast, the next refusal cuts it.
     """
 
     __slots__ = ("_calm", "_cuts", "_top")
@@ -86,12 +87,12 @@ class Descent:
         self._cuts = self._calm = 0
 
     def cut(self, rate: float, *, had_grown: bool) -> float:
-        """Take the rate to which a refusal leads; return that to go on with: this, or the highest before."""
+        """Take the rate to which a refusal leads; return that to go on with: this, or twice the highest so far."""
         self._calm = self._calm + 1 if had_grown else 0
         if self._calm >= CALM:
             self._top = self._cuts = 0
         self._top, self._cuts = max(self._top, rate), self._cuts + 1
         if self._cuts < CUTS or rate > self._top / 2:
             return rate
-        self._cuts = 0
+        self._cuts, self._top = 0, 2 * self._top
         return self._top
