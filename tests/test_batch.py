@@ -434,7 +434,7 @@ def test_a_longer_pause_than_the_policy_allows_stops_the_batch(scripted: Job, se
 @pytest.mark.slow
 def test_what_every_request_would_meet_stops_the_batch(scripted: Job, server: Server, reply: Reply) -> None:
     server.always = reply
-    with pytest.raises(BatchStopped, match=r"start the same again to go on") as caught:
+    with pytest.raises(BatchStopped, match=r"200 of 200 rows are unfinished: .*start the same again") as caught:
         scripted.run(rows(200), concurrency=8)
     report = caught.value.report
     assert (report.total, report.succeeded, report.failed, report.unfinished) == (200, 0, 0, 200)

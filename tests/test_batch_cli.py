@@ -123,10 +123,28 @@ def test_a_stopped_batch_says_how_to_go_on(run: Run, job: Job) -> None:
     result = run(job.requests, "-o", job.results, "--json", NOVITA_API_KEY="sk_wrong")
     assert result.returncode == 2
     assert "401 FAILED_TO_AUTH: The API key is invalid." in result.stderr
-    assert "50 of 50 rows are unfinished: start the same again to go on" in result.stderr
+    assert "50 of 50 rows are unfinished: set the key, then start the same again" in result.stderr
     assert "sk_wrong" not in result.stderr
     assert json.loads(result.stdout)["succeeded"] == 0
     assert run(job.requests, "-o", job.results, "--base-url", job.base_url).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--max-cost", "--max-cost is $1e-09: the answers have cost $0.0000, and the next one could go above it"),
+        ("--max-cost", "3 of 3 rows are unfinished: raise --max-cost to go on"),
+        ("--max-errors", "unfinished: raise --max-errors, or start the same again until as many more rows have failed"),
+    ],
+)
+@pytest.mark.slow
+def test_a_limit_that_is_reached_is_named_as_in_the_shell(run: Run, job: Job, option: str, told: str) -> None:
+    job.write(rows(3) if option == "--max-cost" else [row(f"r{number}", model="no/such") for number in range(3)])
+    result = run(
+        job.requests, "-o", job.results, option, "1e-9" if option == "--max-cost" else "0", "--concurrency", "1"
+    )
+    assert result.returncode == 3
+    assert told in result.stderr
 
 
 @pytest.mark.slow

@@ -222,8 +222,35 @@ def test_a_file_that_cannot_grow_stops_the_batch_until_it_can(job: Job) -> None:
 
 def test_a_full_disk_stops_the_batch(job: Job) -> None:
     job.results.symlink_to("/dev/full")
-    with pytest.raises(BatchStopped, match=r"cannot write .*results\.jsonl: No space left on device"):
+    with pytest.raises(BatchStopped, match=r"cannot write .*results\.jsonl: No space left on device") as caught:
         job.run(rows(40), concurrency=2)
+    assert caught.value.needs_change
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_nothing_is_sent_where_answers_cannot_be_kept(
+    job: Job, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    job.run(rows(3))
+    job.write(rows(9))
+    sent = len(emulator.requests)
+    monkeypatch.setattr(os, "fsync", fail)
+    free = f"6 of 9 rows are unfinished: free some space on {job.folder}, then start the same again$"
+    with pytest.raises(BatchStopped, match=free) as caught:
+        job.run()
+    assert (caught.value.needs_change, caught.value.report.sent) == (True, 0)
+    assert all(each.path.endswith("/models") for each in emulator.requests[sent:])
+    assert [each.name for each in job.folder.iterdir() if each.name.startswith("tmp")] == []
+    job.write(rows(3))
+    assert job.run().resumed == 3  # with nothing to send, no room is needed
+
+
+def test_a_folder_that_takes_no_large_files_is_no_full_disk(job: Job) -> None:
+    with no_file_above(100_000):
+        assert job.run(rows(3)).succeeded == 3
 
 
 def test_a_disk_that_keeps_nothing_stops_the_batch(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

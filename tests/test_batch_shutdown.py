@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from novita_openai.batch.shutdown import DRAIN, Shutdown
+from novita_openai.batch.shutdown import DRAIN, GO_ON, Shutdown
 from novita_openai.batch.waking import TICK, Alarm, Ticker
 
 
@@ -46,6 +48,17 @@ def test_requests_in_flight_have_the_seconds_that_are_given() -> None:
     shutdown = Shutdown(lambda: 100.0, lambda: None, drain=3.0)
     shutdown.interrupt()
     assert shutdown.remaining == 3.0
+
+
+def test_a_full_disk_needs_a_change_and_another_error_does_not(tmp_path: Path) -> None:
+    full, broken, gone = Watched().shutdown, Watched().shutdown, Watched().shutdown
+    (tmp_path / "a.jsonl").touch()
+    full.stop_writing(OSError(errno.EDQUOT, "Quota exceeded", str(tmp_path / "a.jsonl")))
+    broken.stop_writing(OSError(errno.EIO, "Input/output error", str(tmp_path / "a.jsonl")))
+    gone.stop_writing(OSError(errno.ENOSPC, "No space left on device", "a temporary file"))
+    assert (full.needs_change, full.way) == (True, f"free some space on {tmp_path}, then start the same again")
+    assert (broken.needs_change, broken.way) == (False, GO_ON)
+    assert gone.way == "free some space on the disk of the results, then start the same again"
 
 
 @pytest.mark.parametrize("needs_change", [False, True])

@@ -60,7 +60,7 @@ HOUSE: Rows = {
     ),
     "batch": {
         **modules(
-            "locks jsonl states usage extras endpoints requests rows files reading checks spending unnamed chunks"
+            "locks jsonl disk states usage extras endpoints requests rows files reading checks spending unnamed chunks"
             " worklist pending tidying fitness report notebooks shutdown options senders direct long_answers transport"
             " validation probes session values verdicts room lanes backlog cursors standing waking outcomes engine"
             " interrupts rechecks dedupe"

@@ -16,7 +16,7 @@ import openai
 from novita_openai.batch.backlog import Backlog
 from novita_openai.batch.outcomes import Outcomes, Sink
 from novita_openai.batch.rows import read_answer
-from novita_openai.batch.shutdown import Shutdown
+from novita_openai.batch.shutdown import MORE_COST, NO_LIMIT, Shutdown
 from novita_openai.batch.standing import Standing
 from novita_openai.batch.verdicts import FEW
 from novita_openai.batch.waking import Alarm, Ticker
@@ -152,7 +152,7 @@ class Engine:
         refusal = self._account.limit.refusal(request)
         self._is_at_limit = refusal is None
         if refusal is not None:
-            self.shutdown.stop(refusal)
+            self.shutdown.stop(refusal, way=MORE_COST if self._account.limit.is_priced(request) else NO_LIMIT)
 
     def _start(self, lane: Lane, request: BatchRequest, now: float) -> None:
         sending = lane.start(request, now)

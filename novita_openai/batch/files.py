@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
+from novita_openai.batch.disk import require_room
 from novita_openai.batch.jsonl import DisplacedError, Journal, numbered_lines, write_whole
 from novita_openai.batch.requests import BatchInputError, Source
 from novita_openai.batch.rows import ID_PREFIX, ROW_START
@@ -122,6 +123,10 @@ class ResultFiles:
     def is_full(self) -> bool:
         """Tell that there is always room: a full disk is an error of :meth:`write`."""
         return False
+
+    def require_room(self) -> None:
+        """Raise ``OSError`` where the disk is full."""
+        require_room(self.answers.path)
 
     def sync(self) -> None:
         """Wait until all rows are on the disk; raise :class:`DisplacedError` where a file is not in its place."""

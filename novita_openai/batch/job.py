@@ -164,6 +164,7 @@ class Execution:
             self._engine.shutdown.interrupt()
         if self._dedupe is not None:  # rows that have a result already get a copy of it
             self._share(self._dedupe.share_earlier)
+        self._require_room()
         await self._engine.run()
         if self._job.fleet is not None:
             self._job.fleet.tell(self._engine.shutdown, self._report().unfinished)
@@ -175,6 +176,16 @@ class Execution:
             self._order()
         self._raise_for(report)
         return report
+
+    def _require_room(self) -> None:
+        """Stop before anything is sent whose answer could not be kept."""
+        files = self._job.files
+        if files is None or not self._worklist.wanted:
+            return
+        try:
+            files.require_room()
+        except OSError as error:
+            self._engine.shutdown.stop_writing(error)
 
     def _in_place(self, report: BatchReport) -> BatchReport:
         """Return a report on the rows that are in their places, where a file of results is not there any more."""
@@ -272,5 +283,5 @@ class Execution:
 def _stopped(shutdown: Shutdown, report: BatchReport, *, can_go_on: bool) -> BatchStopped:
     """Return the error for an early end, which says how to go on."""
     left = f"{report.unfinished} of {report.total} rows are unfinished"
-    message = f"{shutdown.stopped}\n{left}{': start the same again to go on' if can_go_on else ''}"
+    message = f"{shutdown.stopped}\n{left}{f': {shutdown.way}' if can_go_on and shutdown.way else ''}"
     return BatchStopped(message, report, shutdown.needs_change)

@@ -13,6 +13,7 @@ from novita_openai.batch.checks import VALIDATION_FAILED
 from novita_openai.batch.long_answers import needs_stream
 from novita_openai.batch.report import Tally
 from novita_openai.batch.rows import ROW_TIMEOUT, answer_row, error_row, rejected_row, unsent_row
+from novita_openai.batch.shutdown import MORE_ERRORS
 from novita_openai.batch.spending import Account
 from novita_openai.batch.verdicts import Again, PutOff, Stop, Wait, decide, is_in_doubt
 from novita_openai.errors import Action, failure_of
@@ -134,7 +135,7 @@ class Outcomes:
             self._put_off(sending, verdict.asked)
         elif isinstance(verdict, Stop):
             sending.ended()
-            self._shutdown.stop(verdict.reason, needs_change=verdict.needs_change)
+            self._shutdown.stop(verdict.reason, needs_change=verdict.needs_change, way=verdict.way)
         else:
             sending.ended(was_heard=failure.status is not None)
             self._give_up(sending, failure, verdict)
@@ -179,4 +180,4 @@ class Outcomes:
         self.tally.failed += not succeeded
         most = self._session.limits.max_errors
         if most is not None and self.tally.failed > most:
-            self._shutdown.stop(f"more rows failed than max_errors={most} allows")
+            self._shutdown.stop(f"more rows failed than max_errors={most} allows", way=MORE_ERRORS)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
-__all__ = ["DRAIN", "Shutdown"]
+from novita_openai.batch.disk import free_some, is_full
+
+__all__ = ["DRAIN", "GO_ON", "MORE_COST", "MORE_ERRORS", "NO_LIMIT", "SET_KEY", "Shutdown"]
 
 DRAIN: Final = 8.0
 """Seconds that requests in flight have to end: less than the 10 that containers have between SIGTERM and SIGKILL."""
+
+GO_ON: Final = "start the same again to go on"
+MORE_COST: Final = "raise max_cost to go on"
+NO_LIMIT: Final = "leave out max_cost to go on"
+MORE_ERRORS: Final = "raise max_errors, or start the same again until as many more rows have failed"
+SET_KEY: Final = "set the key, then start the same again"
 
 
 class Shutdown:
@@ -19,12 +28,14 @@ class Shutdown:
     error. ``clock`` returns the time in seconds; ``notify`` is called whenever an end is set or comes nearer.
 
     ``stopped`` holds the reason of :meth:`stop`, and ``needs_change`` whether the same run would stop again until
-    somebody has changed something; ``interrupted`` says that a signal came; ``error`` is what broke the run.
+    somebody has changed something; ``way`` is how to go on, "" where the reason says it; ``interrupted`` says that a
+    signal came; ``error`` is what broke the run.
     """
 
     def __init__(self, clock: Callable[[], float], notify: Callable[[], None], drain: float = DRAIN) -> None:
         self.stopped: str | None = None
         self.needs_change = False
+        self.way = GO_ON
         self.interrupted = False
         self.error: Exception | None = None
         self._clock, self._notify, self._drain = clock, notify, drain
@@ -40,15 +51,16 @@ class Shutdown:
         """Return the seconds that requests in flight have left; infinite before the shutdown has begun."""
         return self._deadline - self._clock()
 
-    def stop(self, reason: str, *, needs_change: bool = False) -> None:
-        """Begin, for a reason that is shown to the user; only the first counts."""
+    def stop(self, reason: str, *, needs_change: bool = False, way: str = GO_ON) -> None:
+        """Begin, for a reason that is shown to the user, with the way to go on; only the first counts."""
         if not self.has_begun:
-            self.stopped, self.needs_change = reason, needs_change
+            self.stopped, self.needs_change, self.way = reason, needs_change, way
             self._end_within(self._drain)
 
     def stop_writing(self, error: OSError) -> None:
         """Begin, as rows cannot be kept; the error names their file."""
-        self.stop(f"cannot write {error.filename}: {error.strerror}")
+        way = free_some(Path(str(error.filename))) if is_full(error) else GO_ON
+        self.stop(f"cannot write {error.filename}: {error.strerror}", needs_change=is_full(error), way=way)
 
     def interrupt(self) -> None:
         """Begin, as a signal came; the second time end at once."""

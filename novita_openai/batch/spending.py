@@ -146,9 +146,13 @@ class CostLimit:
             return True
         return self._spent + self._lost + self._reserved + self._most_for(request) <= self._max_cost
 
+    def is_priced(self, request: BatchRequest) -> bool:
+        """Tell whether it is known what a row can cost at most."""
+        return self._most_for(request) < math.inf
+
     def refusal(self, request: BatchRequest) -> str | None:
         """Return why a row that is not allowed now never will be; None where it may be once one in flight has ended."""
-        if self._most_for(request) == math.inf:
+        if not self.is_priced(request):
             return f"max_cost needs prices, and the models list has none for {request.model}"
         if self._in_flight:
             return None

@@ -29,6 +29,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from novita_openai.batch.shutdown import GO_ON, SET_KEY
 from novita_openai.error_replies import NO_WORD, NOT_JSON
 from novita_openai.errors import BAD_CERTIFICATE, Action, ErrorRule
 
@@ -48,6 +49,7 @@ __all__ = [
     "Wait",
     "decide",
     "is_in_doubt",
+    "way_after",
 ]
 
 FREE_REFUSALS: Final = 3
@@ -69,11 +71,12 @@ _KEY_REFUSED: Final = 401
 class Stop:
     """Stop the batch, for a reason that is shown to the user; the row stays unfinished.
 
-    ``needs_change``: it would stop again until somebody has changed the key or the certificates.
+    ``needs_change``: it would stop again until somebody has changed the key or the certificates. ``way``: how to go on.
     """
 
     reason: str
     needs_change: bool = False
+    way: str = GO_ON
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +210,13 @@ def _stop(failure: Failure, around: Surroundings) -> Stop | None:
     if failure.is_unreachable and not around.is_reached:
         return Stop(_told(failure), needs_change=failure.reason == BAD_CERTIFICATE)
     if rule.stops_batch and (_is_by_word(rule) or around.in_a_row >= IN_A_ROW):
-        return Stop(_told(failure), needs_change=rule.status == _KEY_REFUSED)
+        return Stop(_told(failure), needs_change=rule.status == _KEY_REFUSED, way=way_after(failure))
     return None
+
+
+def way_after(failure: Failure) -> str:
+    """Return how to go on after a failure that has stopped a batch."""
+    return SET_KEY if failure.rule.status == _KEY_REFUSED else GO_ON
 
 
 def _told(failure: Failure) -> str:

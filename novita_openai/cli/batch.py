@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from novita_openai.cli.closing import tell_report
-from novita_openai.cli.failures import BAD_INPUT, FAILED, INTERRUPTED, STOPPED, reported
+from novita_openai.cli.failures import BAD_INPUT, FAILED, INTERRUPTED, STOPPED, in_the_shell, reported
 from novita_openai.cli.jobs import ChangedOption, JobOptions  # noqa: TC001 - typer reads the annotations
 from novita_openai.cli.options import BaseURLOption, JSONOption, grouped
 from novita_openai.cli.progress import both, progress_display
@@ -121,7 +121,7 @@ def _run(requests: str, output: str, options: TableOptions, *, page: Page | None
             report = batch.run(requests, output, **options)
         code, ended = _code(report), report.stopped or ""
     except batch.BatchStopped as stop:
-        report, code, ended = stop.report, BAD_INPUT if stop.needs_change else STOPPED, str(stop)
+        report, code, ended = stop.report, BAD_INPUT if stop.needs_change else STOPPED, in_the_shell(str(stop))
     if ended:
         tell(ended)
     if as_json:

@@ -42,7 +42,7 @@ def _lines(report: BatchReport, errors: str, *, can_go_on: bool) -> Iterator[tup
         yield "failed", f"{report.failed:,}, in {errors}" if has_file else f"{report.failed:,}", "red"
         yield from _failures(report)
     if report.unfinished:
-        name, again = _unfinished(report), ": start the same again to go on" if can_go_on else ""
+        name, again = _unfinished(report), ": start the same again to go on" if can_go_on and not report.stopped else ""
         yield name, f"{report.unfinished:,} rows to do{again}", "red"
     if report.resumed:
         yield "before", f"{report.resumed:,} rows were done by earlier starts", "dim"

@@ -131,6 +131,8 @@ IN_THE_SHELL: Final = {
     "leave it out, and pass default_query={...}": "leave it out",
     "format_names() lists them": "'novita-openai prompt formats' lists them",
     "(row_timeout)": "(--row-timeout)",
+    "max_cost": "--max-cost",
+    "max_errors": "--max-errors",
     "base_url=": "--base-url ",
 }
 """What errors say to programs, and in its place to somebody at a shell."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.backoff import unless_skipped
 from novita_openai.batch.hosted.decisions import needs_change, wait_delay
-from novita_openai.batch.shutdown import Shutdown
+from novita_openai.batch.shutdown import GO_ON, Shutdown
+from novita_openai.batch.verdicts import way_after
 from novita_openai.errors import Action
 
 if TYPE_CHECKING:
@@ -36,30 +37,34 @@ class Ending:
         self.shutdown = Shutdown(self._clock, self._has_begun.set, drain)
         self.reasons: list[str] = []
         self.needs_change = self.blocks = False
+        self.way = GO_ON
 
     @property
     def has_begun(self) -> bool:
         """Tell whether nothing more may be begun."""
         return self.shutdown.has_begun
 
-    def add(self, reason: str, *, needs_change: bool = False, blocks: bool = True) -> None:
+    def add(self, reason: str, *, needs_change: bool = False, blocks: bool = True, way: str = GO_ON) -> None:
         """Have the run end for a reason once what is at the service is collected; nothing more is submitted then.
 
-        ``blocks=False``: what is left is submitted all the same.
+        ``blocks=False``: what is left is submitted all the same. ``way``: how to go on; the last one counts that is not
+        to start the same again.
         """
         self.reasons.append(reason)
         self.needs_change = self.needs_change or needs_change
         self.blocks = self.blocks or blocks
+        self.way = way if way != GO_ON else self.way
 
     def stop(self, failure: Failure) -> None:
         """End the run, as everything else would fail alike."""
         said = f" {failure.said}" if failure.said else ""
-        self.shutdown.stop(f"{failure.summary}:{said} {failure.meaning}", needs_change=needs_change(failure))
+        reason = f"{failure.summary}:{said} {failure.meaning}"
+        self.shutdown.stop(reason, needs_change=needs_change(failure), way=way_after(failure))
 
     def finish(self) -> None:
         """End the run for the reasons that have come up."""
         if self.reasons:
-            self.shutdown.stop("\n".join(self.reasons), needs_change=self.needs_change)
+            self.shutdown.stop("\n".join(self.reasons), needs_change=self.needs_change, way=self.way)
 
     async def over(self, work: Coroutine[Any, Any, None], tick: Callable[[], object] = bool) -> None:
         """Do some work, at most until the end has come; ``tick`` is called now and then meanwhile."""

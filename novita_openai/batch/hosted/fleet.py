@@ -27,7 +27,9 @@ from novita_openai.batch.hosted.service import Service
 from novita_openai.batch.hosted.submitting import Submitter, unknown
 from novita_openai.batch.report import Tally
 from novita_openai.batch.requests import BatchInputError, encode
+from novita_openai.batch.shutdown import MORE_ERRORS
 from novita_openai.batch.usage import Spent
+from novita_openai.batch.verdicts import way_after
 from novita_openai.errors import failure_of
 from novita_openai.logs import warn
 from novita_openai.retry import RetryPolicy
@@ -141,9 +143,9 @@ class Fleet:
         self.ending.finish()
         ended = self.ending.shutdown
         if ended.stopped is not None:
-            shutdown.stop(ended.stopped, needs_change=ended.needs_change)
+            shutdown.stop(ended.stopped, needs_change=ended.needs_change, way=ended.way)
         elif self.waiting and not self.leaves_rows:
-            shutdown.stop(self.told())
+            shutdown.stop(self.told(), way="")
 
     def told(self) -> str:
         """Say which rows wait at the service, and how to go on."""
@@ -323,8 +325,9 @@ class Fleet:
         self.ledger.write(state, Step.COLLECTED, **facts, missing=gathered.missing)
         if gathered.stop is not None:
             failure = gathered.stop
-            self.ending.add(f"{failure.summary}: {failure.meaning}", needs_change=needs_change(failure))
+            told = f"{failure.summary}: {failure.meaning}"
+            self.ending.add(told, needs_change=needs_change(failure), way=way_after(failure))
         most = self._session.limits.max_errors
         if most is not None and self.tally.failed + self.settled.failed > most:
-            self.ending.add(f"more rows failed than max_errors={most} allows")
+            self.ending.add(f"more rows failed than max_errors={most} allows", way=MORE_ERRORS)
         return gathered

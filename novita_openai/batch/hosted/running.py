@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from novita_openai.batch.endpoints import CHAT
 from novita_openai.batch.hosted.drafts import Draft
 from novita_openai.batch.hosted.parts import SHARE, Submitted, line_of
+from novita_openai.batch.shutdown import MORE_COST
 from novita_openai.batch.spending import ASSUMED_ANSWER
 from novita_openai.batch.transport import content_of
 from novita_openai.prices import dollars
@@ -117,6 +118,7 @@ class HostedEngine:
             f"max_cost is ${limit:g}: {dollars(before + usage)} are spent, what is submitted can cost "
             f"{dollars(planned)}, and the next row could go above it",
             blocks=False,
+            way=MORE_COST,
         )
         return False
 
