@@ -139,6 +139,17 @@ def test_an_error_beside_the_choices_is_no_whole_answer(call: str, patient: Driv
     assert len(server.requests) == 2 * requests_of(call)
 
 
+def test_a_completion_that_has_ended_without_a_text_is_an_empty_one(driver: Driver, server: Server) -> None:
+    def reply(**choice: Any) -> Reply:
+        return Reply(200, COMPLETION | {"choices": [{"index": 0, "text": None, "logprobs": None, **choice}]})
+
+    server.always = reply(finish_reason="stop")
+    assert driver.complete().choices[0].text == ""
+    server.always = reply(finish_reason=None)
+    with pytest.raises(openai.APIResponseValidationError, match="choices"):
+        driver.complete()
+
+
 @pytest.mark.parametrize("call", ["chat", "completions", "raw", "streamed", "parse"])
 @pytest.mark.parametrize("reason", ["error", "abort", "insufficient_system_resource"])
 def test_a_finish_reason_that_is_a_failure_is_no_whole_answer(

@@ -413,8 +413,17 @@ def test_without_aiohttp_the_async_factory_uses_the_sdks_transport(monkeypatch: 
 
 def test_a_transport_of_users_is_used_as_it_is() -> None:
     transport, async_transport = openai.DefaultHttpxClient(), openai.DefaultAsyncHttpxClient()
-    assert create_client(api_key="k", http_client=transport)._client is transport
-    assert create_async_client(api_key="k", http_client=async_transport)._client is async_transport
+    for client, given in (
+        (create_client(api_key="k", http_client=transport), transport),
+        (create_async_client(api_key="k", http_client=async_transport).copy(), async_transport),
+    ):
+        assert isinstance(client._client, type(given))
+        assert vars(client._client) is vars(given)
+    del client
+    gc.collect()
+    assert not transport.is_closed
+    create_client(api_key="k", http_client=transport).close()
+    assert transport.is_closed
 
 
 def test_a_client_that_is_dropped_leaves_no_open_socket(server: Server) -> None:

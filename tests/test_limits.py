@@ -24,7 +24,7 @@ from server import CHAT, FILE, Reply, Server, chunk
 
 import novita_openai
 from novita_openai import AsyncOpenAI, OpenAI, RetryPolicy, create_async_client, create_client, partial_text, sdk
-from novita_openai.client import bodies
+from novita_openai.client import bodies, error_bodies
 from novita_openai.errors import AnswerTooLargeError, reason_of
 
 BIG = json.dumps(CHAT | {"padding": "x" * 100_000}).encode()
@@ -331,7 +331,7 @@ def test_a_counted_answer_that_breaks_is_told_as_the_sdk_tells_it(
         assert caught.value.__cause__ is not None
     assert reason_of(caught.value) == "timeout"
     with pytest.raises(asyncio.CancelledError):
-        bodies.Limits(1).raise_for(asyncio.CancelledError(), None)
+        bodies.raise_unreadable(asyncio.CancelledError(), None)
 
 
 def test_pieces_are_cut_for_a_library_that_opens_them_whole() -> None:
@@ -340,6 +340,124 @@ def test_pieces_are_cut_for_a_library_that_opens_them_whole() -> None:
     for encoding, cut in (("gzip", True), ("identity", False), (None, False)):
         headers = {} if encoding is None else {"content-encoding": encoding}
         assert bool(bodies._encodings(kind(200, headers=headers))) == cut
+
+
+# Errors
+
+WORDS = b'{"code": 500, "reason": "MODEL_NOT_AVAILABLE", "message": "'
+ERROR_HEAD = b"HTTP/1.1 500 X\r\ncontent-type: application/json\r\n"
+
+
+def ask_in_vain(driver: Driver, *, is_stream: bool = False) -> openai.InternalServerError:
+    with pytest.raises(openai.InternalServerError) as caught:
+        stream_of(driver) if is_stream else ask(driver)
+    return caught.value
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_of_an_endless_error_the_beginning_is_read(is_stream: bool, build: Callable[..., Driver]) -> None:
+    with WildServer(ERROR_HEAD + b"\r\n" + WORDS, lambda: itertools.repeat(b"x" * 65536)) as server:
+        driver = build(server.base_url, policy=RetryPolicy.off())
+        failure = ask_in_vain(driver, is_stream=is_stream)
+        assert len(failure.response.content) == error_bodies.MOST_OF_AN_ERROR
+        assert "MODEL_NOT_AVAILABLE" in f"{failure}{failure.__notes__}"
+        small = build(server.base_url, policy=RetryPolicy.off(), max_answer_bytes=50)
+        assert ask_in_vain(small, is_stream=is_stream).response.content == WORDS[:50]
+        wait_for(lambda: server.hung_up == 2)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+def test_an_error_that_is_a_bomb_takes_little_memory(encoding: str, build: Callable[..., Driver]) -> None:
+    body = compressed(encoding, WORDS + bytes(150_000_000))
+    head = ERROR_HEAD + b"content-encoding: %s\r\ncontent-length: %d\r\n\r\n" % (encoding.encode(), len(body))
+    with WildServer(head, lambda: iter([body])) as server:
+        driver = build(server.base_url, policy=RetryPolicy.off())
+        tracemalloc.start()
+        assert ask_in_vain(driver).response.content.startswith(WORDS)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 80_000_000
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(500, WORDS + b'"}', cut=40),
+        Reply(500, WORDS + b'"}', {"content-encoding": "gzip"}),
+    ],
+)
+def test_an_error_that_breaks_is_the_error_of_its_status_and_retried(
+    reply: Reply, build: Callable[..., Driver], server: Server
+) -> None:
+    server.always = reply
+    failure = ask_in_vain(build(server.base_url, policy=RetryPolicy(2, budget=None)))
+    assert failure.response.is_closed
+    assert failure.response.elapsed
+    assert len(server.requests) == 2
+
+
+def test_the_connection_of_an_error_is_used_again(build: Callable[..., Driver], server: Server) -> None:
+    server.always = Reply(500, WORDS + b'"}')
+    driver = build(server.base_url, policy=RetryPolicy(3, budget=None))
+    assert "MODEL_NOT_AVAILABLE" in "".join(ask_in_vain(driver).__notes__)
+    assert (len(server.requests), server.connections) == (3, 1)
+
+
+def test_an_error_that_cannot_be_read_for_another_reason_is_raised_as_it_came() -> None:
+    library: Any = sdk.http_library()
+
+    class OddError(Exception):
+        pass
+
+    class Odd(library.SyncByteStream):  # type: ignore[misc]
+        def __iter__(self) -> Iterator[bytes]:
+            raise OddError
+
+    with pytest.raises(OddError):
+        error_bodies.read_error(library.Response(500, stream=Odd()), 100)
+
+
+def test_an_error_that_a_hook_has_read_is_as_the_hook_left_it(server: Server) -> None:
+    server.always = Reply(500, WORDS + b'"}')
+    with openai.DefaultHttpxClient(event_hooks={"response": [lambda response: response.read()]}) as http_client:
+        client = OpenAI(
+            api_key="k", base_url=server.base_url, http_client=http_client, policy=RetryPolicy.off(), max_answer_bytes=9
+        )
+        with pytest.raises(openai.InternalServerError, match="MODEL_NOT_AVAILABLE"):
+            client.models.list()
+
+
+# Streams of other kinds
+
+RESPONSE_EVENT = b'event: response.output_text.delta\ndata: {"type": "response.output_text.delta", "delta": "Boil"}\n\n'
+
+
+def responses_of(driver: Driver) -> list[Any]:
+    return driver.collect(lambda client: client.responses.create(model="m", input="Hi", stream=True))
+
+
+@pytest.mark.parametrize("piece", ENDLESS.values(), ids=ENDLESS)
+def test_a_stream_of_responses_that_is_endless_between_events_ends_as_an_error(
+    piece: bytes, build: Callable[..., Driver]
+) -> None:
+    with WildServer(SSE_HEAD + RESPONSE_EVENT, lambda: itertools.repeat(piece)) as server:
+        if piece.startswith(b"data:"):  # the SDK reads these as events, and fails on them
+            return
+        with pytest.raises(AnswerTooLargeError):
+            responses_of(build(server.base_url, max_answer_bytes=500_000))
+        wait_for(lambda: server.hung_up)
+
+
+@pytest.mark.parametrize("encoding", [None, "gzip"])
+def test_a_stream_of_responses_is_read_as_the_sdk_reads_it(
+    encoding: str | None, build: Callable[..., Driver], server: Server
+) -> None:
+    body = RESPONSE_EVENT * 300 + b"data: [DONE]\n\n"
+    server.always = Reply(body=gzip.compress(body) if encoding else body, headers={**SSE})
+    if encoding:
+        server.always.headers["content-encoding"] = encoding
+    events = responses_of(build(server.base_url, max_answer_bytes=30_000))
+    assert [each.delta for each in events] == ["Boil"] * 300
 
 
 # Times
@@ -406,12 +524,13 @@ def test_a_deadline_ends_an_async_call_before_the_head_has_come(
             fails_in_time(lambda: ask(driver))
 
 
-def test_a_deadline_ends_an_async_call_while_an_error_drips(build: Callable[..., Driver]) -> None:
+def test_a_deadline_ends_a_call_while_an_error_drips(build: Callable[..., Driver]) -> None:
     head = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 1000\r\n\r\n"
     with WildServer(head, lambda: itertools.repeat(b" "), 0.05) as server:
         driver = build(server.base_url, policy=POLICY, timeout=30)
-        if driver.is_async:
-            fails_in_time(lambda: ask(driver))
+        fails_in_time(lambda: ask(driver))
+        fails_in_time(lambda: stream_of(driver))
+        wait_for(lambda: server.hung_up == 2)
 
 
 def test_what_comes_in_time_is_not_touched_by_a_deadline(build: Callable[..., Driver], server: Server) -> None:
@@ -497,4 +616,4 @@ def test_an_error_of_no_transport_is_raised_as_it_came() -> None:
         pass
 
     with pytest.raises(OddError):
-        bodies.Limits(10).raise_for(OddError("no"), None)
+        bodies.raise_unreadable(OddError("no"), None)

@@ -272,7 +272,6 @@ BROKEN = {
 # An event that nobody can use, for chats and for completions: the field that the error names.
 UNREADABLE: dict[str, tuple[Any, str]] = {
     "a list": ([1], "the whole of it is [1]"),
-    "null": ("null", "the whole of it is null"),
     "choices of text": (TWO[1] | {"choices": "x"}, "`choices`"),
     "a choice of null": (TWO[1] | {"choices": [None]}, "`choices[0]`"),
     "an index of text": (with_choice(TWO[1], index="x"), "`choices[0].index`"),
@@ -346,6 +345,48 @@ def test_a_stream_that_breaks_is_an_sdk_error_with_the_text_so_far(
     assert failure.value.partial_text == text  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     begun = text != ""
     assert len(server.requests) == (3 if reader in RETRIED and not begun else 1)
+
+
+def text_in(chunks: list[Any]) -> str:
+    """Return the text in the field that ``chunk()`` gives to chunks of both kinds."""
+    return "".join(choice.text for each in chunks for choice in getattr(each, "choices", ()))
+
+
+@pytest.mark.parametrize("nothing", ["null", "[]", '""', "{}", "0", "7.5", "true"])
+def test_an_event_that_carries_nothing_spoils_no_answer(nothing: str, driver: Driver, server: Server) -> None:
+    server.always = events(nothing, *TWO[:1], nothing, *TWO[1:], nothing)
+    for read in READERS.values():
+        assert text_in(read(driver)) == "Boil water." or read is helper
+    assert len(server.requests) == len(READERS)
+
+
+@pytest.mark.parametrize("error", [None, "", {}, {"code": 0}, {"code": "0", "message": "success"}, {"message": None}])
+def test_an_error_that_names_none_spoils_no_answer(error: Any, driver: Driver, server: Server) -> None:
+    server.always = events(*(each | {"error": error} for each in (*TWO, USAGE)))
+    for read in READERS.values():
+        assert read(driver)
+    server.always = Reply(body=CHAT | {"error": error})
+    assert chat(driver)[0].choices[0].delta.content == "Boil water."
+    assert driver.chat().choices
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_the_last_event_needs_no_blank_line_after_it(end: str, driver: Driver, server: Server) -> None:
+    body = f"data: {json.dumps(chunk('Boil'))}\n\ndata: {json.dumps(chunk(' water.', 'stop'))}{end}"
+    server.always = Reply(body=body, headers=SSE)
+    for read in (chat, complete):
+        chunks = read(driver)
+        assert text_in(chunks) == "Boil water."
+        assert chunks[-1].choices[0].finish_reason == "stop"
+    assert len(server.requests) == 2
+
+
+def test_half_an_event_at_the_end_is_no_answer(driver: Driver, server: Server) -> None:
+    server.always = Reply(
+        body=f"data: {json.dumps(chunk('Boil'))}\n\n" + json.dumps(chunk(" water."))[:60], headers=SSE
+    )
+    with pytest.raises(openai.APIConnectionError):
+        chat(driver)
 
 
 def test_a_chat_chunk_is_no_completion(driver: Driver, server: Server) -> None:

@@ -8,7 +8,8 @@ if they had come with an error status. A good answer costs no more than one look
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import NoneType, UnionType
@@ -17,11 +18,10 @@ from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin
 import openai
 
 from novita_openai import sdk
-from novita_openai.client.bodies import Limits, read, read_async
-from novita_openai.client.events import is_failure
+from novita_openai.client.bodies import read, read_async
+from novita_openai.client.events import is_end, is_failure, names_error
 from novita_openai.client.hosted import LISTS, as_promised
-from novita_openai.error_replies import NO_WORD, NOT_JSON
-from novita_openai.errors import RULES, SERVER_ERROR, reason_in
+from novita_openai.client.status_errors import status_error
 
 __all__ = [
     "AsyncGuardedResponse",
@@ -33,21 +33,20 @@ __all__ = [
     "is_guardable",
     "is_whole_body",
     "refuse",
-    "status_error",
 ]
 
 _T = TypeVar("_T")
 
 
-def answer(make: Callable[[Any, Any], Any], response: Any, kind: Any, mode: str | None, limits: Limits) -> Any:
+def answer(make: Callable[[Any, Any], Any], response: Any, kind: Any, mode: str | None, most: float) -> Any:
     """Return ``make(kind, response)``, what the SDK makes of a response; raise an SDK error if it holds no answer.
 
     ``mode`` is None for a parsed answer, "true" for a raw one, which must be an answer all the same, and "stream" for
-    one that is read and parsed later.
+    one that is read and parsed later. ``most``: the bytes that are read of a parsed answer.
     """
     if mode == "stream":
         return make(cast("Any", GuardedResponse)[kind] if is_guardable(kind) else kind, response)
-    response = read(response, limits if mode is None and _is_bounded(kind) else limits.of_any_size())
+    response = read(response, most if mode is None and _is_bounded(kind) else math.inf)
     if mode is None and is_guardable(kind):
         return as_promised(guarded(partial(make, kind, response), response, kind), response)
     refuse(response, kind)
@@ -55,12 +54,12 @@ def answer(make: Callable[[Any, Any], Any], response: Any, kind: Any, mode: str 
 
 
 async def answer_async(
-    make: Callable[[Any, Any], Awaitable[Any]], response: Any, kind: Any, mode: str | None, limits: Limits
+    make: Callable[[Any, Any], Awaitable[Any]], response: Any, kind: Any, mode: str | None, most: float
 ) -> Any:
     """Do the same for the async client."""
     if mode == "stream":
         return await make(cast("Any", AsyncGuardedResponse)[kind] if is_guardable(kind) else kind, response)
-    response = await read_async(response, limits if mode is None and _is_bounded(kind) else limits.of_any_size())
+    response = await read_async(response, most if mode is None and _is_bounded(kind) else math.inf)
     if mode is None and is_guardable(kind):
         return as_promised(await guarded_async(partial(make, kind, response), response, kind), response)
     refuse(response, kind)
@@ -232,20 +231,6 @@ def _is_mere_error(body: object) -> bool:
     return isinstance(body, dict) and body.keys() <= {"code", "reason", "message", "metadata", "error"}
 
 
-def status_error(response: Any, body: object) -> openai.APIStatusError | None:
-    """Build the status error that an error object names, whatever the status it came with; None for other bodies."""
-    status = _status_in(body)
-    if status is None:
-        return None
-    fields = cast("dict[str, Any]", body)
-    inner = fields.get("error") or fields
-    message = (inner.get("message") or reason_in(inner)) if isinstance(inner, dict) else inner
-    other = openai.InternalServerError if status >= SERVER_ERROR else openai.APIStatusError
-    error = _STATUS_ERRORS.get(status, other)(f"Error code: {status} - {message}", response=response, body=inner)
-    error.status_code = status
-    return error
-
-
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """The list that an answer must hold: its name, the field that its items must have, and what else it may be."""
@@ -297,12 +282,12 @@ def _flaw(holder: Any, wanted: _Wanted) -> str | None:
         return f"The answer lacks what was asked for: {wanted.name}."
     if wanted.name != "choices":
         return None
-    if error := _read(holder, "error"):
+    if names_error(error := _read(holder, "error")):
         return f"The answer is not whole: the service says {error!r} beside the choices."
-    reason = next(
-        (reason for item in cast("list[Any]", items) if is_failure(reason := _read(item, "finish_reason"))), None
-    )
-    return None if reason is None else f"The answer is not whole: its finish_reason is {reason!r}."
+    for item in cast("list[Any]", items):
+        if is_failure(reason := _read(item, "finish_reason")):
+            return f"The answer is not whole: its finish_reason is {reason!r}."
+    return None
 
 
 def _is_filled(items: Any, wanted: _Wanted) -> bool:
@@ -310,7 +295,8 @@ def _is_filled(items: Any, wanted: _Wanted) -> bool:
         return False
     for item in items:
         part = item if wanted.item is None else _read(item, wanted.item)
-        if not isinstance(part, str if wanted.item == "text" else (dict, openai.BaseModel)):
+        is_empty_text = wanted.item == "text" and part is None and is_end(_read(item, "finish_reason"))
+        if not is_empty_text and not isinstance(part, str if wanted.item == "text" else (dict, openai.BaseModel)):
             return False
     return True
 
@@ -321,25 +307,11 @@ def _names(holder: Any, name: str) -> bool:
 
 
 def _read(holder: Any, name: str) -> Any:
-    return holder.get(name) if isinstance(holder, dict) else getattr(holder, name, None)
+    """Return a field of a body or of a parsed object, None without one; pydantic itself is slow to miss one."""
+    if isinstance(holder, dict):
+        return holder.get(name)
+    fields = getattr(holder, "__dict__", _NO_FIELDS)
+    return fields[name] if name in fields else (getattr(holder, "model_extra", None) or _NO_FIELDS).get(name)
 
 
-def _status_in(body: object) -> int | None:
-    reason = reason_in(body)
-    named = next((rule.status for rule in RULES if rule.reason == reason and reason not in (NO_WORD, NOT_JSON)), None)
-    if named is not None or not isinstance(body, dict):
-        return named
-    inner = body.get("error") if isinstance(body.get("error"), dict) else body
-    code = str(cast("dict[str, Any]", inner).get("code"))
-    return int(code) if code.isdecimal() and 400 <= int(code) < 600 else None  # noqa: PLR2004 - HTTP's error statuses
-
-
-_STATUS_ERRORS: Final[dict[int, type[openai.APIStatusError]]] = {
-    400: openai.BadRequestError,
-    401: openai.AuthenticationError,
-    403: openai.PermissionDeniedError,
-    404: openai.NotFoundError,
-    409: openai.ConflictError,
-    422: openai.UnprocessableEntityError,
-    429: openai.RateLimitError,
-}
+_NO_FIELDS: Final[Mapping[str, Any]] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from novita_openai.client.pace import Pace
     from novita_openai.retry import RetryPolicy
 
-__all__ = ["ClientCall", "Streams", "call_of"]
+__all__ = ["ClientCall", "Streams", "kind_of_call"]
 
 _CHAT: Final = "chat/completions"
 
@@ -54,9 +53,10 @@ class CallingClient(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """The classes of the streams of the sync or of the async client: the one that checks them, and the SDK's."""
+    """The streams of the sync or of the async client: the class that checks them, what bounds others, the SDK's."""
 
     guarded: Any
+    bounded: Callable[[Any, Limits], Any]
     sdk: type
 
 
@@ -72,13 +72,12 @@ class ClientCall(Call):
     part_of: Resumption | None = None
     turn: Turn | None = None
 
-    def __init__(  # noqa: PLR0913 - the arguments of the SDK's request(), and two
+    def __init__(  # noqa: PLR0913, PLR0917 - the arguments of the SDK's request(), and two
         self,
         client: CallingClient,
         cast_to: Any,
         options: Any,
-        *,
-        stream: bool,
+        is_stream: bool,  # noqa: FBT001 - as the SDK gives it
         stream_cls: Any,
         streams: Streams,
         resume: Callable[[Continuation, Exception], Any],
@@ -90,8 +89,8 @@ class ClientCall(Call):
         super().__init__(policy)
         options = _translated(options) if client.translate and options.url.endswith(_CHAT) else options
         self.client, self.options, self.streams, self.resume = client, options, streams, resume
-        self.cast_to, self.is_stream, self.stream_cls = cast_to, stream, stream_cls
-        if stream and sdk.is_text_stream(stream_cls, streams.sdk, options.url):
+        self.cast_to, self.is_stream, self.stream_cls = cast_to, is_stream, stream_cls
+        if is_stream and sdk.is_text_stream(stream_cls, streams.sdk, options.url):
             self.is_guarded, self.is_resumed = True, client.resume_streams
             self.is_started = sdk.raw_response_header() not in (options.headers or {})
         if contents := _contents(options):
@@ -103,7 +102,7 @@ class ClientCall(Call):
         """Return the options of the attempt after ``made`` others: a copy, as the SDK writes into what it is given."""
         options = copy.copy(self.options)
         options.max_retries = 0
-        if self.is_guarded:
+        if self.is_stream:
             sdk.with_parser(options, self.guard)
         if made:
             options.headers = {sdk.RETRY_COUNT: str(made), **(options.headers or {})}
@@ -111,7 +110,7 @@ class ClientCall(Call):
             options.headers = {"Authorization": openai.Omit(), **(options.headers or {})}
         if self.policy.deadline is not None:
             own = not isinstance(options.timeout, openai.NotGiven)
-            options.timeout = _shrink(options.timeout if own else self.client.timeout, self.ends)
+            options.timeout = _shrink(options.timeout if own else self.client.timeout, self.remaining())
         return options
 
     @property
@@ -120,14 +119,16 @@ class ClientCall(Call):
         return self.started + (self.policy.deadline or math.inf)
 
     def guard(self, stream: Any) -> Any:
-        """Return a stream of the SDK with the guard around it, where its chunks are those of a text."""
+        """Return what the SDK has built: of a stream each event is bounded, and that of a text is guarded too."""
+        if not sdk.is_stream(stream):
+            return stream
         if self.turn is not None:
             self.turn.hold(stream.response)
-        if not sdk.is_text(stream):
-            return stream
+        limits = Limits(self.client.max_answer_bytes, self.ends)
+        if not self.is_guarded or not sdk.is_text(stream):
+            return self.streams.bounded(stream, limits)
         resumption = self._resumption()
         resume = None if resumption is None else partial(self._resume, resumption)
-        limits = Limits(self.client.max_answer_bytes, self.ends)
         guarded = self.streams.guarded(stream, self._asked, limits, resumption, self.part_of, resume)
         if self.is_started:
             self.reading = guarded
@@ -203,8 +204,8 @@ class Continuation(ClientCall):
         kind, chunk = request.cast_to, request.stream_cls.__args__[0]
         if resumption.path != request.options.url:
             kind = chunk = openai.types.Completion
-        how: Any = {"stream_cls": cast("Any", request.streams.sdk)[chunk], "streams": request.streams}
-        super().__init__(request.client, kind, options, stream=True, resume=request.resume, **how)
+        stream_cls, is_stream = cast("Any", request.streams.sdk)[chunk], True
+        super().__init__(request.client, kind, options, is_stream, stream_cls, request.streams, request.resume)
         self.is_resumed, self.tokens, self.part_of = False, resumption.tokens, resumption
 
     @property
@@ -233,10 +234,9 @@ class PacedContinuation(PacedCall, Continuation):
     """A request that resumes a stream, and waits for its turn."""
 
 
-def call_of(client: CallingClient, cast_to: Any, options: Any, **how: Any) -> ClientCall:
-    """Return a call of a client, which waits for turns where the client has a pace."""
-    kind = ClientCall if client.paced_by is None else PacedClientCall
-    return kind(client, cast_to, options, **how)
+def kind_of_call(client: CallingClient) -> type[ClientCall]:
+    """Return the class of the calls of a client, which wait for turns where the client has a pace."""
+    return ClientCall if client.paced_by is None else PacedClientCall
 
 
 # https://novita.ai/docs/api-reference/model-apis-llm-create-chat-completion
@@ -301,14 +301,14 @@ def _is_elsewhere(url: str, client: CallingClient) -> bool:
     return (target.scheme, target.netloc) != (base.scheme, base.netloc.decode())
 
 
-def _shrink(timeout: Any, ends: float) -> openai.Timeout:
+def _shrink(timeout: Any, remaining: float) -> openai.Timeout:
     """Return a timeout with no part longer than the seconds that remain until a call ends."""
-    remaining = max(ends - time.monotonic(), 0.001)
+    remaining = max(remaining, 0.001)
     if hasattr(timeout, "as_dict"):  # the timeout object of whichever HTTP library
         parts = timeout.as_dict()
     else:
         parts = dict(zip(_TIMEOUTS, timeout if isinstance(timeout, tuple) else (timeout,) * 4, strict=False))
-    return sdk.CallTimeout(ends, **{name: min(parts.get(name) or remaining, remaining) for name in _TIMEOUTS})
+    return openai.Timeout(**{name: min(parts.get(name) or remaining, remaining) for name in _TIMEOUTS})
 
 
 _TIMEOUTS: Final = ("connect", "read", "write", "pool")

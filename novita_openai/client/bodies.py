@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -24,15 +25,20 @@ from novita_openai.client.draining import shut_down_after
 from novita_openai.errors import AnswerTooLargeError
 
 __all__ = [
+    "EventBound",
     "Limits",
+    "call_ends",
     "checked_size",
-    "close_unread",
+    "ending",
     "in_time",
     "in_time_async",
+    "library_of",
     "opened",
     "opened_async",
+    "raise_unreadable",
     "read",
     "read_async",
+    "with_content",
 ]
 
 _T = TypeVar("_T")
@@ -71,50 +77,78 @@ class Limits:
         if time.monotonic() > self.ends:
             raise openai.APITimeoutError(request=response.request)
 
-    def of_any_size(self) -> Limits:
-        """Return the same limits but for the size."""
-        return Limits(math.inf, self.ends)
 
-    def are_kept_by(self, headers: Any) -> bool:
-        """Tell whether a body of this length is within the limits, whatever it holds."""
-        if self.size == math.inf:
-            return True
-        if self.ends < math.inf:
-            return False
-        length, encoding = headers.get("content-length", ""), headers.get("content-encoding")
-        share = 1 if encoding is None else _SMALLEST.get(encoding, 0)
-        return length.isdecimal() and int(length) <= self.size * share
+class EventBound:
+    """Counts the bytes that come between two events of a stream, so that none grows without end."""
 
-    def raise_for(self, error: BaseException, response: Any) -> NoReturn:
-        """Raise what the SDK raises where a body cannot be read."""
-        try:
-            if isinstance(error, Exception) and not isinstance(error, openai.APIError):
-                if sdk.is_named(error, sdk.TIMEOUT):
-                    raise openai.APITimeoutError(request=response.request) from error
-                if sdk.is_named(error, *sdk.TRANSPORT_ERRORS):
-                    raise openai.APIConnectionError(request=response.request) from error
-            raise error
-        finally:
-            del error  # a frame that holds the error it raises would keep both alive
+    def __init__(self, limits: Limits, response: Any) -> None:
+        self.limits, self.response = limits, response
+        self.most, self.held = limits.size, 0
+
+    def counted(self, piece: bytes) -> bytes:
+        """Count a piece, and return it; raise where there are too many bytes."""
+        self.held += len(piece)
+        if self.held > self.most:
+            self.limits.check(self.held, self.response)
+        return piece
+
+    def passed(self, event: _T) -> _T:
+        """Note that an event has come, and return it."""
+        self.held = 0
+        return event
 
 
-def read(response: Any, limits: Limits) -> Any:
-    """Read the body of a response; return the response that holds it, another one where it was counted."""
+call_ends: Final = ContextVar("call_ends", default=math.inf)
+
+
+@contextmanager
+def ending(ends: float) -> Iterator[None]:
+    """Have bodies that are read inside be read until ``ends`` only, by ``time.monotonic()``: by the sync clients."""
+    token = call_ends.set(ends)
     try:
-        if limits.ends == math.inf:
-            return _read(response, limits)
+        yield
+    finally:
+        call_ends.reset(token)
+
+
+def _is_surely_within(size: float, headers: Any) -> bool:
+    """Tell whether a body with these headers is no larger than a size, whatever it holds."""
+    if size == math.inf:
+        return True
+    length, encoding = headers.get("content-length", ""), headers.get("content-encoding")
+    share = 1 if encoding is None else _SMALLEST.get(encoding, 0)
+    return length.isdecimal() and int(length) <= size * share
+
+
+def raise_unreadable(error: BaseException, response: Any) -> NoReturn:
+    """Raise what the SDK raises where a body cannot be read."""
+    try:
+        if isinstance(error, Exception) and not isinstance(error, openai.APIError):
+            if sdk.is_named(error, sdk.TIMEOUT):
+                raise openai.APITimeoutError(request=response.request) from error
+            if sdk.is_named(error, *sdk.TRANSPORT_ERRORS):
+                raise openai.APIConnectionError(request=response.request) from error
+        raise error
+    finally:
+        del error  # a frame that holds the error it raises would keep both alive
+
+
+def read(response: Any, size: float) -> Any:
+    """Read at most so many bytes of a response; return the response that holds them, another one if they were counted.
+
+    Raises :class:`AnswerTooLargeError` where there are more.
+    """
+    try:
+        ends = call_ends.get()
+        if ends == math.inf and (response.is_closed or _is_surely_within(size, response.headers)):
+            response.read()
+            return response
+        limits = Limits(size, ends)
         with in_time(response, limits):
-            return _read(response, limits)
+            return with_content(response, b"".join(_counted(response, limits)))
     except BaseException as error:  # noqa: BLE001 - raised again
         response.close()
-        limits.raise_for(error, response)
-
-
-def _read(response: Any, limits: Limits) -> Any:
-    if response.is_closed or limits.are_kept_by(response.headers):
-        response.read()
-        return response
-    return _with_content(response, b"".join(_counted(response, limits)))
+        raise_unreadable(error, response)
 
 
 async def in_time_async(attempt: Awaitable[_T], seconds: float, client: Any) -> _T:
@@ -124,25 +158,18 @@ async def in_time_async(attempt: Awaitable[_T], seconds: float, client: Any) -> 
     raise openai.APITimeoutError(request=sdk.bare_request(client))
 
 
-async def read_async(response: Any, limits: Limits) -> Any:
+async def read_async(response: Any, size: float) -> Any:
     """Do the same for the async client, of which whole calls are ended in time."""
     try:
-        if response.is_closed or limits.are_kept_by(response.headers):
+        if response.is_closed or _is_surely_within(size, response.headers):
             await response.aread()
             return response
-        return _with_content(response, b"".join([piece async for piece in _counted_async(response, limits)]))
+        pieces = _counted_async(response, Limits(size))
+        return with_content(response, b"".join([piece async for piece in pieces]))
     except BaseException as error:  # noqa: BLE001 - raised again
         with anyio.CancelScope(shield=True):
             await response.aclose()
-        limits.raise_for(error, response)
-
-
-async def close_unread(error: BaseException) -> None:
-    """Close the answer with an error status that the SDK was reading when it was cancelled, which httpx leaves open."""
-    response = sdk.response_behind(error)
-    if response is not None and not response.is_closed:
-        with anyio.CancelScope(shield=True):
-            await response.aclose()
+        raise_unreadable(error, response)
 
 
 @contextmanager
@@ -183,11 +210,14 @@ def _check_length(response: Any, limits: Limits) -> int:
     return 0
 
 
-def _with_content(response: Any, content: bytes) -> Any:
+def with_content(response: Any, content: bytes) -> Any:
     """Return a response that holds a decoded body, and all else that another one says."""
     headers = [each for each in response.headers.multi_items() if each[0] not in _OF_THE_TRANSPORT]
     same = {name: getattr(response, name) for name in ("request", "extensions", "history", "default_encoding")}
-    return _library(response).Response(response.status_code, headers=headers, content=content, **same)
+    made = library_of(response).Response(response.status_code, headers=headers, content=content, **same)
+    if response.is_closed:  # else its time is not over, and not known
+        made.elapsed = response.elapsed
+    return made
 
 
 _OF_THE_TRANSPORT: Final = ("content-encoding", "content-length", "transfer-encoding")
@@ -222,7 +252,7 @@ def _encodings(response: Any) -> list[str]:
 
 def _undone(response: Any, encoding: str, pieces: Any) -> Any:
     """Return a response that decodes pieces."""
-    library = _library(response)
+    library = library_of(response)
     stream = _stream_class(library)(pieces)
     return library.Response(200, headers={"content-encoding": encoding}, stream=stream, request=response.request)
 
@@ -245,7 +275,8 @@ def _stream_class(library: Any) -> Any:
     return type("Pieces", (_Pieces, library.SyncByteStream, library.AsyncByteStream), {})
 
 
-def _library(response: Any) -> Any:
+def library_of(response: Any) -> Any:
+    """Return the HTTP library of a response."""
     return import_module(_library_name(response))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar, Unpack, cast
 
 import openai
@@ -17,15 +18,16 @@ from novita_openai import sdk
 from novita_openai.backoff import sleep_async
 from novita_openai.client.addresses import URL, check_base_url, find_base_url
 from novita_openai.client.answers import AsyncStreamedResponse, StreamedResponse, answer, answer_async
-from novita_openai.client.attempts import ClientCall, Continuation, Streams, call_of
-from novita_openai.client.bodies import Limits, checked_size, close_unread, in_time_async
+from novita_openai.client.attempts import ClientCall, Continuation, Streams, kind_of_call
+from novita_openai.client.bodies import checked_size, ending, in_time_async
 from novita_openai.client.connections import ClosingHttpClient, async_http_client
+from novita_openai.client.error_bodies import read_error, read_error_async
 from novita_openai.client.options import AsyncKey, ClientOptions, CopyOptions, Key, OwnOptions, counted_by, take_own
 from novita_openai.client.pace import ModelPace, Pace, pace_of
 from novita_openai.client.paced import PacedCall, paced, paced_async
 from novita_openai.client.secrets import discreet
 from novita_openai.client.settings import AsyncCheckedKey, CheckedKey, KeyFile, check_key, find_key
-from novita_openai.client.streams import AsyncGuardedStream, GuardedStream
+from novita_openai.client.streams import AsyncGuardedStream, GuardedStream, bounded, bounded_async
 from novita_openai.retry import RetryPolicy
 
 __all__ = [
@@ -42,8 +44,8 @@ __all__ = [
 CONNECTIONS: Final = 1_000
 """How many connections the clients of the factories may have, and keep."""
 
-_STREAMS: Final = Streams(GuardedStream, openai.Stream)
-_ASYNC_STREAMS: Final = Streams(AsyncGuardedStream, openai.AsyncStream)
+_STREAMS: Final = Streams(GuardedStream, bounded, openai.Stream)
+_ASYNC_STREAMS: Final = Streams(AsyncGuardedStream, bounded_async, openai.AsyncStream)
 
 _Key = TypeVar("_Key")
 
@@ -67,6 +69,8 @@ class _Preconfigured(Generic[_Key]):
 
     _checked: ClassVar[Any]
     """Wraps a function that returns the key, so that every key is checked."""
+    _received: ClassVar[Any]
+    """Is given what the HTTP client's ``send`` gives, and how much of an error is read."""
 
     @discreet
     def __init__(
@@ -88,6 +92,7 @@ class _Preconfigured(Generic[_Key]):
         self.translate = own.get("translate") is not False
         self.paced_by = self.last_pace = pace_of(own.get("pace"), None, None)
         self.max_answer_bytes = checked_size(own.get("max_answer_bytes"))
+        sdk.pass_received(client, partial(self._received, most=self.max_answer_bytes))
         self.process_id = os.getpid()
 
     @discreet
@@ -117,16 +122,12 @@ class _Preconfigured(Generic[_Key]):
         """What is known of the pace of each model that was asked so far; empty for a client without a pace."""
         return {} if self.paced_by is None else self.paced_by.models
 
-    @property
-    def base_url(self) -> Any:
-        """The address that requests go to, as a URL object of the SDK's HTTP library."""
-        return cast("Any", super()).base_url
-
-    @base_url.setter
     @discreet
-    def base_url(self, url: str | URL) -> None:
-        sdk_property = cast("Any", super(_Preconfigured, type(self))).base_url
-        sdk_property.fset(self, check_base_url(url, "base_url"))
+    def _set_base_url(self, url: str | URL) -> None:
+        cast("Any", openai.OpenAI.base_url).fset(self, check_base_url(url, "base_url"))
+
+    if not TYPE_CHECKING:  # type checkers see the SDK's own property
+        base_url = openai.OpenAI.base_url.setter(_set_base_url)
 
 
 class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
@@ -149,14 +150,15 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
     """
 
     _checked = CheckedKey.of
+    _received = staticmethod(read_error)
     _streamed = StreamedResponse
 
-    def _answer(self, make: Any, response: Any, kind: Any, mode: str | None, ends: float) -> Any:
-        return answer(make, response, kind, mode, Limits(self.max_answer_bytes, ends))
+    def _answer(self, make: Any, response: Any, kind: Any, mode: str | None) -> Any:
+        return answer(make, response, kind, mode, self.max_answer_bytes)
 
     def _request_retried(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        how: Any = {"stream": stream, "stream_cls": stream_cls, "streams": _STREAMS, "resume": self._resume}
-        return self._run(call_of(self, cast_to, options, **how))
+        call = kind_of_call(self)
+        return self._run(call(self, cast_to, options, stream, stream_cls, _STREAMS, self._resume))
 
     def _run(self, request: ClientCall) -> Any:
         send, stream = super().request, request.is_stream
@@ -167,7 +169,12 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
                 request.reading.start()
             return answer
 
-        return request.run(paced(request, attempt) if isinstance(request, PacedCall) else attempt)
+        def in_time(made: int) -> Any:
+            with ending(request.ends):
+                return attempt(made)
+
+        timed = attempt if request.policy.deadline is None else in_time
+        return request.run(paced(request, timed) if isinstance(request, PacedCall) else timed)
 
     def _resume(self, request: Continuation, failure: Exception) -> Any:
         wait = request.wait_after(failure)
@@ -184,16 +191,17 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
     """``openai.AsyncOpenAI`` for Novita AI; see :class:`NovitaOpenAI`. A function for the key may be async or not."""
 
     _checked = AsyncCheckedKey.of
+    _received = staticmethod(read_error_async)
     _streamed = AsyncStreamedResponse
 
-    def _answer(self, make: Any, response: Any, kind: Any, mode: str | None, _: float) -> Any:
-        return answer_async(make, response, kind, mode, Limits(self.max_answer_bytes))
+    def _answer(self, make: Any, response: Any, kind: Any, mode: str | None) -> Any:
+        return answer_async(make, response, kind, mode, self.max_answer_bytes)
 
     async def _request_retried(
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        how: Any = {"stream": stream, "stream_cls": stream_cls, "streams": _ASYNC_STREAMS, "resume": self._resume}
-        return await self._run(call_of(self, cast_to, options, **how))
+        call = kind_of_call(self)
+        return await self._run(call(self, cast_to, options, stream, stream_cls, _ASYNC_STREAMS, self._resume))
 
     async def _run(self, request: ClientCall) -> Any:
         send, stream = super().request, request.is_stream
@@ -203,7 +211,6 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
             try:
                 answer = await send(request.cast_to, sent, stream=stream, stream_cls=request.stream_cls)
             except BaseException as error:  # noqa: BLE001 - raised again, without the sent headers
-                await close_unread(error)
                 raise sdk.without_secrets(error, self)  # noqa: B904 - it has its own cause, or is the same
             if request.reading is not None:
                 await request.reading.start()

@@ -12,7 +12,6 @@ the chunks and the SDK's ``.stream()`` find what the types promise. What fails i
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, Final, NoReturn
@@ -23,12 +22,13 @@ __all__ = [
     "BrokenStream",
     "ErrorEvent",
     "EventReader",
-    "FirstBytes",
     "Progress",
     "UnreadableEvent",
     "choices_asked_for",
     "is_end",
+    "is_error",
     "is_failure",
+    "names_error",
 ]
 
 _FAILURES: Final = ("error", "abort", "insufficient_system_resource")
@@ -78,7 +78,7 @@ class Progress:
 
     def see(self, index: int, text: str | None, reason: object) -> None:
         """Note what an event adds to a choice."""
-        if text and index == 0:
+        if text and not index:
             self.texts.append(text)
         if not reason:
             self.has_ended.setdefault(index, False)
@@ -125,44 +125,57 @@ class EventReader:
     def read(self, name: str | None, data: str) -> dict[str, Any] | None:
         """Return an event's object, repaired; None where it has no content. ``is_done`` says that it was the last."""
         data = data.strip()
-        if not data or (name == "ping" and '"choices"' not in data):  # the SDK would fail on these
-            return None
-        if data.startswith(_LAST):
-            self.is_done = True
+        if (name or not data.startswith("{")) and self._says_nothing(name, data):
             return None
         self.number += 1
         event = json.loads(data)
+        choices = event.get("choices") if isinstance(event, dict) else None
+        if not choices or not isinstance(choices, list) or event.get("error"):
+            choices = self._unusual_choices(name, event)
+            if choices is None:
+                return None
+        for place, choice in enumerate(choices):
+            self._see(choice, place, choices)
+        return event  # type: ignore[no-any-return]
+
+    def _says_nothing(self, name: str | None, data: str) -> bool:
+        """Tell whether an event is the mark of the end, or one without content, on which the SDK would fail."""
+        self.is_done = data.startswith(_LAST)
+        return self.is_done or not data or (name == "ping" and '"choices"' not in data)
+
+    def _unusual_choices(self, name: str | None, event: Any) -> list[Any] | None:
+        """Return the choices of an event that may have none, or an error beside them; None where it has no content."""
+        if not event or isinstance(event, (bool, int, float)):
+            return None
         if not isinstance(event, dict):
             self._refuse("", event)
         choices = event.get("choices")
-        if (event.get("error") or not choices) and (is_error(event) or name == "error"):
+        if is_error(event) or (name == "error" and not choices):
             raise ErrorEvent(event)
         if name == "done" and not choices and not event.get("usage"):
             self.is_done = True
             return None
-        if choices is None:
-            event["choices"] = choices = []
-        elif not isinstance(choices, list):
+        if choices is not None and not isinstance(choices, list):
             self._refuse("choices", choices)
-        for place, choice in enumerate(choices):
-            self._see(choice, place, len(choices))
-        return event
+        event["error"], event["choices"] = None, choices or []  # the SDK takes each error for one
+        return event["choices"]  # type: ignore[no-any-return]
 
     def can_ignore(self, error: Exception) -> bool:
         """Tell whether what failed comes after a whole answer."""
         return self.progress.is_whole and not isinstance(error, ErrorEvent)
 
-    def _see(self, choice: Any, place: int, count: int) -> None:
+    def _see(self, choice: Any, place: int, choices: list[Any]) -> None:
         if not isinstance(choice, dict):
             self._refuse(f"choices[{place}]", choice)
         index, reason = choice.get("index"), choice.get("finish_reason")
         if type(index) is not int or index:
-            index = choice["index"] = self._index(choice, place, count)
-        if isinstance(reason, dict) and isinstance(reason.get("type"), str):
-            reason = choice["finish_reason"] = reason["type"]
+            index = choice["index"] = self._index(choice, place, len(choices))
         text = self.text_of(choice, place, index)
-        if is_failure(reason) and not text and not (choice.get("delta") or {}).get("tool_calls"):
-            raise BrokenStream(f"the service ended it with finish_reason {reason!r}")
+        if reason:
+            if isinstance(reason, dict) and isinstance(reason.get("type"), str):
+                reason = choice["finish_reason"] = reason["type"]
+            if is_failure(reason) and not text and not (choice.get("delta") or {}).get("tool_calls"):
+                raise BrokenStream(f"the service ended it with finish_reason {reason!r}")
         self.progress.see(index, text, reason)
 
     @cached_property
@@ -238,9 +251,16 @@ def _text_in(content: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
+def names_error(error: Any) -> bool:
+    """Tell whether the field ``error`` names one: some servers always send it, empty or with a code for success."""
+    if isinstance(error, dict):
+        return error.get("code") not in _NO_ERRORS[1:] and any(error.values())
+    return bool(error)
+
+
 def is_error(event: Mapping[str, Any]) -> bool:
     """Tell whether an event is an error object: it may stand beside choices only as ``error``."""
-    if event.get("error"):
+    if names_error(event.get("error")):
         return True
     if event.get("choices") or ("choices" in event and event.get("usage")):
         return False
@@ -257,75 +277,3 @@ def choices_asked_for(body: Mapping[str, Any]) -> int:
     n, prompt = body.get("n"), body.get("prompt")
     prompts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
     return (int(float(f"{n}")) if f"{n}".partition(".")[0].isdecimal() else 1) * prompts
-
-
-_MARK: Final = b"\xef\xbb\xbf"
-_FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:")
-_BLANK: Final = re.compile(rb"(?:[ \t\r\n]+|:[^\r\n]*[\r\n])+")
-
-
-class FirstBytes:
-    """Decides by the first bytes of a body whether it is an event stream, one JSON document or a page.
-
-    The label decides only where they tell nothing. ``data`` holds what is left of the bytes that were fed: a byte order
-    mark, after which the SDK drops the first event, comments and white space are removed.
-    """
-
-    def __init__(self, media_type: str | None) -> None:
-        self.media_type = media_type
-        self.is_labelled = media_type is None or "text/event-stream" in media_type.lower()
-        self.data, self.is_at_start = b"", True
-
-    def feed(self, chunk: bytes) -> bool:
-        """Add bytes; tell whether they suffice."""
-        self.data += chunk
-        if self.is_at_start and _MARK.startswith(self.data[: len(_MARK)]) and len(self.data) < len(_MARK):
-            return False
-        if self.is_at_start:
-            self.data, self.is_at_start = self.data.removeprefix(_MARK), False
-        if blank := _BLANK.match(self.data):
-            self.data = self.data[blank.end() :]
-        if self.data.startswith(b":"):
-            self.data = b":"  # a comment that goes on says nothing
-        return not self.data.startswith(b":") and not any(field.startswith(self.data) for field in _FIELDS)
-
-    @property
-    def is_stream(self) -> bool:
-        """Tell whether the bytes begin an event stream."""
-        if self.data.startswith((*_FIELDS, b":")) or not self.data:
-            return True
-        return self.is_labelled and not self.data.startswith(b"{")
-
-    def document(self, rest: bytes) -> bytes:
-        """Return the events of a body that is a whole answer, or an error, in one JSON document; raise where it is not.
-
-        What is sent as one document and has no end is a part of an answer, and no more of it will come.
-        """
-        body = self.data + rest
-        try:
-            document = json.loads(body) if body.startswith(b"{") else {}
-        except (ValueError, RecursionError):
-            document = {}
-        chunk = _as_chunk(document)
-        if not is_error(chunk) and not _has_ended(chunk.get("choices")):
-            media_type = self.media_type or "no content type"
-            raise BrokenStream(f"{len(body)} bytes of {media_type} came instead of it")
-        return b"data: %s\n\ndata: [DONE]\n\n" % json.dumps(chunk).encode()
-
-
-def _as_chunk(document: dict[str, Any]) -> dict[str, Any]:
-    """Return an answer as one chunk of a stream; a message needs no finish reason, as nothing can follow it."""
-    choices = document.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict) and isinstance(choice.get("message"), dict):
-            choice["delta"] = choice.pop("message")
-            choice["finish_reason"] = choice.get("finish_reason") or "stop"
-    if document.get("object") == "chat.completion":
-        document["object"] = "chat.completion.chunk"
-    return document
-
-
-def _has_ended(choices: Any) -> bool:
-    """Tell whether all choices have ended, as far as they can be read."""
-    readable = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
-    return bool(choices) and all(is_end(choice.get("finish_reason")) for choice in readable)

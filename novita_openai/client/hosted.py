@@ -87,8 +87,15 @@ def _file(file: Any, _: Any) -> None:
     file.created_at = seconds_in(file.created_at)
 
 
+def _completion(completion: Any, _: Any) -> None:
+    """Write "" for the text of a choice that has ended without one."""
+    for choice in completion.choices:
+        choice.text = choice.text or ""
+
+
 _CHANGES: Final[Mapping[str, Callable[[Any, Any], None]]] = {
     "Batch": _batch,
+    "Completion": _completion,
     "FileObject": _file,
     **dict.fromkeys(LISTS, _list),
 }

@@ -103,7 +103,7 @@ class Resumption:
         for choice in event["choices"]:
             if choice["index"]:
                 self.is_plain = False
-            if is_end(reason := choice.get("finish_reason")):
+            if (reason := choice.get("finish_reason")) and is_end(reason):
                 self.finish_reason = reason
             if self._note(choice):
                 self.tokens += 1

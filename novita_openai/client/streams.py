@@ -8,7 +8,8 @@ comments come, ``create`` returns after the request's read timeout. From then on
 client resumes streams: then the text of a further request follows (:mod:`novita_openai.client.resumption`).
 
 A :class:`GuardedStream` stands around the stream that the SDK has built, which may be of a class that a tracer has
-derived from the SDK's: bytes -> events (here) -> chunks (the SDK's stream) -> the end of the answer (here).
+derived from the SDK's: bytes -> events (here) -> chunks (the SDK's stream) -> the end of the answer (here). Of other
+streams, such as those of ``client.responses``, only the size of each event is bounded.
 """
 
 from __future__ import annotations
@@ -25,18 +26,22 @@ import anyio
 import openai
 
 from novita_openai import sdk
-from novita_openai.client.answers import status_error
-from novita_openai.client.bodies import Limits, in_time, opened, opened_async
+from novita_openai.client.bodies import EventBound, Limits, in_time, opened, opened_async
 from novita_openai.client.draining import drain, drain_async
-from novita_openai.client.events import BrokenStream, ErrorEvent, EventReader, FirstBytes, UnreadableEvent
+from novita_openai.client.events import BrokenStream, ErrorEvent, EventReader, UnreadableEvent
+from novita_openai.client.first_bytes import FirstBytes
+from novita_openai.client.status_errors import status_error
 from novita_openai.errors import UnreadableEventError
 
 if TYPE_CHECKING:
     from novita_openai.client.resumption import Resumption
 
-__all__ = ["AsyncGuardedStream", "GuardedStream"]
+__all__ = ["AsyncGuardedStream", "GuardedStream", "bounded", "bounded_async"]
 
 _T = TypeVar("_T")
+
+_END: Final = b"\n\n"
+"""What some servers leave out after the last event, without which the SDK would drop it."""
 
 
 class _Guard:
@@ -63,23 +68,16 @@ class _Guard:
         super().__init__(source)  # type: ignore[call-arg]  # the SDK's stream stands behind this class
         self.reader = EventReader(is_chat=self.is_chat, asked=asked)
         self.first = FirstBytes(self.response.headers.get("content-type"))
-        self.rest, self.limits, self.held = source, limits, 0
+        self.rest, self.limits, self.bound = source, limits, EventBound(limits, self.response)
         self.resumption, self.part_of, self.resume = resumption, part_of, resume
         self.ahead: list[sdk.Event] = []
-
-    def counted(self, chunk: bytes) -> bytes:
-        """Count the bytes that come between two events; return them."""
-        self.held += len(chunk)
-        if self.held > self.limits.size:
-            self.limits.check(self.held, self.response)
-        return chunk
 
     def read(self, event: Any) -> sdk.Event | None:
         """Return an event for the SDK; None where it has no content."""
         value = self.reader.read(event.event, event.data)
         if value is None:
             return None
-        self.held = 0
+        self.bound.held = 0
         if self.resumption is not None:
             self.resumption.see(value)
         return sdk.Event(event.data, value)
@@ -187,11 +185,11 @@ class GuardedStream(_Guard, sdk.Stream[_T]):
     def __init__(self, source: Any, *given: Any) -> None:
         super().__init__(source, *given)
         self.pieces, self.unread = opened(self.response), self.events()
-        self.feed(filter(None, chain(self.ahead, self.unread)))
+        sdk.feed(self.source, lambda _: filter(None, chain(self.ahead, self.unread)))
 
     def events(self) -> Iterator[sdk.Event | None]:
         """Yield the events, and None where something came that is no event yet."""
-        pieces = map(self.counted, self.pieces)
+        pieces = map(self.bound.counted, self.pieces)
         for _ in takewhile(self.is_undecided, pieces):
             yield None
         for event in self.decoder.iter_bytes(self._parts(pieces)):
@@ -203,7 +201,7 @@ class GuardedStream(_Guard, sdk.Stream[_T]):
     def _parts(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         if not self.first.is_stream:
             return iter((self.first.document(b"".join(pieces)),))
-        return chain((self.first.data,), pieces)
+        return chain((self.first.data,), pieces, (_END,))
 
     def start(self) -> None:
         """Read the first event, which the loop gets first."""
@@ -242,7 +240,7 @@ class AsyncGuardedStream(_Guard, sdk.AsyncStream[_T]):
     def __init__(self, source: Any, *given: Any) -> None:
         super().__init__(source, *given)
         self.pieces, self.unread = opened_async(self.response), self.events()
-        self.feed(self._given())
+        sdk.feed(self.source, lambda _: self._given())
 
     async def _given(self) -> AsyncIterator[sdk.Event]:
         for event in self.ahead:
@@ -254,7 +252,7 @@ class AsyncGuardedStream(_Guard, sdk.AsyncStream[_T]):
     async def events(self) -> AsyncIterator[sdk.Event | None]:
         """Yield the events, and None where something came that is no event yet."""
         async for piece in self.pieces:
-            if not self.is_undecided(self.counted(piece)):
+            if not self.is_undecided(self.bound.counted(piece)):
                 break
             yield None
         async for event in self.decoder.aiter_bytes(self._parts()):
@@ -265,11 +263,12 @@ class AsyncGuardedStream(_Guard, sdk.AsyncStream[_T]):
 
     async def _parts(self) -> AsyncIterator[bytes]:
         if not self.first.is_stream:
-            yield self.first.document(b"".join([self.counted(piece) async for piece in self.pieces]))
+            yield self.first.document(b"".join([self.bound.counted(piece) async for piece in self.pieces]))
             return
         yield self.first.data
         async for piece in self.pieces:
-            yield self.counted(piece)
+            yield self.bound.counted(piece)
+        yield _END
 
     async def start(self) -> None:
         """Read the first event, which the loop gets first."""
@@ -305,3 +304,23 @@ class AsyncGuardedStream(_Guard, sdk.AsyncStream[_T]):
                     yield self.noted(chunk)
                 if self.resumption.is_stopped:
                     return
+
+
+def bounded(stream: Any, limits: Limits) -> Any:
+    """Return a stream of the SDK, of which each event is bounded in size."""
+    bound, pieces = EventBound(limits, stream.response), opened(stream.response)
+    sdk.feed(stream, lambda decoder: map(bound.passed, decoder.iter_bytes(map(bound.counted, pieces))))
+    return stream
+
+
+def bounded_async(stream: Any, limits: Limits) -> Any:
+    """Do the same for the async client."""
+    bound = EventBound(limits, stream.response)
+
+    async def events(decoder: Any) -> AsyncIterator[Any]:
+        pieces = (bound.counted(piece) async for piece in opened_async(stream.response))
+        async for event in decoder.aiter_bytes(pieces):
+            yield bound.passed(event)
+
+    sdk.feed(stream, events)
+    return stream

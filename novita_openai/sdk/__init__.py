@@ -218,6 +218,11 @@ class _Feed:
         self.iter_bytes = self.aiter_bytes = lambda _: events
 
 
+def feed(stream: Any, events: Callable[[Any], Any]) -> None:
+    """Make a stream of the SDK read the events that a function makes with its decoder of bytes."""
+    stream._decoder = _Feed(events(stream._decoder))
+
+
 class _Around:
     """A stream of the SDK around another one, which may be of a class that a tracer has derived from the SDK's.
 
@@ -232,10 +237,6 @@ class _Around:
         self.source, self.decoder = source, source._decoder
         self.is_chat = source._cast_to.__name__ == _CHAT_CHUNK
         self._iterator = self.chunks()
-
-    def feed(self, events: Any) -> None:
-        """Make the source read these events, instead of those that ``decoder`` would make of its bytes."""
-        self.source._decoder = _Feed(events)
 
 
 class Stream(_Around, openai.Stream[_T]):
@@ -259,8 +260,13 @@ class AsyncStream(_Around, openai.AsyncStream[_T]):
             await self.close()
 
 
+def is_stream(built: Any) -> bool:
+    """Tell whether what the SDK has built is a stream of events."""
+    return isinstance(built, (openai.Stream, openai.AsyncStream))
+
+
 def is_text(stream: Any) -> bool:
-    """Tell whether what the SDK has built is a stream of chat completions or completions."""
+    """Tell whether a stream is one of chat completions or completions."""
     return getattr(getattr(stream, "_cast_to", None), "__name__", "") in _CHUNKS
 
 

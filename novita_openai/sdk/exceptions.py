@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ __all__ = [
     "lost_connection",
     "never_connected",
     "replacement_cause",
-    "response_behind",
     "was_tried",
 ]
 
@@ -164,13 +163,6 @@ def replacement_cause(error: BaseException) -> tuple[bool, BaseException | None]
 def is_of_another_loop(error: BaseException) -> bool:
     """Tell whether connections were used in another event loop than the one that they were made in."""
     return any(is_named(each, "RuntimeError") and "loop" in str(each) for each in _causes(error))
-
-
-def response_behind(error: BaseException | None) -> Any:
-    """Return the response of an error, or of the one that was being handled when it was raised; None without one."""
-    while error is not None and not hasattr(error, "response"):
-        error = error.__context__
-    return getattr(error, "response", None)
 
 
 def forget_frames(error: BaseException) -> None:

@@ -15,7 +15,8 @@ import openai
 
 from novita_openai import sdk
 from novita_openai.batch.rows import KINDS, NO_END, WholeAnswer, finish_reasons_in
-from novita_openai.client.answers import is_whole_body, refuse, status_error
+from novita_openai.client.answers import is_whole_body, refuse
+from novita_openai.client.status_errors import status_error
 from novita_openai.error_replies import said_in
 
 __all__ = ["custom_id_in", "read_result"]

@@ -1,0 +1,85 @@
+"""How much of an answer with an error status is read: what has come says enough, whatever becomes of the rest.
+
+The status says what has happened. What is larger than 1 MB is cut off, and so is what does not come or cannot be
+decoded; the end of the call ends reading too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable
+from typing import Any, Final
+
+import anyio
+import openai
+
+from novita_openai import sdk
+from novita_openai.client.bodies import (
+    Limits,
+    call_ends,
+    in_time,
+    library_of,
+    opened,
+    opened_async,
+    with_content,
+)
+
+__all__ = ["read_error", "read_error_async"]
+
+MOST_OF_AN_ERROR: Final = 1024 * 1024
+"""The bytes that are read of an answer with an error status: far above what anybody says there."""
+
+_SUCCESSES_END: Final = 300
+"""The first status that is no success, by which the SDK reads the body to raise an error."""
+
+
+class _Beginning:
+    """The beginning of the body of an error, as far as it may be read and can be."""
+
+    def __init__(self, most: float) -> None:
+        self.most, self.content = int(min(most, MOST_OF_AN_ERROR)), bytearray()
+
+    def is_enough(self, piece: bytes) -> bool:
+        """Add a piece; tell whether no more is to be read."""
+        self.content += piece[: self.most - len(self.content)]
+        return len(self.content) >= self.most
+
+    def survive(self, error: Exception, response: Any) -> None:
+        """Raise an error of any other kind than those by which a body is cut or cannot be decoded."""
+        if isinstance(error, openai.APITimeoutError):  # the SDK expects what its HTTP library raises
+            raise library_of(response).ReadTimeout("The call has ended.") from error
+        if not sdk.is_named(error, *sdk.TRANSPORT_ERRORS):
+            raise error
+
+
+def read_error(response: Any, most: float) -> Any:
+    """Return a response that holds the body of an error status, or its beginning; a success as it is, unread."""
+    if response.status_code < _SUCCESSES_END or response.is_closed:
+        return response
+    beginning = _Beginning(most)
+    try:
+        with in_time(response, Limits(math.inf, call_ends.get())):
+            any(map(beginning.is_enough, opened(response)))
+    except Exception as error:  # noqa: BLE001 - others are raised again
+        beginning.survive(error, response)
+    finally:
+        response.close()
+    return with_content(response, bytes(beginning.content))
+
+
+async def read_error_async(sent: Awaitable[Any], most: float) -> Any:
+    """Do the same for the async client, with what its ``send`` gives."""
+    response = await sent
+    if response.status_code < _SUCCESSES_END or response.is_closed:
+        return response
+    beginning = _Beginning(most)
+    try:
+        async for piece in opened_async(response):
+            if beginning.is_enough(piece):
+                break
+    except Exception as error:  # noqa: BLE001 - others are raised again
+        beginning.survive(error, response)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await response.aclose()
+    return with_content(response, bytes(beginning.content))
