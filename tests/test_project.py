@@ -55,8 +55,8 @@ HOUSE: Rows = {
     },
     "client": modules(
         "sizes places turns lending pace paced options connections addresses secrets settings catalog json_schemas"
-        " translation tool_fragments events hosted draining bodies answers seam resumption streams attempts clients"
-        " diagnosis"
+        " translation status_errors tool_fragments events first_bytes hosted draining bodies"
+        " error_bodies answers seam resumption streams attempts clients diagnosis"
     ),
     "batch": {
         **modules(
@@ -133,6 +133,7 @@ EXTRAS = {
     "client.turns": {"anyio"},  # which openai requires
     "emulator.embeddings": {"pydantic"},
     "client.bodies": {"anyio"},  # which openai requires
+    "client.error_bodies": {"anyio"},  # which openai requires
     "client.draining": {"anyio"},  # which openai requires
     "client.streams": {"anyio"},  # which openai requires
     "emulator.requests": {"pydantic"},
