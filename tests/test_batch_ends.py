@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from batch_jobs import Clock, Job, no_file_above, policy, read, rows, until
-from server import Server, error
+from server import Reply, Server, error
 
 from novita_openai.batch import BatchProgress, BatchReport, BatchStopped
 from novita_openai.batch.shutdown import DRAIN
@@ -251,6 +251,12 @@ def test_nothing_is_sent_where_answers_cannot_be_kept(
 def test_a_folder_that_takes_no_large_files_is_no_full_disk(job: Job) -> None:
     with no_file_above(100_000):
         assert job.run(rows(3)).succeeded == 3
+
+
+def test_a_report_holds_what_the_service_said_of_an_example(scripted: Job, server: Server) -> None:
+    server.always = Reply(400, {"reason": "INVALID_REQUEST_BODY", "message": "the voice\n'x' is unknown"})
+    report = scripted.run(rows(3))
+    assert report.said == {"INVALID_REQUEST_BODY": "the voice 'x' is unknown"}
 
 
 def test_a_disk_that_keeps_nothing_stops_the_batch(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

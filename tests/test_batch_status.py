@@ -43,8 +43,11 @@ def test_the_end_of_a_job_names_what_failed_and_the_way_out(scripted: Job, serve
     assert done.returncode == 1
     lines = [line.removeprefix("novita-openai: ") for line in done.stderr.splitlines()]
     assert f"5 of 7 rows succeeded, 2 failed ({scripted.errors})" in done.stderr
-    assert "1 failed with TOO_LONG, such as r1" in lines
-    assert any(line.startswith("1 failed with INVALID_REQUEST_BODY, such as r3: The model does not") for line in lines)
+    assert "1 failed with TOO_LONG, such as r1: the TOO_LONG message" in lines
+    assert any(
+        line.startswith("1 failed with INVALID_REQUEST_BODY, such as r3: the INVALID_REQUEST_BODY message")
+        for line in lines
+    )
     assert "answers that ended for another reason than the model's own: 1 x length" in lines
     assert "other: 1 rows, 5 tokens" in lines
     again = json.loads(run(scripted, "--json", "-q").stdout)
@@ -69,7 +72,7 @@ def test_programs_read_lines_of_json(scripted: Job, server: Server) -> None:
 def test_a_status_sends_nothing_and_changes_nothing(job: Job, emulator: Emulator) -> None:
     job.write([*rows(3), row("bad", model="no/such")])
     assert (run(job, "--status").stdout, job.results.exists()) == (
-        "0 of 4 rows succeeded, 0 failed, 4 to do\nspent: 0 requests, 0 tokens, $0.0000\n",
+        "0 of 4 rows succeeded, 0 failed, 4 to do\nspent on finished rows: 0 requests, 0 tokens, $0.0000\n",
         False,
     )
     job.run()

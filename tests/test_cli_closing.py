@@ -36,6 +36,11 @@ def test_only_what_there_is_to_say_is_said() -> None:
             "1",
             f"row_timeout: such as r1: {TIME_WAS_UP}",
         ),
+        (
+            BatchReport(total=9, failed=1, errors={"x": 1}, examples={"x": "r1"}, said={"x": "No such voice."}),
+            "1",
+            "x: such as r1: No such voice.",
+        ),
         (BatchReport(total=9, interrupted=True), "interrupted", "9 rows to do: start the same again to go on"),
         (BatchReport(total=9), "unfinished", "9 rows to do: start the same again to go on"),
         (BatchReport(total=9, succeeded=9, resumed=4), "before", "4 rows were done by earlier starts"),

@@ -112,7 +112,8 @@ class Outcomes:
 
     def refuse(self, request: BatchRequest, refusal: Failure) -> None:
         """Write a row that is not sent, as its model was refused."""
-        self._keep_failed(request, unsent_row(request, refusal, self._session.transport.key), refusal.reason)
+        row = unsent_row(request, refusal, self._session.transport.key)
+        self._keep_failed(request, row, refusal.reason, is_said=bool(refusal.said))
 
     def _tell(self, failure: Failure) -> None:
         """Count a failure, and log the first of each reason."""
@@ -161,11 +162,11 @@ class Outcomes:
             warn("batch.model_refused", model=request.model, status=failure.status, reason=failure.reason)
         late = self._session.policy.deadline if verdict.is_late else None
         row = error_row(request, failure, self._session.transport.key, late=late)
-        self._keep_failed(request, row, ROW_TIMEOUT if verdict.is_late else failure.reason)
+        is_said = bool(failure.said) and not verdict.is_late
+        self._keep_failed(request, row, ROW_TIMEOUT if verdict.is_late else failure.reason, is_said=is_said)
 
-    def _keep_failed(self, request: BatchRequest, row: bytes, code: str) -> None:
-        self.tally.errors[code] += 1
-        self.tally.examples.setdefault(code, request.custom_id)
+    def _keep_failed(self, request: BatchRequest, row: bytes, code: str, *, is_said: bool = False) -> None:
+        self.tally.add_error(code, request.custom_id, row, is_said=is_said)
         self._keep(request, row, succeeded=False)
 
     def _keep(self, request: BatchRequest, row: bytes, *, succeeded: bool) -> None:

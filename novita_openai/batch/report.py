@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from textwrap import shorten
+from typing import Final
 
 import openai
 
@@ -12,6 +15,9 @@ from novita_openai.batch.spending import Usage
 from novita_openai.batch.usage import Spent
 
 __all__ = ["BatchProgress", "BatchReport", "BatchStopped", "ModelReport", "Tally"]
+
+LONGEST_SAID: Final = 300
+"""Characters of a message of the service in a report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,8 @@ class BatchReport:
 
     Of the whole job, earlier runs included: ``total`` rows, of which ``succeeded`` have an answer and ``failed`` have
     failed for good, for the reasons in ``errors`` (the number of rows by the code of their error; ``examples``: the
-    custom_id of one for each); ``resumed`` of these were done when this run began.
+    custom_id of one for each; ``said``: what the service said of that one, on one line, where it did so in this run);
+    ``resumed`` of these were done when this run began.
 
     Of this run: ``sent`` requests, of which ``retries`` were not the first of their row; ``tokens`` and ``cost`` of its
     answers, in dollars by the prices of the models list, None where a price is not known; the ``finish_reasons`` of the
@@ -60,6 +67,7 @@ class BatchReport:
     stopped: str | None = None
     errors: Mapping[str, int] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)
+    said: Mapping[str, str] = field(default_factory=dict)
     finish_reasons: Mapping[str, int] = field(default_factory=dict)
     models: Mapping[str, ModelReport] = field(default_factory=dict)
 
@@ -119,6 +127,15 @@ class Tally:
     usage: Usage = field(default_factory=Usage)
     refused: int = 0
     latencies: Counter[float] = field(default_factory=Counter)
+    said: dict[str, str] = field(default_factory=dict)
+
+    def add_error(self, code: str, custom_id: str, row: bytes, *, is_said: bool = False) -> None:
+        """Count a failed row; ``is_said``: the message in it is the service's own."""
+        self.errors[code] += 1
+        if code not in self.examples:
+            self.examples[code] = custom_id
+            if is_said:
+                self.said[code] = shorten(json.loads(row)["error"]["message"], LONGEST_SAID, placeholder=" ...")
 
     def plus(self, other: Tally) -> Tally:
         """Return the sum of both."""
@@ -138,6 +155,7 @@ class Tally:
             usage,
             self.refused + other.refused,
             self.latencies + other.latencies,
+            other.said | self.said,
         )
 
     def report(self) -> BatchReport:
@@ -152,6 +170,7 @@ class Tally:
             cost=self.usage.cost,
             errors=dict(self.errors),
             examples=dict(self.examples),
+            said=dict(self.said),
             finish_reasons=dict(self.finish_reasons),
             models={model: self._of_model(model) for model in self.rows.keys() | self.usage.by_model.keys()},
         )

@@ -62,7 +62,7 @@ def _failures(report: BatchReport) -> Iterator[tuple[str, str, str]]:
 
     for code, count in sorted(report.errors.items(), key=lambda each: -each[1]):
         example = report.examples.get(code)
-        meaning = in_the_shell(explained(code))
+        meaning = report.said.get(code) or in_the_shell(explained(code))
         such = f"such as {example}" if example else ""
         yield f"{count:>9,}", ": ".join(filter(None, (code, such, meaning))), "red"
 

@@ -35,7 +35,7 @@ def described_status(status: BatchStatus) -> Iterator[str]:
     """Yield the lines of how far a job is."""
     cost = "unknown" if status.cost is None else dollars(status.cost)
     yield f"{status.succeeded} of {status.total} rows succeeded, {status.failed} failed, {status.unfinished} to do"
-    yield f"spent: {status.requests} requests, {status.tokens} tokens, {cost}"
+    yield f"spent on finished rows: {status.requests} requests, {status.tokens} tokens, {cost}"
     if status.errors:
         yield f"failed rows: {_counted(status.errors)}"
     for part in status.at_service:
@@ -75,7 +75,7 @@ def _failures(report: BatchReport) -> Iterator[str]:
     for code, count in sorted(report.errors.items(), key=lambda each: -each[1]):
         example = report.examples.get(code)
         such = f", such as {example}" if example else ""
-        meaning = in_the_shell(explained(code))
+        meaning = report.said.get(code) or in_the_shell(explained(code))
         yield f"{count} failed with {code}{such}{f': {meaning}' if meaning else ''}"
 
 

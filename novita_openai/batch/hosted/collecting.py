@@ -177,11 +177,12 @@ class Collector:
             return
         request.attempts = 1
         row = error_row(request, failure, self._session.transport.key)
-        self._write_failed(request, row, failure.reason, gathered)
+        self._write_failed(request, row, failure.reason, gathered, is_said=bool(failure.said))
 
-    def _write_failed(self, request: BatchRequest, row: bytes, code: str, gathered: Gathered) -> None:
-        self._tally.errors[code] += 1
-        self._tally.examples.setdefault(code, request.custom_id)
+    def _write_failed(
+        self, request: BatchRequest, row: bytes, code: str, gathered: Gathered, *, is_said: bool = False
+    ) -> None:
+        self._tally.add_error(code, request.custom_id, row, is_said=is_said)
         self._write(request, row, gathered, succeeded=False)
 
     def _write(self, request: BatchRequest, row: bytes, gathered: Gathered, *, succeeded: bool) -> None:
