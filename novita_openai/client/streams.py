@@ -308,19 +308,30 @@ class AsyncGuardedStream(_Guard, sdk.AsyncStream[_T]):
 
 def bounded(stream: Any, limits: Limits) -> Any:
     """Return a stream of the SDK, of which each event is bounded in size."""
-    bound, pieces = EventBound(limits, stream.response), opened(stream.response)
-    sdk.feed(stream, lambda decoder: map(bound.passed, decoder.iter_bytes(map(bound.counted, pieces))))
+    bound, response = EventBound(limits, stream.response), stream.response
+
+    def events(decoder: Any) -> Iterator[Any]:
+        try:
+            yield from map(bound.passed, decoder.iter_bytes(map(bound.counted, opened(response))))
+        except Exception:
+            response.close()  # not every release of the SDK does that
+            raise
+
+    sdk.feed(stream, events)
     return stream
 
 
 def bounded_async(stream: Any, limits: Limits) -> Any:
     """Do the same for the async client."""
-    bound = EventBound(limits, stream.response)
+    bound, response = EventBound(limits, stream.response), stream.response
 
     async def events(decoder: Any) -> AsyncIterator[Any]:
-        pieces = (bound.counted(piece) async for piece in opened_async(stream.response))
-        async for event in decoder.aiter_bytes(pieces):
-            yield bound.passed(event)
+        try:
+            async for event in decoder.aiter_bytes(bound.counted(piece) async for piece in opened_async(response)):
+                yield bound.passed(event)
+        except Exception:
+            await response.aclose()
+            raise
 
     sdk.feed(stream, events)
     return stream
