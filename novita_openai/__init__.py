@@ -124,12 +124,16 @@ class _Face(ModuleType):
 sys.modules[__name__].__class__ = _Face
 
 if not TYPE_CHECKING:
+    _OWN = __all__
+    del __all__  # which is resolved on first use too, with the names of the SDK
 
     def __getattr__(name: str) -> Any:
         home = next((module for module, names in _MODULES.items() if name in names), None)
         if home is not None:
             value = getattr(import_module(f"{__name__}.{home}"), name)
-        elif name.startswith("_") or find_spec(f"{__name__}.{name}") is None:
+        elif name == "__all__":
+            value = [*_OWN, *_names_of_the_sdk()]
+        elif name == "types" or name.startswith("_") or find_spec(f"{__name__}.{name}") is None:
             return _name_of_the_sdk(name)
         else:
             value = import_module(f"{__name__}.{name}")
@@ -138,7 +142,15 @@ if not TYPE_CHECKING:
 
     def __dir__() -> list[str]:
         theirs = {name for name in dir(import_module("openai")) if not name.startswith("_")} - {*_OTHER_SERVICES}
-        return sorted({*globals(), *__all__, *(name for name in theirs if not _is_of_module_client(name))})
+        return sorted({*globals(), *_OWN, *(name for name in theirs if not _is_of_module_client(name))})
+
+
+def _names_of_the_sdk() -> list[str]:
+    """Return what ``from openai import *`` gives, but for what is not the SDK's here."""
+    import openai
+
+    own = {*_OTHER_SERVICES, *(name for names in _MODULES.values() for name in names), "__version__"}
+    return [name for name in openai.__all__ if name not in own and not _is_of_module_client(name)]
 
 
 def _name_of_the_sdk(name: str) -> Any:

@@ -191,7 +191,8 @@ class Failure:
     @property
     def meaning(self) -> str:
         """Return what the failure means, with the way out."""
-        parts = (self.rule.meaning, self._named(), self._place())
+        is_told = self.reason != CONNECTION_ERROR or sdk.is_cut(self.error)  # else the error itself says what came
+        parts = (self.rule.meaning if is_told else "", self._named(), self._place())
         return " ".join(part for part in parts if part)
 
     def _named(self) -> str:

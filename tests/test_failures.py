@@ -106,6 +106,7 @@ def test_what_a_stream_says_reaches_the_reader(
     server.always = Reply(body=f"data: {event}\n\n", headers={"content-type": "text/event-stream"})
     failure = caught(connect(policy=RetryPolicy.off()), stream=True)
     assert words in f"{failure} {notes_of(failure)}"
+    assert "connection" not in notes_of(failure).partition("attempt")[0]
 
 
 def test_nothing_is_said_where_there_is_nothing_to_say() -> None:

@@ -48,6 +48,20 @@ def test_types_are_an_attribute() -> None:
     assert novita_openai.types.CompletionUsage is importlib.import_module("openai.types").CompletionUsage
 
 
+@pytest.mark.parametrize("module", ["novita_openai.types", "novita_openai.types.chat"])
+def test_the_import_of_a_module_of_types_names_where_it_is(module: str) -> None:
+    with pytest.raises(ImportError, match=r"from openai\.types\.chat import ChatCompletion"):
+        importlib.import_module(module)
+
+
+def test_a_star_gives_the_names_of_the_sdk_and_ours() -> None:
+    found: dict[str, Any] = {}
+    exec("from novita_openai import *", found)  # noqa: S102 - as programs write it
+    assert {*NAMES, *CLIENTS, "create_client", "RetryPolicy", "batch"} <= found.keys()
+    assert found["OpenAI"] is novita_openai.OpenAI
+    assert not {*OTHER_SERVICES, *SETTINGS} & {*found}
+
+
 @pytest.mark.parametrize("name", OTHER_SERVICES)
 def test_clients_of_other_services_are_refused_with_the_way_out(name: str) -> None:
     with pytest.raises(AttributeError, match=f"from openai import {name}"):

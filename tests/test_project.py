@@ -82,6 +82,7 @@ HOUSE: Rows = {
     ),
     "local": modules("settings weights model server"),
     "testing": None,
+    "types": None,
     "__pyinstaller": modules("hook-novita_openai"),
     "cli": {
         **modules(

@@ -111,10 +111,10 @@ class Session:
         try:
             return await self.transport.models()
         except openai.APIError as error:
-            delay = None if failure_of(error).is_unreachable else self.policy.delay(error, 1)
-            if delay is None:
+            failure = failure_of(error, self.policy.rules)
+            if failure.is_unreachable or self.policy.refusal(failure) or self.policy.attempts == 1:
                 raise
-        await asyncio.sleep(unless_skipped(delay))
+        await asyncio.sleep(unless_skipped(self.policy.delay_after(failure, 1, random=0.5)))
         return await self.transport.models()
 
     def require_prices(self, models: Iterable[str], total: int) -> None:

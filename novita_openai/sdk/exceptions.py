@@ -22,6 +22,7 @@ __all__ = [
     "cause_in_words",
     "forget_frames",
     "is_certificate_error",
+    "is_cut",
     "is_foreign",
     "is_named",
     "is_network_error",
@@ -84,7 +85,12 @@ def was_tried(error: BaseException) -> bool:
     cause = error.__cause__
     if cause is None or hasattr(error, "partial_text"):  # only errors of streams that have begun have it
         return True
-    return is_network_error(cause)
+    return is_network_error(cause) or is_of_another_loop(cause)  # whose connections a further attempt does not use
+
+
+def is_cut(error: BaseException) -> bool:
+    """Tell whether the network broke a stream; False where it has brought no whole answer for another reason."""
+    return not hasattr(error, "partial_text") or error.__cause__ is None or is_network_error(error.__cause__)
 
 
 def lost_connection(error: BaseException) -> BaseException | None:
