@@ -146,11 +146,12 @@ if not TYPE_CHECKING:
 
 
 def _names_of_the_sdk() -> list[str]:
-    """Return what ``from openai import *`` gives, but for what is not the SDK's here."""
+    """Return the public names that ``from openai import *`` gives, but for what is not the SDK's here."""
     import openai
 
-    own = {*_OTHER_SERVICES, *(name for names in _MODULES.values() for name in names), "__version__"}
-    return [name for name in openai.__all__ if name not in own and not _is_of_module_client(name)]
+    own = {*_OTHER_SERVICES, *(name for names in _MODULES.values() for name in names)}
+    theirs = [name for name in openai.__all__ if not name.startswith("_")]
+    return [name for name in theirs if name not in own and not _is_of_module_client(name)]
 
 
 def _name_of_the_sdk(name: str) -> Any:
