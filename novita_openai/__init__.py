@@ -142,16 +142,17 @@ if not TYPE_CHECKING:
 
     def __dir__() -> list[str]:
         theirs = {name for name in dir(import_module("openai")) if not name.startswith("_")} - {*_OTHER_SERVICES}
-        return sorted({*globals(), *_OWN, *(name for name in theirs if not _is_of_module_client(name))})
+        return sorted(
+            {*globals(), *_OWN, *_names_of_the_sdk(), *(name for name in theirs if not _is_of_module_client(name))}
+        )
 
 
 def _names_of_the_sdk() -> list[str]:
-    """Return the public names that ``from openai import *`` gives, but for what is not the SDK's here."""
+    """Return what ``from openai import *`` gives, but for what is not the SDK's here."""
     import openai
 
-    own = {*_OTHER_SERVICES, *(name for names in _MODULES.values() for name in names)}
-    theirs = [name for name in openai.__all__ if not name.startswith("_")]
-    return [name for name in theirs if name not in own and not _is_of_module_client(name)]
+    own = {*_OTHER_SERVICES, *(name for names in _MODULES.values() for name in names), "__version__"}
+    return [name for name in openai.__all__ if name not in own and not _is_of_module_client(name)]
 
 
 def _name_of_the_sdk(name: str) -> Any:
