@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from novita_openai.batch.requests import BatchRequest, Reader
-from novita_openai.batch.spending import ASSUMED_ANSWER, CostLimit, Prices, Usage
+from novita_openai.batch.spending import ASSUMED_ANSWER, CostLimit, ModelPrices, Usage
 from novita_openai.batch.usage import Spent, reported_tokens
 from novita_openai.client.sizes import MEDIA, about_prompt_tokens, most_answer_tokens, prompt_tokens_of
 from novita_openai.prices import Tokens
 
 # A token costs a hundredth of a dollar in the prompt, and a tenth in the answer.
 ROW = {"id": "m", "input_token_price_per_m": 100_000_000, "output_token_price_per_m": 1_000_000_000}
-PRICES = Prices([ROW])
+PRICES = ModelPrices([ROW])
 
 
 def read(body: dict[str, Any]) -> BatchRequest:
@@ -158,8 +158,8 @@ def test_what_is_spent_is_written_and_read_alike() -> None:
     ],
 )
 def test_a_price_is_known_where_both_numbers_are_given(row: dict[str, Any]) -> None:
-    assert Prices([{"id": "m", **row}]).is_empty
-    assert not Prices([{"id": "m", **row}]).knows("m")
+    assert ModelPrices([{"id": "m", **row}]).is_empty
+    assert not ModelPrices([{"id": "m", **row}]).knows("m")
     assert PRICES.knows("m")
     assert not PRICES.is_empty
 
@@ -223,13 +223,13 @@ def test_no_prompt_is_longer_than_the_context(context: int | None, most: int | N
     row = {"id": "m", "input_token_price_per_m": 10_000, "output_token_price_per_m": 10_000, "context_size": context}
     body = chat(image("data:" + "A" * 1_000))
     expected = MEDIA["image_url"] + 10 if most is None else most
-    cost = Prices([row]).most(read(body), 0)
+    cost = ModelPrices([row]).most(read(body), 0)
     assert cost is not None
     assert expected <= cost * 1_000_000 < expected + 200
 
 
 @pytest.mark.parametrize(("prompt", "unbounded", "cost"), [("x", 5, 0.1 + 0.5), (["x", "y"], 5, 0.2 + 0.5)])
 def test_an_answer_without_a_bound_counts_as_is_said(prompt: Any, unbounded: int, cost: float) -> None:
-    prices = Prices([ROW | {"context_size": 10}])
+    prices = ModelPrices([ROW | {"context_size": 10}])
     assert prices.most(read({"model": "m", "prompt": prompt}), unbounded) == pytest.approx(cost)
     assert prices.most(read({"model": "other", "prompt": prompt}), unbounded) is None

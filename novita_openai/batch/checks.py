@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VALIDATION_FAILED",
-    "Check",
+    "AnswerCheck",
     "Validate",
     "check_of",
     "corrected",
@@ -37,7 +37,7 @@ Validate = Mapping[str, Any] | type[Any] | Callable[[BatchResult], str | None]
 """A JSON Schema, a pydantic model, or a function that returns None or a text that says what is wrong."""
 
 
-class Check(Protocol):
+class AnswerCheck(Protocol):
     """Says what is wrong with an answer. ``schema`` and ``name``: what answers must be, None where nobody can know."""
 
     @property
@@ -55,7 +55,7 @@ class Check(Protocol):
         ...
 
 
-def flaw_in(check: Check, result: BatchResult) -> str | None:
+def flaw_in(check: AnswerCheck, result: BatchResult) -> str | None:
     """Return what is wrong with an answer, None where nothing is.
 
     Raises what a function of the program raises, but for ``ValueError``, with a note that names the row.
@@ -72,7 +72,7 @@ def reads_text(validate: Validate | None) -> bool:
     return isinstance(validate, Mapping) or hasattr(validate, "model_validate_json")
 
 
-def check_of(validate: Validate | None) -> Check | None:
+def check_of(validate: Validate | None) -> AnswerCheck | None:
     """Return the check that an option asks for; raise ``ValueError`` or ``TypeError`` for what cannot be one."""
     if validate is None:
         return None
@@ -177,7 +177,9 @@ def _path(parts: tuple[Any, ...]) -> str:
     return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
 
 
-def with_response_format(request: BatchRequest, check: Check, *, has_structured_outputs: bool) -> dict[str, Any] | None:
+def with_response_format(
+    request: BatchRequest, check: AnswerCheck, *, has_structured_outputs: bool
+) -> dict[str, Any] | None:
     """Return the body of a chat that asks for what a check wants; None where the row is sent as it is."""
     is_free = request.path == CHAT and request.body.get("response_format") is None
     if check.schema is None or not (is_free and has_structured_outputs):

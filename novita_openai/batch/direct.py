@@ -29,7 +29,7 @@ _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _SUCCESSES: Final = range(200, 300)
 
 
-class Head:
+class RequestHead:
     """What all requests have in common that differ in their bodies alone: the SDK's ``request``, and how it is sent."""
 
     def __init__(self, request: Any, wire: direct.Wire) -> None:
@@ -58,7 +58,7 @@ class DirectSender:
 
     def __init__(self, client: AsyncNovitaOpenAI, options: Mapping[str, Any], by_sdk: Sender) -> None:
         self._client, self._options, self._by_sdk, self._most = client, options, by_sdk, client.max_answer_bytes
-        self._heads: dict[Any, Head] = {}
+        self._heads: dict[Any, RequestHead] = {}
 
     async def send(self, path: str, content: bytes, headers: Mapping[str, str]) -> Any:
         """Return the response, its body read; raise the SDK's errors."""
@@ -76,7 +76,7 @@ class DirectSender:
             raise direct.status_error(self._client, received)
         return received
 
-    async def _head(self, path: str, headers: Mapping[str, str]) -> Head:
+    async def _head(self, path: str, headers: Mapping[str, str]) -> RequestHead:
         """Return the head of a request; the key in it is the client's present one."""
         source = self._client.key_source
         key = self._client.api_key if isinstance(source, str) else await source()
@@ -87,10 +87,10 @@ class DirectSender:
                 self._heads.clear()
             options = with_headers(self._options[path], b"{}", headers)
             request = direct.request_with(self._client, options, key)
-            head = self._heads[name] = Head(request, direct.Wire.of(self._client, request.url))
+            head = self._heads[name] = RequestHead(request, direct.Wire.of(self._client, request.url))
         return head
 
-    async def _exchange(self, head: Head, content: bytes) -> direct.Received:
+    async def _exchange(self, head: RequestHead, content: bytes) -> direct.Received:
         sent = {"headers": head.headers(len(content)), "data": _blocks(content) if len(content) > LARGE else content}
         async with head.session.request("POST", head.url, **sent, **head.options) as response:
             packed = await _read(response, self._most)

@@ -23,7 +23,7 @@ from novita_openai.batch.waking import Alarm, Ticker
 
 if TYPE_CHECKING:
     from novita_openai.batch.backlog import Feed
-    from novita_openai.batch.lanes import Lane, Sending
+    from novita_openai.batch.lanes import Lane, RowSending
     from novita_openai.batch.report import Tally
     from novita_openai.batch.requests import BatchRequest
     from novita_openai.batch.session import Session
@@ -165,7 +165,7 @@ class Engine:
             end = min(end, now + self._session.seconds_an_attempt)
         self._tasks[asyncio.create_task(self._send(sending))] = end
 
-    async def _send(self, sending: Sending) -> None:
+    async def _send(self, sending: RowSending) -> None:
         try:
             await self._attempt(sending)
         except Exception as error:  # noqa: BLE001 - not an error of the service: run() raises it
@@ -177,7 +177,7 @@ class Engine:
             self._is_at_limit = False
             self._alarm.ring()
 
-    async def _attempt(self, sending: Sending) -> None:
+    async def _attempt(self, sending: RowSending) -> None:
         request, sent = sending.request, self._clock()
         try:
             answer = read_answer(request, await self._answer_to(request))

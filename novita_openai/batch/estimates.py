@@ -11,7 +11,7 @@ from novita_openai.batch.hosted.parts import SHARE
 from novita_openai.batch.options import RunOptions, is_hosted, reader_for
 from novita_openai.batch.pending import PendingRows
 from novita_openai.batch.session import Session
-from novita_openai.batch.spending import Prices
+from novita_openai.batch.spending import ModelPrices
 from novita_openai.batch.worklist import Worklist, read_worklist
 from novita_openai.client.settings import MissingAPIKeyError
 
@@ -55,7 +55,9 @@ async def aestimate(source: Source, options: RunOptions) -> BatchEstimate:
     return estimate
 
 
-def _estimated(rows: Iterable[BatchRequest], worklist: Worklist, prices: Prices, *, is_hosted: bool) -> BatchEstimate:
+def _estimated(
+    rows: Iterable[BatchRequest], worklist: Worklist, prices: ModelPrices, *, is_hosted: bool
+) -> BatchEstimate:
     unfit = unbatchable if is_hosted else misfits
     prices = prices.at(SHARE) if is_hosted else prices
     prompt_tokens = answer_tokens = unbounded = 0
@@ -88,11 +90,11 @@ class _Sum:
         self.value = None if self.value is None or part is None else self.value + part
 
 
-async def _prices(options: RunOptions) -> Prices:
+async def _prices(options: RunOptions) -> ModelPrices:
     try:
         session = Session(options, is_alone=True)
     except MissingAPIKeyError:
-        return Prices()
+        return ModelPrices()
     async with session:
         await session.fetch_prices()
         return session.prices

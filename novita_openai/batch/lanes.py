@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from novita_openai.errors import Failure
     from novita_openai.pacing import Pacer, Ticket
 
-__all__ = ["Fresh", "Held", "Lane", "Sending", "Wish"]
+__all__ = ["Fresh", "Held", "Lane", "RowSending", "Wish"]
 
 MOST_HELD: Final = 1_000
 MOST_BYTES_HELD: Final = 32 * 1024 * 1024
@@ -136,13 +136,13 @@ class Lane:
         self._refused_last = None
         return request
 
-    def start(self, request: BatchRequest, now: float) -> Sending:
+    def start(self, request: BatchRequest, now: float) -> RowSending:
         """Count a row that starts; if it has no ``max_tokens``, an answer of the usual length is expected."""
         usual, most = self._answer_tokens / self.answers if self.answers else 0.0, request.max_tokens
         tokens = request.prompt_tokens + (usual if most is None else most)
         size = len(request.content)
         self.share.add(size)
-        return Sending(self, request, self.pacer.start(now, tokens), size)
+        return RowSending(self, request, self.pacer.start(now, tokens), size)
 
     def count_answer(self, tokens: int) -> None:
         """Learn how long answers usually are."""
@@ -182,7 +182,7 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class RowSending:
     """A row in flight that was sent with a body of ``size`` bytes.
 
     One of the methods is called when it has ended, to tell its lane and its model's pacer what came of it, and at last

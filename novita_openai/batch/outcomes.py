@@ -21,7 +21,7 @@ from novita_openai.logs import warn
 
 if TYPE_CHECKING:
     from novita_openai.batch.backlog import Backlog
-    from novita_openai.batch.lanes import Sending
+    from novita_openai.batch.lanes import RowSending
     from novita_openai.batch.requests import BatchRequest
     from novita_openai.batch.rows import WholeAnswer
     from novita_openai.batch.session import Session
@@ -63,7 +63,7 @@ class Outcomes:
         self._sink, self._session, self._shutdown = sink, session, shutdown
         self._backlog, self._standing = backlog, standing
 
-    def answered(self, sending: Sending, answer: WholeAnswer, seconds: float) -> None:
+    def answered(self, sending: RowSending, answer: WholeAnswer, seconds: float) -> None:
         """Write an answer that took so long, or where it does not pass the check of the run, ask again or give up."""
         request = sending.request
         self.tally.latencies[float(f"{seconds:.2g}")] += 1
@@ -81,7 +81,7 @@ class Outcomes:
         else:
             self._keep_failed(request, rejected_row(request, answer, VALIDATION_FAILED, flaw), VALIDATION_FAILED)
 
-    async def failed(self, sending: Sending, error: Exception) -> None:
+    async def failed(self, sending: RowSending, error: Exception) -> None:
         """Carry out what the failure of a request means."""
         request, policy = sending.request, self._session.policy
         failure = failure_of(error, policy.rules)
@@ -123,7 +123,7 @@ class Outcomes:
             where = {"host": failure.host or None, "cause": failure.cause or None}
             warn("batch.failure", status=failure.status, reason=failure.reason, **where)
 
-    def _carry_out(self, verdict: Verdict, sending: Sending, failure: Failure) -> None:
+    def _carry_out(self, verdict: Verdict, sending: RowSending, failure: Failure) -> None:
         request, now = sending.request, self._clock()
         if isinstance(verdict, Wait):
             asked, pause = unless_skipped(verdict.asked or 0.0), unless_skipped(verdict.pause)
@@ -149,12 +149,12 @@ class Outcomes:
         if self._clock() - self._standing.last_answer > NO_PROGRESS:
             self._shutdown.stop(f"no answer for {NO_PROGRESS / 60:g} minutes; the last error: {failure.summary}")
 
-    def _put_off(self, sending: Sending, asked: float) -> None:
+    def _put_off(self, sending: RowSending, asked: float) -> None:
         if sending.lane.put_off is None:
             warn("batch.model_put_off", model=sending.lane.model, seconds=round(asked, 3))
             self._backlog.put_off(sending.lane, asked, self._clock())
 
-    def _give_up(self, sending: Sending, failure: Failure, verdict: Fail) -> None:
+    def _give_up(self, sending: RowSending, failure: Failure, verdict: Fail) -> None:
         request = sending.request
         request.attempts += failure.action is not Action.WAIT or not request.attempts
         if verdict.of_model and sending.lane.refusal is None:

@@ -8,7 +8,7 @@ from typing import Final
 
 import openai
 
-__all__ = ["Probe"]
+__all__ = ["ServiceProbe"]
 
 LASTS: Final = 10.0
 """Seconds for which an answer holds."""
@@ -16,7 +16,7 @@ TIMEOUT: Final = 10.0
 """Seconds in which the models list has to come."""
 
 
-class Probe:
+class ServiceProbe:
     """Asks whether a service answers. ``ask``: any request that needs nothing but the service itself."""
 
     def __init__(self, ask: Callable[[], Awaitable[object]]) -> None:

@@ -12,7 +12,7 @@ from novita_openai.batch.reading import BatchResult
 from novita_openai.batch.usage import Spent
 
 if TYPE_CHECKING:
-    from novita_openai.batch.checks import Check
+    from novita_openai.batch.checks import AnswerCheck
     from novita_openai.batch.files import ResultFiles
     from novita_openai.batch.jsonl import Journal
     from novita_openai.batch.worklist import Worklist
@@ -23,7 +23,7 @@ ROWS_A_TURN: Final = 100
 """Answers that are checked before the event loop may turn."""
 
 
-async def recheck(files: ResultFiles, worklist: Worklist, check: Check, is_stopped: Callable[[], bool]) -> None:
+async def recheck(files: ResultFiles, worklist: Worklist, check: AnswerCheck, is_stopped: Callable[[], bool]) -> None:
     """Remove the answers that do not pass, so that their rows are sent again, and take the rejected ones that do.
 
     Once ``is_stopped``, nothing is changed. Raises what a function of the program raises; then nothing is changed.

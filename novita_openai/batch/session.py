@@ -13,10 +13,10 @@ import openai
 from novita_openai.backoff import unless_skipped
 from novita_openai.batch.checks import check_of
 from novita_openai.batch.options import RunLimits
-from novita_openai.batch.probes import Probe
+from novita_openai.batch.probes import ServiceProbe
 from novita_openai.batch.report import BatchReport, BatchStopped
 from novita_openai.batch.requests import BatchInputError
-from novita_openai.batch.spending import Prices
+from novita_openai.batch.spending import ModelPrices
 from novita_openai.batch.transport import Transport
 from novita_openai.batch.usage import Spent
 from novita_openai.batch.validation import Validation
@@ -62,9 +62,9 @@ class Session:
                 limits = replace(limits, connections=min(limits.connections, MOST_WITHOUT_AIOHTTP))
         if source.given_http_client is not None and limits.concurrency is None:
             limits = replace(limits, connections=min(limits.connections, MOST_OVER_A_GIVEN_ONE))
-        self.limits, self.prices, self.spent_before = limits, Prices(), Spent()
+        self.limits, self.prices, self.spent_before = limits, ModelPrices(), Spent()
         self.no_prices, self.may_pass, self.is_reached = "", False, False
-        self.probe = Probe(self.transport.models)
+        self.probe = ServiceProbe(self.transport.models)
         self.validation = Validation(check, limits.validate_attempts)
 
     async def __aenter__(self) -> Self:
@@ -103,7 +103,7 @@ class Session:
             self.may_pass = failure_of(error, self.policy.rules).action is not Action.FAIL
             return
         self.is_reached = True
-        self.prices = Prices(rows)
+        self.prices = ModelPrices(rows)
         self.validation.learn(rows)
 
     async def _models(self) -> list[dict[str, Any]]:

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from novita_openai.batch.requests import BatchRequest
     from novita_openai.errors import Failure
 
-__all__ = ["ASSUMED_ANSWER", "Account", "CostLimit", "Prices", "Usage"]
+__all__ = ["ASSUMED_ANSWER", "Account", "CostLimit", "ModelPrices", "Usage"]
 
 ASSUMED_ANSWER: Final = 4_096
 """The longest answer, in tokens, that ``max_cost`` allows for where a row sets no ``max_tokens``."""
 
 
-class Prices:
+class ModelPrices:
     """The models of the models list, and the prices of their tokens. ``rows``: the rows of the list, by id.
 
     ``share``: the part of the list's prices that is paid.
@@ -32,9 +32,9 @@ class Prices:
         found = {model: pricing_of(row) for model, row in self.rows.items()}
         self._pricing: dict[str, Pricing] = {model: pricing for model, pricing in found.items() if pricing is not None}
 
-    def at(self, share: float) -> Prices:
+    def at(self, share: float) -> ModelPrices:
         """Return the same models at a part of their prices."""
-        return Prices(self.rows.values(), share)
+        return ModelPrices(self.rows.values(), share)
 
     @property
     def is_empty(self) -> bool:
@@ -119,7 +119,7 @@ class CostLimit:
     in flight, or of which the answer was lost on the way: the service may have charged it.
     """
 
-    def __init__(self, max_cost: float | None, prices: Prices, spent: float = 0.0) -> None:
+    def __init__(self, max_cost: float | None, prices: ModelPrices, spent: float = 0.0) -> None:
         self._max_cost, self._prices = max_cost, prices
         self._spent, self._lost = spent, 0.0
         self._in_flight = 0
@@ -174,7 +174,7 @@ class Account:
     ``before``: what earlier runs of the job have spent.
     """
 
-    def __init__(self, max_cost: float | None, prices: Prices, usage: Usage, before: Spent) -> None:
+    def __init__(self, max_cost: float | None, prices: ModelPrices, usage: Usage, before: Spent) -> None:
         self.limit = CostLimit(max_cost, prices, before.dollars or 0.0)
         self._prices, self._usage = prices, usage
 

@@ -10,7 +10,7 @@ from novita_openai.errors import Action
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from novita_openai.batch.lanes import Lane, Sending
+    from novita_openai.batch.lanes import Lane, RowSending
     from novita_openai.batch.requests import BatchRequest
     from novita_openai.errors import ErrorRule, Failure
 
@@ -56,7 +56,7 @@ class Standing:
         self._is_out = self._unheard >= IN_A_ROW and now - self.last_answer >= OUTAGE
         return self._is_out
 
-    def around(self, sending: Sending, failure: Failure) -> Surroundings:
+    def around(self, sending: RowSending, failure: Failure) -> Surroundings:
         """Note that a row has failed, and return what was going on."""
         request, lane = sending.request, sending.lane
         now_seen = self._answers, lane.answers

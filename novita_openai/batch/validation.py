@@ -10,7 +10,7 @@ from novita_openai.batch.reading import BatchResult
 from novita_openai.batch.requests import encode
 
 if TYPE_CHECKING:
-    from novita_openai.batch.checks import Check
+    from novita_openai.batch.checks import AnswerCheck
     from novita_openai.batch.requests import BatchRequest
 
 __all__ = ["Validation"]
@@ -19,7 +19,7 @@ __all__ = ["Validation"]
 class Validation:
     """A check, None without one, and how often a row is asked again (``more``) because its answer does not pass."""
 
-    def __init__(self, check: Check | None, more: int) -> None:
+    def __init__(self, check: AnswerCheck | None, more: int) -> None:
         self.check, self.more = check, more
         self._structured: frozenset[str] = frozenset()
 

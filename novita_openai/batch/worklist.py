@@ -23,7 +23,7 @@ from novita_openai.batch.usage import Spent, reported_tokens
 from novita_openai.prices import Tokens
 
 if TYPE_CHECKING:
-    from novita_openai.batch.spending import Prices
+    from novita_openai.batch.spending import ModelPrices
 
 __all__ = ["Places", "Worklist", "read_worklist"]
 
@@ -172,7 +172,7 @@ class Worklist:
             before, count = self.unpriced.get(model, (Tokens(0, 0), 0))
             self.unpriced[model] = before.plus(tokens), count + 1
 
-    def spent_by(self, prices: Prices) -> Spent:
+    def spent_by(self, prices: ModelPrices) -> Spent:
         """Return what earlier runs have spent; the dollars are None where one of the prices is not known."""
         total = replace(self.spent)
         for model, (tokens, count) in self.unpriced.items():

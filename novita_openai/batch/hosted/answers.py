@@ -26,7 +26,7 @@ LEAST_ERROR: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
-class _Head:
+class _ResultHead:
     """What a row of results takes over of a response besides its body."""
 
     status_code: int
@@ -45,7 +45,7 @@ def read_result(row: Mapping[str, Any], path: str, url: str) -> WholeAnswer:
     status, body, kind = response.get("status_code", OK), response.get("body"), KINDS[path]
     if not row.get("error") and status == OK and is_whole_body(body, kind):
         fields = cast("dict[str, Any]", body)
-        reasons, head = finish_reasons_in(fields), _Head(OK, {"x-request-id": response.get("request_id")})
+        reasons, head = finish_reasons_in(fields), _ResultHead(OK, {"x-request-id": response.get("request_id")})
         if reasons is not None:
             return WholeAnswer(head, _encoded(fields), fields.get("usage"), reasons)
     request = sdk.http_library().Request("POST", url)

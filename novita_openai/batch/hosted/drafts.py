@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from novita_openai.batch.hosted.parts import Submitted
 
-__all__ = ["Draft"]
+__all__ = ["PartDraft"]
 
 ID_BYTES: Final = 8
 
 
-class Draft:
+class PartDraft:
     """Gathers the rows of a model and a path; its temporary ``file`` is in ``folder`` and has no name there."""
 
     def __init__(self, model: str, path: str, folder: Path) -> None:

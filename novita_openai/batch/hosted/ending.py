@@ -16,7 +16,7 @@ from novita_openai.errors import Action
 if TYPE_CHECKING:
     from novita_openai.errors import Failure
 
-__all__ = ["Ending", "Patience"]
+__all__ = ["Patience", "RunEnding"]
 
 NO_ANSWER: Final = 1_800.0
 """Seconds of failures, without one answer, after which the service is taken to be out of reach."""
@@ -25,7 +25,7 @@ WINDOW: Final = 48 * 3_600.0
 TICK: Final = 0.5
 
 
-class Ending:
+class RunEnding:
     """When and why the run ends. ``shutdown``: of now; ``reasons``: of an end that waits for what is under way.
 
     ``blocks``: nothing more is submitted.
@@ -97,7 +97,7 @@ class Ending:
 class Patience:
     """Waits between requests of one kind until the service takes one."""
 
-    def __init__(self, ending: Ending) -> None:
+    def __init__(self, ending: RunEnding) -> None:
         self._ending, self._count, self._waited = ending, 0, 0.0
 
     async def wait(self, failure: Failure) -> bool:

@@ -20,9 +20,9 @@ from novita_openai.batch.checks import corrected
 from novita_openai.batch.fitness import unbatchable
 from novita_openai.batch.hosted.collecting import Collector
 from novita_openai.batch.hosted.decisions import ENDED, KNOWN, Verdict, needs_change, on_asked, poll_delay
-from novita_openai.batch.hosted.ending import Ending
+from novita_openai.batch.hosted.ending import RunEnding
 from novita_openai.batch.hosted.ledger import Step
-from novita_openai.batch.hosted.options import Counts
+from novita_openai.batch.hosted.options import PartCounts
 from novita_openai.batch.hosted.service import Service
 from novita_openai.batch.hosted.submitting import Submitter, unknown
 from novita_openai.batch.report import Tally
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from novita_openai.batch.files import ResultFiles
     from novita_openai.batch.hosted.collecting import Gathered
-    from novita_openai.batch.hosted.drafts import Draft
+    from novita_openai.batch.hosted.drafts import PartDraft
     from novita_openai.batch.hosted.ledger import Ledger, PartState
     from novita_openai.batch.hosted.options import FleetOptions
     from novita_openai.batch.requests import BatchRequest
@@ -61,13 +61,13 @@ class Fleet:
 
     def __init__(self, files: ResultFiles, ledger: Ledger, session: Session, options: FleetOptions) -> None:
         self._files, self.ledger, self._session, self.options = files, ledger, session, options
-        self.ending = Ending(session.limits.drain)
+        self.ending = RunEnding(session.limits.drain)
         self.settled, self.tally = Tally(), Tally()
         self._service = Service(session.transport.client(RetryPolicy.off()))
         self._rules = session.policy.rules
         how: Any = {"keep_files": options.keep_files}
         self.submitter = Submitter(ledger, self._service, self.ending, self._rules, **how)
-        self._counts: dict[str, Counts] = {}
+        self._counts: dict[str, PartCounts] = {}
         self._odd: set[str] = set()
         self._fresh: set[str] = set()
 
@@ -106,10 +106,10 @@ class Fleet:
             for row in self.ledger.rows_of(state):
                 yield row.custom_id, row.digest
 
-    def counts(self) -> Counts:
+    def counts(self) -> PartCounts:
         """Return what the service said last of all that is open."""
         known = [self._counts[state.part.id] for state in self.ledger.open if state.part.id in self._counts]
-        return Counts(sum(each.completed for each in known), sum(each.failed for each in known))
+        return PartCounts(sum(each.completed for each in known), sum(each.failed for each in known))
 
     def amend(self, request: BatchRequest) -> None:
         """Have a row ask again whose last answer did not pass, with it and what was wrong."""
@@ -205,7 +205,7 @@ class Fleet:
 
     # What is at the service.
 
-    async def submit(self, drafts: Iterator[Draft | None]) -> None:
+    async def submit(self, drafts: Iterator[PartDraft | None]) -> None:
         """Submit drafts as they become full; None gives other tasks a turn."""
         try:
             for draft in drafts:
@@ -218,7 +218,7 @@ class Fleet:
         finally:
             cast("Any", drafts).close()
 
-    async def _submit(self, draft: Draft) -> None:
+    async def _submit(self, draft: PartDraft) -> None:
         try:
             self.tally.sent += draft.rows
             state = self.ledger.plan(*draft.finish())
@@ -246,7 +246,9 @@ class Fleet:
             self._not_seen(state, error)
             return
         counts = batch.request_counts
-        self._counts[state.part.id] = Counts(getattr(counts, "completed", 0) or 0, getattr(counts, "failed", 0) or 0)
+        self._counts[state.part.id] = PartCounts(
+            getattr(counts, "completed", 0) or 0, getattr(counts, "failed", 0) or 0
+        )
         if batch.status in ENDED:
             await self._end(state, batch, tally)
         elif batch.status not in KNOWN and state.batch_id not in self._odd:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from novita_openai.batch.hosted.decisions import FIRST_POLL
 
-__all__ = ["Counts", "FleetOptions"]
+__all__ = ["FleetOptions", "PartCounts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class FleetOptions:
 
 
 @dataclass(slots=True)
-class Counts:
+class PartCounts:
     """What the service says of a batch that is under way: its rows that are answered, and that have failed."""
 
     completed: int = 0

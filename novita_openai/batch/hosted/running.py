@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Final
 
 from novita_openai.batch.endpoints import CHAT
-from novita_openai.batch.hosted.drafts import Draft
+from novita_openai.batch.hosted.drafts import PartDraft
 from novita_openai.batch.hosted.parts import SHARE, Submitted, line_of
 from novita_openai.batch.shutdown import MORE_COST
 from novita_openai.batch.spending import ASSUMED_ANSWER
@@ -79,9 +79,9 @@ class HostedEngine:
             if not only or fleet.ending.reasons:
                 return
 
-    def _drafts(self, rows: Iterator[BatchRequest]) -> Iterator[Draft | None]:
+    def _drafts(self, rows: Iterator[BatchRequest]) -> Iterator[PartDraft | None]:
         """Yield drafts that are full, at the end those that are not, and None now and then."""
-        drafts: dict[tuple[str, str], Draft] = {}
+        drafts: dict[tuple[str, str], PartDraft] = {}
         try:
             for number, request in enumerate(rows):
                 if number % ROWS_A_TURN == 0:
@@ -93,7 +93,7 @@ class HostedEngine:
                 if key in drafts and not drafts[key].takes(line):
                     yield drafts.pop(key)
                 if key not in drafts:
-                    drafts[key] = Draft(request.model, request.path, self._fleet.folder)
+                    drafts[key] = PartDraft(request.model, request.path, self._fleet.folder)
                 drafts[key].add(_submitted(request), line, most)
             while drafts:
                 yield drafts.pop(next(iter(drafts)))
@@ -104,7 +104,7 @@ class HostedEngine:
     def _line(self, request: BatchRequest) -> bytes:
         return line_of(request, content_of(request, is_translated=self._is_translated and request.path == CHAT))
 
-    def _may_cost(self, most: float | None, drafts: dict[tuple[str, str], Draft]) -> bool:
+    def _may_cost(self, most: float | None, drafts: dict[tuple[str, str], PartDraft]) -> bool:
         """Tell whether ``max_cost`` allows for a row besides what is planned and spent; else the run ends."""
         limit = self._session.limits.max_cost
         if limit is None:

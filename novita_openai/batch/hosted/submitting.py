@@ -15,7 +15,7 @@ from novita_openai.errors import ErrorRule, failure_of
 from novita_openai.logs import warn
 
 if TYPE_CHECKING:
-    from novita_openai.batch.hosted.ending import Ending
+    from novita_openai.batch.hosted.ending import RunEnding
     from novita_openai.batch.hosted.ledger import Ledger, PartState
     from novita_openai.batch.hosted.service import Service
     from novita_openai.errors import Failure
@@ -30,7 +30,7 @@ class Submitter:
     """
 
     def __init__(
-        self, ledger: Ledger, service: Service, ending: Ending, rules: Sequence[ErrorRule], *, keep_files: bool
+        self, ledger: Ledger, service: Service, ending: RunEnding, rules: Sequence[ErrorRule], *, keep_files: bool
     ) -> None:
         self._ledger, self._service, self._ending, self._rules = ledger, service, ending, rules
         self._keep_files = keep_files

@@ -14,11 +14,11 @@ from novita_openai.batch.tables.parquet import ParquetTable, write_parquet
 
 if TYPE_CHECKING:
     from novita_openai.batch.requests import Source
-    from novita_openai.batch.tables.rows import Table
+    from novita_openai.batch.tables.rows import RowTable
 
 __all__ = ["TABLES", "Writer", "form_of", "opened_table", "writer_for"]
 
-_READERS: Final[dict[str, Callable[[Source], Table]]] = {
+_READERS: Final[dict[str, Callable[[Source], RowTable]]] = {
     ".csv": DelimitedTable,
     ".tsv": lambda source: DelimitedTable(source, "\t"),
     ".jsonl": JSONLinesTable,
@@ -31,7 +31,7 @@ _MAGIC: Final = ((b"PAR1", ".parquet"), (b"{", ".jsonl"))
 """How what comes without a name begins, where it is not CSV."""
 _LISTED: Final = ", ".join(_READERS)
 
-Writer = Callable[[BinaryIO, "Table", AnswerColumns, Iterable[Sequence[Any]]], None]
+Writer = Callable[[BinaryIO, "RowTable", AnswerColumns, Iterable[Sequence[Any]]], None]
 """Writes a table, and beside it the values of the added columns, row by row."""
 
 
@@ -42,7 +42,7 @@ def form_of(path: str | Path) -> str:
     return named.suffix.lower()
 
 
-def opened_table(source: Source) -> Table:
+def opened_table(source: Source) -> RowTable:
     """Return the table in a file; raise :class:`BatchInputError` where it holds none."""
     form = _form_within(source) if source.is_stdin else form_of(source.path)
     reader = _READERS.get(form)
@@ -66,24 +66,24 @@ def writer_for(path: Path) -> Writer:
     return writer
 
 
-def _write_csv(file: BinaryIO, table: Table, added: AnswerColumns, answers: Iterable[Sequence[Any]]) -> None:
+def _write_csv(file: BinaryIO, table: RowTable, added: AnswerColumns, answers: Iterable[Sequence[Any]]) -> None:
     manner = table.manner if isinstance(table, DelimitedTable) else Manner()
     if manner.delimiter == "\t" or len(table.columns) == 1:
         manner = Manner(manner.encoding, ",", manner.line_end)
     write_delimited(file, [*table.columns, *added.names], _joined(table, answers), manner)
 
 
-def _write_tsv(file: BinaryIO, table: Table, added: AnswerColumns, answers: Iterable[Sequence[Any]]) -> None:
+def _write_tsv(file: BinaryIO, table: RowTable, added: AnswerColumns, answers: Iterable[Sequence[Any]]) -> None:
     seen = table.manner if isinstance(table, DelimitedTable) else Manner()
     manner = Manner(seen.encoding, "\t", seen.line_end)
     write_delimited(file, [*table.columns, *added.names], _joined(table, answers), manner)
 
 
-def _write_jsonl(file: BinaryIO, table: Table, added: AnswerColumns, answers: Iterable[Sequence[Any]]) -> None:
+def _write_jsonl(file: BinaryIO, table: RowTable, added: AnswerColumns, answers: Iterable[Sequence[Any]]) -> None:
     write_json_lines(file, [*table.columns, *added.names], _joined(table, answers))
 
 
-def _write_parquet(file: BinaryIO, table: Table, added: AnswerColumns, answers: Iterable[Sequence[Any]]) -> None:
+def _write_parquet(file: BinaryIO, table: RowTable, added: AnswerColumns, answers: Iterable[Sequence[Any]]) -> None:
     write_parquet(file, table, added.columns, answers)
 
 
@@ -95,6 +95,6 @@ _WRITERS: Final[dict[str, Writer]] = {
 }
 
 
-def _joined(table: Table, answers: Iterable[Sequence[Any]]) -> Iterator[list[Any]]:
+def _joined(table: RowTable, answers: Iterable[Sequence[Any]]) -> Iterator[list[Any]]:
     for (_, values), more in zip(table.rows(), answers, strict=True):
         yield [*values, *more]

@@ -34,7 +34,7 @@ NAMED: Final = (".jsonl", ".parquet")
 """Forms in which every column has a name."""
 
 
-class Counts(Protocol):
+class JobCounts(Protocol):
     """A dataclass that counts the rows of a job."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -55,7 +55,7 @@ class Counts(Protocol):
         ...
 
 
-Report = TypeVar("Report", bound=Counts)
+Report = TypeVar("Report", bound=JobCounts)
 
 
 class Runner(Protocol):

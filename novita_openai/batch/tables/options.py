@@ -11,7 +11,7 @@ from novita_openai.batch.options import RunOptions
 __all__ = ["FrameOptions", "TableOptions", "own_options"]
 
 
-class _Asked(TypedDict, total=False):
+class _AskedOptions(TypedDict, total=False):
     prompt: str
     system: str | None
     parameters: Mapping[str, Any] | None
@@ -19,7 +19,7 @@ class _Asked(TypedDict, total=False):
     image: str | None
 
 
-class TableOptions(_Asked, RunOptions, total=False):
+class TableOptions(_AskedOptions, RunOptions, total=False):
     """Options of ``run`` and ``arun`` for a table: those of :class:`RunOptions`, and these.
 
     ``prompt``: what is asked about each row, in which ``{column}`` stands for a cell, ``{{`` and ``}}`` for braces.
@@ -40,7 +40,7 @@ class FrameOptions(TableOptions, total=False):
     checkpoint: str | Path | None
 
 
-_OWN: Final = tuple(_Asked.__annotations__)
+_OWN: Final = tuple(_AskedOptions.__annotations__)
 
 
 def own_options(options: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from novita_openai.installing import how_to_install
 if TYPE_CHECKING:
     from novita_openai.batch.requests import Source
     from novita_openai.batch.tables.columns import Column
-    from novita_openai.batch.tables.rows import Problems, Row, Table
+    from novita_openai.batch.tables.rows import Problems, Row, RowTable
 
 __all__ = ["ParquetTable", "write_parquet"]
 
@@ -76,7 +76,7 @@ def _types(pyarrow: Any) -> dict[Kind, Any]:
     }
 
 
-def write_parquet(file: BinaryIO, table: Table, added: Sequence[Column], answers: Iterable[Sequence[Any]]) -> None:
+def write_parquet(file: BinaryIO, table: RowTable, added: Sequence[Column], answers: Iterable[Sequence[Any]]) -> None:
     """Write a table with the added columns, of which ``answers`` has the values row by row."""
     pyarrow, parquet = _library("pyarrow"), _library("pyarrow.parquet")
     types, rows = _types(pyarrow), refuse_wide(added, answers)
@@ -94,7 +94,7 @@ def _arrays(pyarrow: Any, types: Sequence[Any], rows: Iterable[Sequence[Any]]) -
     return [pyarrow.array(values, each) for each, values in zip(types, columns, strict=True)]
 
 
-def _batches(pyarrow: Any, table: Table) -> tuple[Any, Iterator[Any]]:
+def _batches(pyarrow: Any, table: RowTable) -> tuple[Any, Iterator[Any]]:
     """Return schema and batches of a table that is not one of pyarrow."""
     types = _types(pyarrow)
     schema = pyarrow.schema([(name, types[kind]) for name, kind in zip(table.columns, table.kinds, strict=True)])

@@ -11,7 +11,7 @@ from novita_openai.batch.requests import BatchInputError
 if TYPE_CHECKING:
     from novita_openai.batch.tables.columns import Kind
 
-__all__ = ["Problems", "Row", "Table", "refuse_repeated"]
+__all__ = ["Problems", "Row", "RowTable", "refuse_repeated"]
 
 MOST: Final = 10_000
 """Problems after which a table is read no further: it is something else."""
@@ -38,7 +38,7 @@ class Problems:
             raise BatchInputError(self._lines)
 
 
-class Table(Protocol):
+class RowTable(Protocol):
     """A table."""
 
     @property

@@ -23,7 +23,7 @@ from novita_openai.batch.tables.rows import Problems
 
 if TYPE_CHECKING:
     from novita_openai.batch.tables.recipe import Recipe
-    from novita_openai.batch.tables.rows import Table
+    from novita_openai.batch.tables.rows import RowTable
 
 __all__ = ["AskedRow", "Survey", "TableSource", "key_of", "name_of"]
 
@@ -71,7 +71,7 @@ class TableSource(Source):
     Raises :class:`BatchInputError` with everything that is wrong in it.
     """
 
-    def __init__(self, name: str, table: Table, recipe: Recipe, file: Source | None = None) -> None:
+    def __init__(self, name: str, table: RowTable, recipe: Recipe, file: Source | None = None) -> None:
         self.path, self.is_stdin = Path(name), False
         self._name, self._table, self._recipe, self._under = name, table, recipe, file
         self.survey = Survey()
