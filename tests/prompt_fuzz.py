@@ -75,7 +75,7 @@ class Fuzz:
         return {"type": "function", "function": {"name": "f", "description": self.text(), "parameters": parameters}}
 
     def logs(self, prompt: str | None) -> list[str]:
-        """Return texts that may be logs: a prompt with a stop string or cut somewhere, or else pieces in a row."""
+        """Return texts that may be logs: a prompt with what ends a reply or cut somewhere, or else pieces in a row."""
         if prompt is None:
             row = "".join(self.piece(0.8) for _ in range(self.random.choice((2, 4, 5, 6))))
             starts = sorted(text for (previous, _), text in self.format.separators.items() if previous == "start")
@@ -83,4 +83,4 @@ class Fuzz:
         cut = prompt[: self.random.randrange(len(prompt) + 1)] + self.piece(0.7)
         place = self.random.randrange(len(prompt) + 1)
         without = prompt[:place] + prompt[place + self.random.randrange(1, 20) :]
-        return [cut, without, prompt + prompt, prompt + "\n", *(prompt + stop for stop in self.format.stop)]
+        return [cut, without, prompt + prompt, prompt + "\n", *(prompt + end for end in self.format.reply_ends)]

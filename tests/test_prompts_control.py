@@ -66,7 +66,7 @@ def test_each_control_string_is_refused_in_a_users_text_but_for_tags_that_are_no
 
 
 def test_the_control_strings_of_a_format_are_known() -> None:
-    assert get_format("chatml").control == ("<|im_start|>", "<|im_end|>")
+    assert get_format("chatml").control == ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
     assert get_format("vicuna-newline").control == ("\nASSISTANT:", "\nUSER:")
     assert get_format("vicuna-v1.1").control == ("</s>", " ASSISTANT:", " USER: ")
     assert get_format("vicuna-orca").control == ("</s>", "\nASSISTANT:", "\nSYSTEM:", "\nUSER:")
@@ -262,6 +262,43 @@ def test_lone_surrogates_are_kept() -> None:
     fmt = get_format("qwen2.5")
     chat = [QUESTION, called(arguments={"a": "\ud83d"}, call_id="call_0")]
     assert fmt.parse(fmt.render(chat, reply=False)) == fmt.normalize(chat)
+
+
+@EACH
+def test_a_token_that_ends_generation_is_refused_in_texts_and_ends_a_log(fmt: PromptFormat) -> None:
+    assert {*fmt.ends} <= {*fmt.control}
+    for end in fmt.ends:
+        for index, chat in chats_with(f"a{end}b"):
+            assert_refused(fmt, chat, index)
+        prompt = fmt.render([QUESTION], date=DATE)
+        for text in (f"{prompt}a{end}b", f"{prompt}a{end}{end}", f"{end}{prompt}", prompt.replace("q", f"q{end}")):
+            with pytest.raises(PromptError):
+                fmt.parse(text)
+        opened = fmt.render([QUESTION, REPLY], date=DATE, continue_final=True)
+        history = fmt.parse(opened + end)
+        assert (history.ending, history[-1]["content"]) == ("logged", "a")
+        assert fmt.render(history) == opened + end
+        assert fmt.message(f"a{end}") == fmt.message("a")
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"),
+    [
+        ("gemma-3", {"<eos>", "<end_of_turn>"}),
+        ("gemma-4", {"<eos>", "<turn|>", "<|tool_response>"}),
+        ("qwen3", {"<|im_end|>", "<|endoftext|>"}),
+        ("gpt-oss", {"<|return|>", "<|endoftext|>", "<|call|>"}),
+        ("llama-4", {"<|end_of_text|>", "<|eom|>", "<|eot|>"}),
+        ("phi-4-mini", {"<|end|>", "<|endoftext|>"}),
+        ("nemotron-3", {"</s>", "<|im_end|>"}),
+        ("olmo-3", {"<|im_end|>", "<|endoftext|>"}),
+        ("internlm2.5", {"</s>", "<|im_end|>"}),
+        ("kimi-k2.5", {"<|im_end|>", "[EOS]"}),
+        ("llama-3", {"<|eot_id|>", "<|end_of_text|>"}),
+    ],
+)
+def test_all_ends_of_a_publishers_configuration_are_control_strings(name: str, ends: set[str]) -> None:
+    assert ends <= {*get_format(name).control}
 
 
 REPLIES = [

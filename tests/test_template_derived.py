@@ -247,6 +247,49 @@ def test_a_folder_that_names_no_token_says_which(tmp_path: Path) -> None:
     assert (made.name, made.render(chat("a"))) == ("mine", "<|user|>a</s>\n<|assistant|>")
 
 
+ADDED = {"1": {"content": "</s>"}, "7": {"content": "<|stop|>"}, "8": {"content": "<|other|>"}}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {
+            "tokenizer_config": {"bos_token": "<s>", "eos_token": "</s>", "added_tokens_decoder": ADDED},
+            "generation_config": {"eos_token_id": [1, 7, 9, None]},
+        },
+        {
+            "tokenizer_config": {"bos_token": "<s>", "eos_token": "</s>"},
+            "tokenizer": {"added_tokens": [{"id": int(each), **token} for each, token in ADDED.items()]},
+            "generation_config": {"eos_token_id": 7},
+        },
+    ],
+)
+def test_the_tokens_that_end_generation_are_read_from_a_folder(tmp_path: Path, files: dict[str, Any]) -> None:
+    made = from_pretrained_config(folder(tmp_path, **files))
+    assert {"</s>", "<|stop|>"} <= {*made.control}
+    assert "<|other|>" not in made.control
+    with pytest.raises(PromptError, match="control string"):
+        made.render(chat("a<|stop|>"))
+    assert made.parse(made.render(chat("a")) + "b<|stop|>").ending == "logged"
+    assert made.render(chat("<|other|>"))
+
+
+@pytest.mark.parametrize("added", [{"1": "</s>"}, ["</s>"], {"1": {}}])
+def test_added_tokens_of_an_unknown_form_are_template_errors(tmp_path: Path, added: Any) -> None:
+    config = {"bos_token": "<s>", "eos_token": "</s>", "added_tokens_decoder": added}
+    with pytest.raises(TemplateError, match="have no ids and contents"):
+        from_pretrained_config(folder(tmp_path, tokenizer_config=config, generation_config={"eos_token_id": 1}))
+
+
+def test_a_token_that_ends_generation_is_a_control_string_though_the_template_does_not_write_it() -> None:
+    made = from_template(around("{{ m.content }}"), eos_token="<eos>")
+    assert "<eos>" in made.control
+    with pytest.raises(PromptError, match="'<eos>' at character 1, a control string"):
+        made.render(chat("a<eos>"))
+    for none in (None, "", "\n"):
+        assert "<eos>" not in from_template(around("{{ m.content }}"), eos_token=none).control
+
+
 def test_a_folder_that_says_that_there_is_no_token_is_believed(tmp_path: Path) -> None:
     made = from_pretrained_config(folder(tmp_path, tokenizer_config={"bos_token": None, "eos_token": "</s>"}))
     assert made.render(chat("a"), bos=True) == "<|user|>a</s>\n<|assistant|>"

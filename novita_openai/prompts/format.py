@@ -114,10 +114,10 @@ class PromptFormat(Description):
     def message(self, text: str, finish_reason: str | None = None) -> ChatMessage:
         """Return the assistant's message of a completion of ``render``'s prompt.
 
-        The message ends before the first stop string, if a server included it. Reasoning and tool calls are taken out
-        of its text. With the ``finish_reason`` ``"length"`` nothing is read as a tool call, as it may be cut. White
-        space that the format writes after the assistant's header, where the prompt left it to the model, is taken off,
-        and so is what it writes before the string that ends a reply.
+        The message ends before the first stop string or token that ends generation, if a server included it. Reasoning
+        and tool calls are taken out of its text. With the ``finish_reason`` ``"length"`` nothing is read as a tool
+        call, as it may be cut. White space that the format writes after the assistant's header, where the prompt left
+        it to the model, is taken off, and so is what it writes before the string that ends a reply.
         """
         reasoning, content = self.split(self.until_stop(text))
         dialect = self.dialect
@@ -129,8 +129,8 @@ class PromptFormat(Description):
         return Turn("assistant", content, 0, reasoning, numbered(calls, dialect.id_style)).as_message()
 
     def until_stop(self, text: str) -> str:
-        """Return what stands before the first stop string."""
-        places = [place for place in map(text.find, self.stop) if place >= 0]
+        """Return what stands before the first string that ends a reply."""
+        places = [place for place in map(text.find, self.reply_ends) if place >= 0]
         return text[: min(places)] if places else text
 
     def without_closing(self, content: str) -> str:

@@ -16,6 +16,7 @@ Each table of ``formats/*.toml`` is a format, to be compared with the vendor's t
 - ``think``: how reasoning is written, as the fields of ``Thought``;
 - ``lost``: the texts, by role, that the published template takes out of messages, or by which it writes them otherwise;
 - ``marks``: the tokens and tags that the published template writes for calls and results for which there is no dialect;
+- ``ends``: the tokens that end generation by the publisher's configuration, beside the stop strings;
 - ``models``: the ids of the service's models that use the format;
 - ``names``: the usual names of other models that use it, in lower case; ``{size}`` stands for a number of parameters;
 - ``like``: the format whose values hold for this one too, unless it has its own.
@@ -91,6 +92,7 @@ def format_of(name: str, entry: Entry) -> PromptFormat:
         losses=_losses(entry),
         thought=thought,
         stop=tuple(entry["stop"]),
+        ends=tuple(entry.get("ends", ())),
         marks=tuple(entry.get("marks", ())),
         **{field: entry[field] for field in _FIELDS if field in entry},
     )

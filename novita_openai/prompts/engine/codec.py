@@ -156,7 +156,7 @@ class Codec:
         return (
             is_asked
             or header + after in layout.ends
-            or (not after.strip() and header.rstrip().endswith(self.description.stop))
+            or (not after.strip() and header.rstrip().endswith(self.description.reply_ends))
         )
 
     def write(self, turns: Sequence[Turn], options: RenderOptions) -> str:

@@ -4,7 +4,8 @@ The law: each occurrence of a control string in a prompt stands where the format
 where the law holds, separators stand only where they were written, and the prompt reads back as it was meant.
 
 - A token, such as ``<|im_end|>``, is a control string for every role, with whatever it stands. The tokens are those of
-  the separators and of the stop strings, but for those that only begin a sequence: a BOS between turns opens them.
+  the separators and of the stop strings, and those that end generation, but for those that only begin a sequence: a
+  BOS between turns opens them.
 - Tags of words, such as ``<think>`` and ``<tool_call>``, are so in the texts of the roles in which the format reads
   them, and ordinary text in others.
 - A separator of plain words is so from its beginning: ``"\nUSER:"``, or ``" USER: "`` where nothing tells the line.
@@ -128,6 +129,8 @@ def control_of(description: Description, tags: Iterable[tuple[str, str]] = ()) -
     roles = {token: _roles_of(token, description) for token in dict.fromkeys(tokens)}
     for role, text in tags:
         roles.setdefault(text, frozenset() if is_special(text) else frozenset({role}))
+    for end in description.ends:
+        roles.setdefault(end, frozenset())
     for mark in description.marks:
         roles.setdefault(mark, named_roles(mark) or frozenset())
     controls = [Control(text, found) for text, found in roles.items()]

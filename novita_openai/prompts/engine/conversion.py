@@ -101,7 +101,7 @@ class Conversion:
     def read(self, text: str) -> History:
         """Return the history of a prompt without BOS; raise PromptError, with the offset, if this is not a prompt.
 
-        What does not read as a prompt may be one with a newline at its end, as files have it, or with a stop string.
+        What does not read as a prompt may be one with a newline at its end, as files have it, or with a reply's end.
         """
         try:
             return self._read(text)
@@ -115,11 +115,11 @@ class Conversion:
         """Yield what may stand after a prompt and its reply."""
         for newline in ("", "\n"):
             if text.endswith(newline):
-                yield from (stop + newline for stop in self._description.stop if text.endswith(stop + newline))
+                yield from (end + newline for end in self._description.reply_ends if text.endswith(end + newline))
                 yield newline
 
     def _read_before(self, text: str, after: str) -> History:
-        """Return the history of what stands before ``after``, which is a newline, or a stop string after a reply."""
+        """Return the history of what stands before ``after``, which is a newline, or what ends a reply after one."""
         history = self._read(text.removesuffix(after))
         history.after = after
         if after.strip():

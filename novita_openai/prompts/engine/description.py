@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from novita_openai.prompts.engine.separators import ASKED, END, REPLY, START, Separators
@@ -43,6 +44,7 @@ class Description:
       format has no place for these.
     - ``date``: the style of the date that stands for ``{date}`` in separators.
     - ``stop``: at most 4 stop strings; the first is the one that ends a turn.
+    - ``ends``: the tokens that end generation for the model, also where the published template writes none of them.
     - ``source``: where the format was taken from.
     """
 
@@ -59,6 +61,7 @@ class Description:
     marks: tuple[str, ...] = ()
     date: str = ""
     stop: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -79,6 +82,11 @@ class Description:
         if pair[0] == START and self.bos and text.startswith(self.bos):
             return f"the separator {pair} starts with the BOS, which is written apart: take it out"
         return None
+
+    @cached_property
+    def reply_ends(self) -> tuple[str, ...]:
+        """The strings at which a reply ends: the stop strings, and the other tokens that end generation."""
+        return tuple(dict.fromkeys((*self.stop, *self.ends)))
 
     def is_in_user_turn(self, pair: tuple[str, str]) -> bool:
         """Tell whether a separator begins a result in the way in which the format begins a user's message."""

@@ -70,7 +70,7 @@ class Deltas:
         settled = self._format.until_stop(text)
         self._is_stopped = len(settled) < len(text)
         if not self._is_stopped:
-            settled = text[: len(text) - overlap(text, *self._format.stop)]
+            settled = text[: len(text) - overlap(text, *self._format.reply_ends)]
         self._unread = text[len(settled) :]
         return settled
 

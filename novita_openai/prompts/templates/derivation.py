@@ -12,7 +12,7 @@ from novita_openai.prompts.engine.separators import REPLY, PromptEnding
 from novita_openai.prompts.errors import PromptError, TemplateError
 from novita_openai.prompts.templates.chat_template import ChatTemplate
 from novita_openai.prompts.templates.marks import marks_of
-from novita_openai.prompts.templates.model_folder import read_source, read_tokens
+from novita_openai.prompts.templates.model_folder import read_ends, read_source, read_tokens
 from novita_openai.prompts.templates.probe import Probe, chat_roles, observe
 from novita_openai.prompts.templates.variables import SPECIAL_TOKENS, check_variables
 from novita_openai.prompts.templates.verification import verify_draft
@@ -43,7 +43,8 @@ def from_template(
 
     ``variables`` are what the template reads besides the messages: ``bos_token`` and ``eos_token``, None where the
     model has none, and its own, such as ``enable_thinking=False``. A BOS at the start of all prompts is set apart as
-    the format's ``bos``, also where the template spells it out. ``date`` is today's, for templates that print it.
+    the format's ``bos``, also where the template spells it out; the EOS ends generation, so no text may hold it, even
+    where the template does not write it. ``date`` is today's, for templates that print it.
 
     With ``verify`` the format asks the template to confirm each prompt that it writes or reads, which takes about as
     long as rendering it with Jinja: texts that no observation can find, such as those above a length, may be lost. It
@@ -57,7 +58,7 @@ def from_template(
     """
     tokens = {key: value for key, value in variables.items() if key in SPECIAL_TOKENS}
     own = {key: value for key, value in variables.items() if key not in SPECIAL_TOKENS}
-    return _derived(source, tokens, own, date=date, name=name, verify=verify)
+    return _derived(source, tokens, own, (), date=date, name=name, verify=verify)
 
 
 def from_pretrained_config(
@@ -71,22 +72,25 @@ def from_pretrained_config(
 ) -> PromptFormat:
     """Return the prompt format of a model's folder, from its ``chat_template`` files and its special tokens.
 
-    The tokens are those of ``tokenizer_config.json`` and, where that has none, ``special_tokens_map.json``. Nothing is
-    downloaded. ``template`` chooses one if the folder has several; the ``property`` of the TemplateError is
-    ``"missing"`` if it has none of this name. See ``from_template`` for the rest.
+    The tokens are those of ``tokenizer_config.json`` and, where that has none, ``special_tokens_map.json``; the other
+    ones that end generation are those of ``generation_config.json``. Nothing is downloaded. ``template`` chooses one if
+    the folder has several; the ``property`` of the TemplateError is ``"missing"`` if it has none of this name. See
+    ``from_template`` for the rest.
     """
     folder = Path(path)
     tokens = read_tokens(folder)
     own = {key: value for key, value in variables.items() if key not in SPECIAL_TOKENS | tokens.keys()}
     tokens |= {key: value for key, value in variables.items() if key not in own}
     source = read_source(folder, template)
-    return _derived(source, tokens, own, date=date, name=name or folder.resolve().name, verify=verify)
+    ends = read_ends(folder)
+    return _derived(source, tokens, own, ends, date=date, name=name or folder.resolve().name, verify=verify)
 
 
 def _derived(
     source: str,
     tokens: Mapping[str, Any],
     own: Mapping[str, Any],
+    ends: tuple[str, ...],
     *,
     date: dt.date | None,
     name: str,
@@ -94,11 +98,13 @@ def _derived(
 ) -> PromptFormat:
     template = ChatTemplate(source, date=date, variables={**tokens, **own})
     check_variables(template.reads, own)
-    return derive(template, name, tokens.get("bos_token") or "", verify=verify)
+    return derive(template, name, tokens.get("bos_token") or "", ends, verify=verify)
 
 
-def derive(template: ChatTemplate, name: str, bos_token: str = "", *, verify: bool = True) -> PromptFormat:
-    """Return the format of a compiled template."""
+def derive(
+    template: ChatTemplate, name: str, bos_token: str = "", ends: tuple[str, ...] = (), *, verify: bool = True
+) -> PromptFormat:
+    """Return the format of a compiled template; ``ends`` are tokens that end generation beside its ``eos_token``."""
     probe, draft = _observed(template)
     draft.take_bos(bos_token)
     verify_draft(probe, draft)
@@ -108,7 +114,9 @@ def derive(template: ChatTemplate, name: str, bos_token: str = "", *, verify: bo
     if not asks:
         _drop_reply(draft)
     template.look_at_clock()
-    made = draft.format(name, stops, probe if verify else None)
+    ends = (template.variables.get("eos_token") or "", *ends)
+    ends = tuple(end for end in dict.fromkeys(ends) if end.strip() and end not in stops)
+    made = draft.format(name, stops, ends, probe if verify else None)
     _refuse_unreadable(made, asks=asks)
     template.look_at_clock()
     return made

@@ -114,7 +114,9 @@ class Draft:
             self.bos = token
             self.separators |= rests
 
-    def format(self, name: str, stop: tuple[str, ...], probe: Confirms | None = None) -> DerivedFormat:
+    def format(
+        self, name: str, stop: tuple[str, ...], ends: tuple[str, ...] = (), probe: Confirms | None = None
+    ) -> DerivedFormat:
         """Return the format; raise TemplateError if nothing tells its messages apart."""
         try:
             return DerivedFormat(
@@ -126,6 +128,7 @@ class Draft:
                 system_in=self.system_in,
                 losses=None if self.losses == Losses() else self.losses,
                 stop=stop,
+                ends=ends,
                 marks=self.marks,
                 probe=probe,
             )

@@ -32,10 +32,8 @@ def marks_of(probe: Probe) -> tuple[str, ...]:
     """Return the marks of a template."""
     written = [*_written(probe)]
     texts = [*probe.template.literals.all, *written]
-    eos = probe.template.variables.get("eos_token")
-    ends = (eos,) if isinstance(eos, str) and "eos_token" in probe.template.reads and eos else ()
     words = (_words_before(text) for text in written)
-    return tuple(dict.fromkeys((*marks_in(texts), *ends, *filter(None, words))))
+    return tuple(dict.fromkeys((*marks_in(texts), *filter(None, words))))
 
 
 def _written(probe: Probe) -> Iterator[str]:

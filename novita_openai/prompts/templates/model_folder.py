@@ -11,7 +11,7 @@ from novita_openai.prompts.errors import TemplateError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["read_source", "read_tokens"]
+__all__ = ["read_ends", "read_source", "read_tokens"]
 
 _CONFIG: Final = "tokenizer_config.json"
 _TOKEN_FILES: Final = (_CONFIG, "special_tokens_map.json")
@@ -37,6 +37,25 @@ def _token_text(token: Any, file: str) -> str | None:
     if not (text is None or isinstance(text, str)):
         raise TemplateError("syntax", f"a special token in {file} must be text, not {token!r}")
     return text
+
+
+def read_ends(folder: Path) -> tuple[str, ...]:
+    """Return the tokens that end generation in this folder, as far as its files say which texts their ids have."""
+    ids = _read_json(folder / "generation_config.json").get("eos_token_id")
+    texts = {} if ids is None else _added_tokens(folder)
+    return tuple(texts[f"{each}"] for each in (ids if isinstance(ids, list) else [ids]) if f"{each}" in texts)
+
+
+def _added_tokens(folder: Path) -> dict[str, str]:
+    """Return the texts of a folder's special tokens by their ids."""
+    try:
+        named = _read_json(folder / _CONFIG).get("added_tokens_decoder")
+        if named:
+            return {each: f"{token['content']}" for each, token in named.items()}
+        listed = _read_json(folder / "tokenizer.json").get("added_tokens") or []
+        return {f"{token['id']}": f"{token['content']}" for token in listed}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise TemplateError("syntax", f"the added tokens in {folder} have no ids and contents") from error
 
 
 def read_source(folder: Path, template: str) -> str:
