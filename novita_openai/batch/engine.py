@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import openai
 
 from novita_openai.batch.backlog import Backlog
+from novita_openai.batch.collector import seldom_collected
 from novita_openai.batch.outcomes import Outcomes, Sink
 from novita_openai.batch.rows import read_answer
 from novita_openai.batch.shutdown import MORE_COST, NO_LIMIT, Shutdown
@@ -70,7 +71,8 @@ class Engine:
     async def run(self) -> None:
         """Run; raise errors that come neither from the service nor from the disk, such as those of a callback."""
         try:
-            await self._run()
+            with seldom_collected():
+                await self._run()
         finally:
             for task in self._tasks:
                 task.cancel()

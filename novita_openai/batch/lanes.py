@@ -7,7 +7,7 @@ import math
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from novita_openai.batch.room import Room
 
@@ -181,8 +181,7 @@ class Lane:
         return self._fresh.take(self.model) if self._has_fresh() else None
 
 
-@dataclass(frozen=True, slots=True)
-class RowSending:
+class RowSending(NamedTuple):
     """A row in flight that was sent with a body of ``size`` bytes.
 
     One of the methods is called when it has ended, to tell its lane and its model's pacer what came of it, and at last

@@ -69,7 +69,8 @@ class Outcomes:
         self.tally.latencies[float(f"{seconds:.2g}")] += 1
         sending.answered(self.account.answered(request, answer.usage))
         self._standing.answered(self._clock())
-        self.tally.finish_reasons.update(answer.finish_reasons)
+        for reason in answer.finish_reasons:
+            self.tally.finish_reasons[reason] += 1
         row = answer_row(request, answer)
         flaw = self._session.validation.flaw(row)
         if flaw is None:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import openai
 from openai.types import Completion, CreateEmbeddingResponse
@@ -48,8 +47,7 @@ LONGEST_TEXT: Final = 10_000
 _SHORTEST_SECRET: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class WholeAnswer:
+class WholeAnswer(NamedTuple):
     """A whole answer: the HTTP response, its body on one line, and the ``usage`` and ``finish_reasons`` in it."""
 
     response: Any

@@ -41,8 +41,7 @@ minute are found as thirty thousand are. Its rules:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from novita_openai.pacing.limits import CATCH_UP, MINUTE, HardLimits, InFlight, Spacing
 from novita_openai.pacing.refusals import Descent, Starts, Wave
@@ -82,8 +81,7 @@ LONGEST_PAUSE: Final = 24.0
 FEWEST_FAULTS: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(NamedTuple):
     """What is known of a request when it starts.
 
     Its ``number`` among all, its ``time`` and the ``rate`` then; ``is_due``: it had to wait for its turn, so that its
