@@ -130,6 +130,8 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> Any:
         home = next((module for module, names in _MODULES.items() if name in names), None)
         if home is not None:
+            if home != "prompts":
+                import_module("openai")  # from here, as it takes a tenth longer from a module that is imported itself
             value = getattr(import_module(f"{__name__}.{home}"), name)
         elif name == "__all__":
             value = [*_OWN, *_names_of_the_sdk()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import html
 import math
 import re
 import time
@@ -60,7 +59,11 @@ def _shown(text: str) -> str:
     if title is None and not text.lstrip().startswith("<"):
         return text
     shown = title[1] if title else re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>?", " ", text, flags=_IN_PAGES)
-    return f"a page: {html.unescape(shown)}" if shown.strip() else "a page"
+    if not shown.strip():
+        return "a page"
+    from html import unescape  # late: it loads a large table
+
+    return f"a page: {unescape(shown)}"
 
 
 _SAYING: Final = (

@@ -104,6 +104,8 @@ def test_other_names_can_be_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_neither_has_is_no_attribute(name: str) -> None:
     with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
         getattr(novita_openai, name)
+    with pytest.raises(AttributeError, match=f"module 'novita_openai.client' has no attribute '{name}'"):
+        getattr(novita_openai.client, name)
 
 
 @pytest.mark.parametrize("name", ["client", "errors", "cli", "testing"])

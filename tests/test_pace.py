@@ -452,6 +452,11 @@ def test_a_pace_of_another_kind_is_refused() -> None:
         NovitaOpenAI(api_key="k", pace=30)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+def test_a_pace_is_asked_of_what_its_number_is() -> None:
+    with pytest.raises(TypeError, match=r"Pace\(30\): say of what, as in Pace\(rpm=30\)"):
+        Pace(30)  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda pace: pickle.loads(pickle.dumps(pace))])  # noqa: S301 - our own
 def test_a_copy_of_a_pace_learns_by_itself(service: Emulator, copied: Callable[[Pace], Pace]) -> None:
     pace = Pace(rpm=600, tpm=1e6, concurrency=3, patience=5)

@@ -4,6 +4,10 @@ In the order of a call: :mod:`.settings` finds key and address, :mod:`.attempts`
 :mod:`.answers` and :mod:`.streams` look at what comes back, :mod:`.resumption` goes on where a stream broke.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from novita_openai import sdk
 from novita_openai.client.clients import (
     AsyncClient,
@@ -15,9 +19,11 @@ from novita_openai.client.clients import (
     create_async_client,
     create_client,
 )
-from novita_openai.client.pace import Pace
 from novita_openai.client.settings import MissingAPIKeyError
 from novita_openai.sdk.pickling import make_picklable
+
+if TYPE_CHECKING:
+    from novita_openai.client.pace import Pace
 
 sdk.check_classes()
 make_picklable()
@@ -34,3 +40,14 @@ __all__ = [
     "create_async_client",
     "create_client",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import what few programs need when they ask for it."""
+        if name != "Pace":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from novita_openai.client.pace import Pace
+
+        globals()["Pace"] = Pace
+        return Pace

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -18,17 +18,16 @@ from novita_openai.client.bodies import Limits
 from novita_openai.client.events import choices_asked_for
 from novita_openai.client.hosted import creates, hosted_url, is_hosted
 from novita_openai.client.options import counted_by
-from novita_openai.client.paced import PacedCall, Turn, turn_of
-from novita_openai.client.resumption import Resumption, resumption_of
 from novita_openai.client.translation import translated
 from novita_openai.errors import CONNECTION_ERROR, TIMEOUT
 from novita_openai.retry import Call
 
 if TYPE_CHECKING:
     from novita_openai.client.pace import Pace
+    from novita_openai.client.resumption import Resumption
     from novita_openai.retry import RetryPolicy
 
-__all__ = ["ClientCall", "Streams", "kind_of_call"]
+__all__ = ["CallingClient", "ClientCall", "Continuation", "Streams"]
 
 _CHAT: Final = "chat/completions"
 
@@ -70,7 +69,6 @@ class ClientCall(Call):
     reading: Any = None
     files: _Files | None = None
     part_of: Resumption | None = None
-    turn: Turn | None = None
 
     def __init__(  # noqa: PLR0913, PLR0917 - the arguments of the SDK's request(), and two
         self,
@@ -95,8 +93,6 @@ class ClientCall(Call):
             self.is_started = sdk.raw_response_header() not in (options.headers or {})
         if contents := _contents(options):
             self.files = _Files(contents)
-        if client.paced_by is not None:
-            self.turn = turn_of(client.paced_by, sdk.body_of(options), sdk.extra_body_of(options))
 
     def options_for(self, made: int) -> Any:
         """Return the options of the attempt after ``made`` others: a copy, as the SDK writes into what it is given."""
@@ -118,12 +114,18 @@ class ClientCall(Call):
         """Return when the call ends, by ``time.monotonic()``; infinity where it has no deadline."""
         return self.started + (self.policy.deadline or math.inf)
 
+    def in_turn(self, attempt: Callable[[int], Any]) -> Callable[[int], Any]:
+        """Return an attempt that waits for what it has to wait for before it sends: nothing, without a pace."""
+        return attempt
+
+    def in_turn_async(self, attempt: Callable[[int], Awaitable[Any]]) -> Callable[[int], Awaitable[Any]]:
+        """Do the same for the async client."""
+        return attempt
+
     def guard(self, stream: Any) -> Any:
         """Return what the SDK has built: of a stream each event is bounded, and that of a text is guarded too."""
         if not sdk.is_stream(stream):
             return stream
-        if self.turn is not None:
-            self.turn.hold(stream.response)
         limits = Limits(self.client.max_answer_bytes, self.ends)
         if not self.is_guarded or not sdk.is_text(stream):
             return self.streams.bounded(stream, limits)
@@ -136,8 +138,10 @@ class ClientCall(Call):
 
     def _resume(self, resumption: Resumption, failure: Exception) -> Any:
         """Send the request that resumes a stream after what has broken it."""
-        kind = Continuation if self.turn is None else PacedContinuation
-        return self.resume(kind(self, resumption), failure)
+        return self.resume(self._continuation(resumption), failure)
+
+    def _continuation(self, resumption: Resumption) -> Continuation:
+        return Continuation(self, resumption)
 
     def _asked(self) -> int:
         return choices_asked_for({**(sdk.body_of(self.options) or {}), **sdk.extra_body_of(self.options)})
@@ -146,6 +150,8 @@ class ClientCall(Call):
         """Return how the stream goes on where it breaks, None where it does not."""
         if not self.is_resumed:
             return None
+        from novita_openai.client.resumption import resumption_of  # late: most clients resume nothing
+
         return resumption_of(self.options.url, sdk.body_of(self.options), sdk.extra_body_of(self.options))
 
     @property
@@ -224,19 +230,6 @@ class Continuation(ClientCall):
     def _log(self, event: str, **keys: object) -> None:
         is_first = event == "retry.scheduled" and len(self.history) == 1
         super()._log("stream.resumed" if is_first else event, **keys)
-
-
-class PacedClientCall(PacedCall, ClientCall):
-    """A call that waits for the turns of its model."""
-
-
-class PacedContinuation(PacedCall, Continuation):
-    """A request that resumes a stream, and waits for its turn."""
-
-
-def kind_of_call(client: CallingClient) -> type[ClientCall]:
-    """Return the class of the calls of a client, which wait for turns where the client has a pace."""
-    return ClientCall if client.paced_by is None else PacedClientCall
 
 
 # https://novita.ai/docs/api-reference/model-apis-llm-create-chat-completion

@@ -18,17 +18,27 @@ from novita_openai import sdk
 from novita_openai.backoff import sleep_async
 from novita_openai.client.addresses import URL, check_base_url, find_base_url
 from novita_openai.client.answers import AsyncStreamedResponse, StreamedResponse, answer, answer_async
-from novita_openai.client.attempts import ClientCall, Continuation, Streams, kind_of_call
+from novita_openai.client.attempts import ClientCall, Continuation, Streams
 from novita_openai.client.bodies import checked_size, ending, in_time_async
 from novita_openai.client.connections import ClosingHttpClient, async_http_client
 from novita_openai.client.error_bodies import read_error, read_error_async
-from novita_openai.client.options import AsyncKey, ClientOptions, CopyOptions, Key, OwnOptions, counted_by, take_own
-from novita_openai.client.pace import ModelPace, Pace, pace_of
-from novita_openai.client.paced import PacedCall, paced, paced_async
+from novita_openai.client.options import (
+    AsyncKey,
+    ClientOptions,
+    CopyOptions,
+    Key,
+    OwnOptions,
+    counted_by,
+    pace_of,
+    take_own,
+)
 from novita_openai.client.secrets import discreet
 from novita_openai.client.settings import AsyncCheckedKey, CheckedKey, KeyFile, check_key, find_key
 from novita_openai.client.streams import AsyncGuardedStream, GuardedStream, bounded, bounded_async
 from novita_openai.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from novita_openai.client.pace import ModelPace, Pace
 
 __all__ = [
     "AsyncClient",
@@ -90,7 +100,7 @@ class _Preconfigured(Generic[_Key]):
         self.policy = counted_by(options.get("max_retries", openai.NOT_GIVEN), own.get("policy") or RetryPolicy())
         self.resume_streams = own.get("resume_streams") or False
         self.translate = own.get("translate") is not False
-        self.paced_by = self.last_pace = pace_of(own.get("pace"), None, None)
+        self.paced_by = self.last_pace = pace_of(own.get("pace"))
         self.max_answer_bytes = checked_size(own.get("max_answer_bytes"))
         sdk.pass_received(client, partial(self._received, most=self.max_answer_bytes))
         self.process_id = os.getpid()
@@ -121,6 +131,14 @@ class _Preconfigured(Generic[_Key]):
     def pace(self) -> Mapping[str, ModelPace]:
         """What is known of the pace of each model that was asked so far; empty for a client without a pace."""
         return {} if self.paced_by is None else self.paced_by.models
+
+    def _kind_of_call(self) -> type[ClientCall]:
+        """Return the class of the client's calls, which wait for turns where it has a pace."""
+        if self.paced_by is None:
+            return ClientCall
+        from novita_openai.client.paced import PacedCall
+
+        return PacedCall
 
     @discreet
     def _set_base_url(self, url: str | URL) -> None:
@@ -157,24 +175,23 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
         return answer(make, response, kind, mode, self.max_answer_bytes)
 
     def _request_retried(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        call = kind_of_call(self)
+        call = self._kind_of_call()
         return self._run(call(self, cast_to, options, stream, stream_cls, _STREAMS, self._resume))
 
     def _run(self, request: ClientCall) -> Any:
-        send, stream = super().request, request.is_stream
+        attempt = self._attempt if request.policy.deadline is None else self._attempt_in_time
+        return request.run(request.in_turn(partial(attempt, request)))
 
-        def attempt(made: int) -> Any:
-            answer = send(request.cast_to, request.options_for(made), stream=stream, stream_cls=request.stream_cls)
-            if request.reading is not None:
-                request.reading.start()
-            return answer
+    def _attempt(self, request: ClientCall, made: int) -> Any:
+        kind, options, stream = request.cast_to, request.options_for(made), request.is_stream
+        answer = super().request(kind, options, stream=stream, stream_cls=request.stream_cls)
+        if request.reading is not None:
+            request.reading.start()
+        return answer
 
-        def in_time(made: int) -> Any:
-            with ending(request.ends):
-                return attempt(made)
-
-        timed = attempt if request.policy.deadline is None else in_time
-        return request.run(paced(request, timed) if isinstance(request, PacedCall) else timed)
+    def _attempt_in_time(self, request: ClientCall, made: int) -> Any:
+        with ending(request.ends):
+            return self._attempt(request, made)
 
     def _resume(self, request: Continuation, failure: Exception) -> Any:
         wait = request.wait_after(failure)
@@ -200,27 +217,25 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
     async def _request_retried(
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        call = kind_of_call(self)
+        call = self._kind_of_call()
         return await self._run(call(self, cast_to, options, stream, stream_cls, _ASYNC_STREAMS, self._resume))
 
     async def _run(self, request: ClientCall) -> Any:
-        send, stream = super().request, request.is_stream
+        attempt = self._attempt if request.policy.deadline is None else self._attempt_in_time
+        return await request.run_async(request.in_turn_async(partial(attempt, request)))
 
-        async def attempt(made: int) -> Any:
-            sent = request.options_for(made)
-            try:
-                answer = await send(request.cast_to, sent, stream=stream, stream_cls=request.stream_cls)
-            except BaseException as error:  # noqa: BLE001 - raised again, without the sent headers
-                raise sdk.without_secrets(error, self)  # noqa: B904 - it has its own cause, or is the same
-            if request.reading is not None:
-                await request.reading.start()
-            return answer
+    async def _attempt(self, request: ClientCall, made: int) -> Any:
+        kind, options, stream = request.cast_to, request.options_for(made), request.is_stream
+        try:
+            answer = await super().request(kind, options, stream=stream, stream_cls=request.stream_cls)
+        except BaseException as error:  # noqa: BLE001 - raised again, without the sent headers
+            raise sdk.without_secrets(error, self)  # noqa: B904 - it has its own cause, or is the same
+        if request.reading is not None:
+            await request.reading.start()
+        return answer
 
-        async def in_time(made: int) -> Any:
-            return await in_time_async(attempt(made), request.remaining(), self)
-
-        timed = attempt if request.policy.deadline is None else in_time
-        return await request.run_async(paced_async(request, timed) if isinstance(request, PacedCall) else timed)
+    async def _attempt_in_time(self, request: ClientCall, made: int) -> Any:
+        return await in_time_async(self._attempt(request, made), request.remaining(), self)
 
     async def _resume(self, request: Continuation, failure: Exception) -> Any:
         wait = request.wait_after(failure)

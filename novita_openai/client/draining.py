@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 __all__ = ["drain", "drain_async", "shut_down_after"]
 
@@ -69,6 +68,8 @@ async def drain_async(response: Any, chunks: AsyncIterator[bytes]) -> None:
     """Read the rest of a response, and close it."""
     if response.is_closed or response.http_version != "HTTP/1.1":
         return
+    from anyio.lowlevel import checkpoint
+
     with suppress(Exception), anyio.move_on_after(PATIENCE):
         async for _ in chunks:
             await checkpoint()  # without it, what is buffered would be read past the time

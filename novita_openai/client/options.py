@@ -14,7 +14,7 @@ from novita_openai.retry import RetryPolicy
 if TYPE_CHECKING:
     from novita_openai.client.pace import Pace
 
-__all__ = ["AsyncKey", "ClientOptions", "CopyOptions", "Key", "OwnOptions", "counted_by", "take_own"]
+__all__ = ["AsyncKey", "ClientOptions", "CopyOptions", "Key", "OwnOptions", "counted_by", "pace_of", "take_own"]
 
 Key = str | Callable[[], str]
 AsyncKey = Key | Callable[[], Awaitable[str]]
@@ -68,6 +68,19 @@ def take_own(options: Any) -> OwnOptions:
     if not isinstance(policy, RetryPolicy | None):
         raise TypeError(f"policy={policy!r}: give a RetryPolicy, such as RetryPolicy.batch()")
     return cast("OwnOptions", {name: value for name, value in taken.items() if value is not None})
+
+
+def pace_of(given: object, kept: Pace | None = None, spare: Pace | None = None) -> Pace | None:
+    """Return the pace that ``pace=`` asks for: a Pace, True for the one there is or ``spare``, False for none."""
+    if given is None or given is False:
+        return kept if given is None else None
+    from novita_openai.client.pace import Pace  # late: most clients have none
+
+    if isinstance(given, Pace):
+        return given
+    if given is not True:
+        raise TypeError(f"pace={given!r}: give True, False, or a Pace, as in Pace(rpm=30)")
+    return kept or spare or Pace()
 
 
 def counted_by(max_retries: object, policy: RetryPolicy) -> RetryPolicy:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final, Self
 
 from novita_openai.client.turns import Clock, Turns
 from novita_openai.pacing import FEW, SHARE, Pacer
 
-__all__ = ["ModelPace", "Pace", "pace_of"]
+__all__ = ["ModelPace", "Pace"]
 
 MINUTE: Final = 60.0
 
@@ -48,6 +48,14 @@ class Pace:
     patience: float = 600.0
     clock: Clock = field(default_factory=Clock, init=False, repr=False)
     _turns: dict[str, Turns] = field(default_factory=dict, init=False, repr=False)
+
+    if not TYPE_CHECKING:  # type checkers see the dataclass, which takes arguments by name
+
+        def __new__(cls, *unnamed: object, **_: object) -> Self:
+            """Refuse a number without a name."""
+            if unnamed:
+                raise TypeError(f"Pace({unnamed[0]!r}): say of what, as in Pace(rpm={unnamed[0]!r})")
+            return object.__new__(cls)
 
     def __post_init__(self) -> None:
         for name, (is_possible, wanted) in _NUMBERS.items():
@@ -87,14 +95,3 @@ _NUMBERS: Final[Mapping[str, tuple[Callable[[float], bool], str]]] = {
     "patience": (lambda value: value > 0, "seconds, above 0"),
 }
 """What each number may be, and how that is said."""
-
-
-def pace_of(given: object, kept: Pace | None, spare: Pace | None) -> Pace | None:
-    """Return the pace that ``pace=`` asks for: a Pace, True for the one there is or ``spare``, False for none."""
-    if given is None:
-        return kept
-    if isinstance(given, Pace):
-        return given
-    if not isinstance(given, bool):
-        raise TypeError(f"pace={given!r}: give True, False, or a Pace, as in Pace(rpm=30)")
-    return (kept or spare or Pace()) if given else None

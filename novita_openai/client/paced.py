@@ -12,17 +12,18 @@ import openai
 
 from novita_openai import sdk
 from novita_openai.backoff import unless_skipped
+from novita_openai.client.attempts import ClientCall, Continuation
 from novita_openai.client.places import Place, held_response
 from novita_openai.client.sizes import about_prompt_tokens, most_answer_tokens
 from novita_openai.client.turns import Caller
 from novita_openai.errors import Action, failure_of
-from novita_openai.retry import Call
 
 if TYPE_CHECKING:
     from novita_openai.client.pace import Pace
+    from novita_openai.client.resumption import Resumption
     from novita_openai.errors import Failure
 
-__all__ = ["PacedCall", "Turn", "paced", "paced_async", "turn_of"]
+__all__ = ["PacedCall"]
 
 TOO_FAST: Final = 429
 
@@ -113,14 +114,33 @@ def turn_of(pace: Pace, body: object, extra: Mapping[str, Any]) -> Turn | None:
     return Turn(pace, model, merged) if isinstance(model, str) else None
 
 
-class PacedCall(Call):
-    """A call that waits for turns where it has a ``turn``.
+class PacedCall(ClientCall):
+    """A call that waits for the turns of the model that its body names.
 
     A request that came too fast (429) uses up no attempt: it waits for a further turn, while its pace is patient.
     """
 
-    turn: Turn | None = None
-    client: Any
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        pace = cast("Pace", self.client.paced_by)
+        self.turn = turn_of(pace, sdk.body_of(self.options), sdk.extra_body_of(self.options))
+
+    def in_turn(self, attempt: Callable[[int], Any]) -> Callable[[int], Any]:
+        """Return an attempt that waits for its turn, where it has one."""
+        return attempt if self.turn is None else _paced(self, self.turn, attempt)
+
+    def in_turn_async(self, attempt: Callable[[int], Awaitable[Any]]) -> Callable[[int], Awaitable[Any]]:
+        """Do the same for the async client."""
+        return attempt if self.turn is None else _paced_async(self, self.turn, attempt)
+
+    def guard(self, stream: Any) -> Any:
+        """Do the same, and keep the place while a stream is read."""
+        if self.turn is not None and sdk.is_stream(stream):
+            self.turn.hold(stream.response)
+        return super().guard(stream)
+
+    def _continuation(self, resumption: Resumption) -> Continuation:
+        return PacedContinuation(self, resumption)
 
     def wait_after(self, error: Exception) -> float | None:
         """Do the same for a call that waits for its turns; its place is given back."""
@@ -170,12 +190,11 @@ _NO_TURN: Final = "Not sent: by the pace of {model} its turn does not come befor
 _NO_PATIENCE: Final = "Not sent again: no further turn comes within the patience of its pace ({patience:g} s)."
 
 
-def paced(call: PacedCall, attempt: Callable[[int], Any]) -> Callable[[int], Any]:
-    """Return an attempt that waits for its turn, where it has one."""
-    turn = call.turn
-    if turn is None:
-        return attempt
+class PacedContinuation(PacedCall, Continuation):
+    """A request that resumes a stream, and waits for its turn."""
 
+
+def _paced(call: PacedCall, turn: Turn, attempt: Callable[[int], Any]) -> Callable[[int], Any]:
     def in_turn(made: int) -> Any:
         caller = turn.limit(call.remaining())
         if not turn.has(turn.turns.take_now(caller) or turn.turns.take(caller)):
@@ -193,12 +212,9 @@ def paced(call: PacedCall, attempt: Callable[[int], Any]) -> Callable[[int], Any
     return in_turn
 
 
-def paced_async(call: PacedCall, attempt: Callable[[int], Awaitable[Any]]) -> Callable[[int], Awaitable[Any]]:
-    """Do the same for the async client."""
-    turn = call.turn
-    if turn is None:
-        return attempt
-
+def _paced_async(
+    call: PacedCall, turn: Turn, attempt: Callable[[int], Awaitable[Any]]
+) -> Callable[[int], Awaitable[Any]]:
     async def in_turn(made: int) -> Any:
         caller = turn.limit(call.remaining())
         if not turn.has(turn.turns.take_now(caller) or await turn.turns.take_async(caller)):
