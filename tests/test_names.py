@@ -105,7 +105,7 @@ def test_what_neither_has_is_no_attribute(name: str) -> None:
     with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
         getattr(novita_openai, name)
     with pytest.raises(AttributeError, match=f"module 'novita_openai.client' has no attribute '{name}'"):
-        getattr(novita_openai.client, name)
+        getattr(importlib.import_module("novita_openai.client"), name)
 
 
 @pytest.mark.parametrize("name", ["client", "errors", "cli", "testing"])

@@ -454,7 +454,7 @@ def test_a_pace_of_another_kind_is_refused() -> None:
 
 def test_a_pace_is_asked_of_what_its_number_is() -> None:
     with pytest.raises(TypeError, match=r"Pace\(30\): say of what, as in Pace\(rpm=30\)"):
-        Pace(30)  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
+        Pace(30)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda pace: pickle.loads(pickle.dumps(pace))])  # noqa: S301 - our own

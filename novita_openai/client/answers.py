@@ -44,10 +44,11 @@ def answer(make: Callable[[Any, Any], Any], response: Any, kind: Any, mode: str 
     ``mode`` is None for a parsed answer, "true" for a raw one, which must be an answer all the same, and "stream" for
     one that is read and parsed later. ``most``: the bytes that are read of a parsed answer.
     """
+    is_json = is_guardable(kind)
     if mode == "stream":
-        return make(cast("Any", GuardedResponse)[kind] if is_guardable(kind) else kind, response)
-    response = read(response, most if mode is None and _is_bounded(kind) else math.inf)
-    if mode is None and is_guardable(kind):
+        return make(cast("Any", GuardedResponse)[kind] if is_json else kind, response)
+    response = read(response, most if mode is None and (is_json or kind is NoneType) else math.inf)
+    if mode is None and is_json:
         return as_promised(guarded(partial(make, kind, response), response, kind), response)
     refuse(response, kind)
     return make(kind, response)
@@ -57,18 +58,14 @@ async def answer_async(
     make: Callable[[Any, Any], Awaitable[Any]], response: Any, kind: Any, mode: str | None, most: float
 ) -> Any:
     """Do the same for the async client."""
+    is_json = is_guardable(kind)
     if mode == "stream":
-        return await make(cast("Any", AsyncGuardedResponse)[kind] if is_guardable(kind) else kind, response)
-    response = await read_async(response, most if mode is None and _is_bounded(kind) else math.inf)
-    if mode is None and is_guardable(kind):
+        return await make(cast("Any", AsyncGuardedResponse)[kind] if is_json else kind, response)
+    response = await read_async(response, most if mode is None and (is_json or kind is NoneType) else math.inf)
+    if mode is None and is_json:
         return as_promised(await guarded_async(partial(make, kind, response), response, kind), response)
     refuse(response, kind)
     return await make(kind, response)
-
-
-def _is_bounded(kind: Any) -> bool:
-    """Tell whether answers of a type are parsed, and not given out as they came."""
-    return kind is NoneType or is_guardable(kind)
 
 
 def guarded(parse: Callable[[], Any], response: Any, kind: Any) -> Any:
@@ -233,10 +230,14 @@ def _is_mere_error(body: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """The list that an answer must hold: its name, the field that its items must have, and what else it may be."""
+    """The list that an answer must hold: its name, the field that its items must have, and what else it may be.
+
+    ``part``: the classes that this field, or without one the item itself, may be of.
+    """
 
     name: str
     item: str | None
+    part: Any
     can_be_empty: bool
     can_be_null: bool
 
@@ -250,7 +251,8 @@ def _wanted(kind: Any) -> _Wanted | None:
             item = next((each for each in ("message", "text") if _annotation(get_args(annotation)[0], each)), None)
             item = item if name == "choices" else None
             is_page, can_be_null = hasattr(kind, "has_next_page"), getattr(kind, "__name__", "") in LISTS
-            return _Wanted(name, item, can_be_empty=is_page, can_be_null=can_be_null)
+            part = str if item == "text" else (dict, openai.BaseModel)
+            return _Wanted(name, item, part, can_be_empty=is_page, can_be_null=can_be_null)
     return None
 
 
@@ -275,30 +277,26 @@ def is_whole_body(body: object, kind: Any) -> bool:
 
 def _flaw(holder: Any, wanted: _Wanted) -> str | None:
     """Say what keeps a body or a parsed object from being a whole answer, None where nothing does."""
-    items = _read(holder, wanted.name)
+    fields, failure = _fields(holder), None
+    items = fields.get(wanted.name)
     if items is None and wanted.can_be_null and _names(holder, wanted.name):
         return None
-    if not _is_filled(items, wanted):
-        return f"The answer lacks what was asked for: {wanted.name}."
+    if not isinstance(items, list) or not (items or wanted.can_be_empty):
+        return _LACKING.format(wanted.name)
+    for item in items:
+        said = _fields(item)
+        part, reason = item if wanted.item is None else said.get(wanted.item), said.get("finish_reason")
+        if not isinstance(part, wanted.part) and not (part is None and wanted.item == "text" and is_end(reason)):
+            return _LACKING.format(wanted.name)
+        failure = reason if is_failure(reason) else failure
     if wanted.name != "choices":
         return None
-    if names_error(error := _read(holder, "error")):
+    if names_error(error := fields.get("error")):
         return f"The answer is not whole: the service says {error!r} beside the choices."
-    for item in cast("list[Any]", items):
-        if is_failure(reason := _read(item, "finish_reason")):
-            return f"The answer is not whole: its finish_reason is {reason!r}."
-    return None
+    return None if failure is None else f"The answer is not whole: its finish_reason is {failure!r}."
 
 
-def _is_filled(items: Any, wanted: _Wanted) -> bool:
-    if not isinstance(items, list) or not (items or wanted.can_be_empty):
-        return False
-    for item in items:
-        part = item if wanted.item is None else _read(item, wanted.item)
-        is_empty_text = wanted.item == "text" and part is None and is_end(_read(item, "finish_reason"))
-        if not is_empty_text and not isinstance(part, str if wanted.item == "text" else (dict, openai.BaseModel)):
-            return False
-    return True
+_LACKING: Final = "The answer lacks what was asked for: {}."
 
 
 def _names(holder: Any, name: str) -> bool:
@@ -306,12 +304,13 @@ def _names(holder: Any, name: str) -> bool:
     return name in (holder if isinstance(holder, dict) else holder.model_fields_set)
 
 
-def _read(holder: Any, name: str) -> Any:
-    """Return a field of a body or of a parsed object, None without one; pydantic itself is slow to miss one."""
+def _fields(holder: Any) -> Mapping[str, Any]:
+    """Return the fields of a body or of a parsed object, which pydantic itself is slow to miss; none for others."""
     if isinstance(holder, dict):
-        return holder.get(name)
-    fields = getattr(holder, "__dict__", _NO_FIELDS)
-    return fields[name] if name in fields else (getattr(holder, "model_extra", None) or _NO_FIELDS).get(name)
+        return holder
+    extra = getattr(holder, "model_extra", None)
+    fields: Mapping[str, Any] = getattr(holder, "__dict__", _NO_FIELDS)
+    return {**extra, **fields} if extra else fields
 
 
 _NO_FIELDS: Final[Mapping[str, Any]] = {}

@@ -115,8 +115,8 @@ def _is_surely_within(size: float, headers: Any) -> bool:
     """Tell whether a body with these headers is no larger than a size, whatever it holds."""
     if size == math.inf:
         return True
-    length, encoding = headers.get("content-length", ""), headers.get("content-encoding")
-    share = 1 if encoding is None else _SMALLEST.get(encoding, 0)
+    length = headers.get("content-length", "")
+    share = _SMALLEST.get(headers["content-encoding"], 0) if "content-encoding" in headers else 1
     return length.isdecimal() and int(length) <= size * share
 
 
