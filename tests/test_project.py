@@ -33,6 +33,7 @@ HOUSE: Rows = {
     "prices": None,
     "prompts": {
         "errors": None,
+        "given": None,
         "messages": None,
         "rows": None,
         "tokens": None,

@@ -69,7 +69,7 @@ def test_vicuna_has_six_dialects(name: str) -> None:
         ([{"role": "critic", "content": "x"}], 0, "unknown role 'critic'"),
         ([{"role": ["user"], "content": "x"}], 0, "unknown role"),
         ([{"role": "user", "content": "x", "name": "Ann"}], 0, "'name'"),
-        ([*ASKED, {"role": "assistant", "content": None}], 1, "NoneType"),
+        ([*ASKED, {"role": "assistant", "content": None}], 1, "None"),
         ([{"role": "user", "content": 5}], 0, "int"),
         ([{"role": "user", "content": b"x"}], 0, "bytes"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], 0, "'image_url'"),

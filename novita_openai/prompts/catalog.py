@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from novita_openai.prompts.engine.separators import PromptEnding
 from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.format import PromptFormat
 from novita_openai.prompts.format_files import entries, format_of
+from novita_openai.prompts.given import check_text
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.format import PromptFormat
     from novita_openai.prompts.messages import History
 
 __all__ = ["as_format", "choose_format", "detect", "format_for_model", "format_names", "get_format", "reads"]
@@ -33,9 +34,14 @@ def format_names() -> tuple[str, ...]:
     return tuple(sorted(entries()))
 
 
-@cache
 def get_format(name: str) -> PromptFormat:
     """Return a format by its name; raise PromptError with the near names for one that is unknown."""
+    check_text(name, "the name of a format", "format_names() lists them")
+    return _format(name)
+
+
+@cache
+def _format(name: str) -> PromptFormat:
     if name not in entries():
         raise PromptError(f"unknown format {name!r}; {_near(name, entries())}")
     return format_of(name, entries()[name])
@@ -43,7 +49,10 @@ def get_format(name: str) -> PromptFormat:
 
 def as_format(given: PromptFormat | str) -> PromptFormat:
     """Return a format that was given as itself or by its name."""
-    return get_format(given) if isinstance(given, str) else given
+    if isinstance(given, PromptFormat):
+        return given
+    check_text(given, "a format, where it is no PromptFormat,", "give its name; format_names() lists them")
+    return get_format(given)
 
 
 def choose_format(given: PromptFormat | str | None, model: str) -> PromptFormat:
@@ -57,6 +66,7 @@ def format_for_model(model: str) -> PromptFormat:
     Case, the providers before the model's own name, and suffixes of precision and speed do not matter. Raise
     PromptError with the near names for a model that is unknown, or that has several formats under such names.
     """
+    check_text(model, "the id of a model", "give it as the service lists it")
     exact = {found for known, found in _ids() if known.lower() == model.lower()}
     formats = exact or _models().get(_own_name(model)) or _named(_own_name(model))
     if len(formats) == 1:
@@ -74,6 +84,7 @@ def detect(prompt: str) -> tuple[str, ...]:
     is the likeliest which writes most of the prompt itself, so that least of it is content of messages; and of several
     such, the one that most formats are variants of.
     """
+    check_text(prompt, "a prompt", "give it alone, decoded")
     histories = {name: history for name in format_names() if (history := _parsed(name, prompt)) is not None}
     return tuple(sorted(histories, key=lambda name: (*_unexplained(histories[name]), -_variants()[name], name)))
 

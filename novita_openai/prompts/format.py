@@ -9,13 +9,14 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.prompts.engine.codec import RenderOptions
 from novita_openai.prompts.engine.conversion import Conversion
 from novita_openai.prompts.engine.description import Description
 from novita_openai.prompts.engine.separators import END, REPLY, PromptEnding
 from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.given import check_date, check_flags, check_text
 from novita_openai.prompts.messages import ChatMessage, History, Tools, Turn, read_messages
 from novita_openai.prompts.tool_calls.calls import numbered
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from novita_openai.prompts.tool_calls.dialect import Dialect
 
 __all__ = ["PromptFormat", "ending_of"]
+
+_NO_OPTIONS: Final = (None,) * 5
 
 
 class PromptFormat(Description):
@@ -50,6 +53,8 @@ class PromptFormat(Description):
 
         Raise PromptError for messages that would not read back, and for what the format has no place for.
         """
+        if (continue_final, reply, bos, date, keep_reasoning) != _NO_OPTIONS:
+            self._check_options(continue_final, reply, bos, date, keep_reasoning)
         ending, after = ending_of(messages, continue_final=continue_final, reply=reply)
         before = self.bos if _given(bos, messages, "bos") else ""
         if type(messages) is list and not tools:
@@ -65,6 +70,12 @@ class PromptFormat(Description):
         with _named(self.name):
             prompt = self._conversion.write(read_messages(messages), options)
         return before + prompt + after
+
+    def _check_options(self, continue_final: Any, reply: Any, bos: Any, date: Any, keep_reasoning: Any) -> None:
+        """Raise PromptError for an argument of ``render`` that has a wrong type."""
+        with _named(self.name):
+            check_flags(continue_final=continue_final, reply=reply, bos=bos, keep_reasoning=keep_reasoning)
+            check_date(date)
 
     def _render_plain(self, messages: list[Any], date: dt.date | None, ending: str) -> str | None:
         """Return the prompt of dicts of only a role and a text, the quick way; None if they need the long way."""
@@ -96,6 +107,7 @@ class PromptFormat(Description):
 
         Raise PromptError, with the offset, for a text that ``render`` would not write.
         """
+        check_text(prompt, "a prompt", "parse takes the prompt alone, decoded")
         begin = len(self.bos) if self.bos and prompt.startswith(self.bos) else 0
         with _named(self.name, begin):
             history = self._conversion.read(prompt[begin:] if begin else prompt)
@@ -130,15 +142,18 @@ class PromptFormat(Description):
 
     def until_stop(self, text: str) -> str:
         """Return what stands before the first string that ends a reply."""
+        _check_completion(text)
         places = [place for place in map(text.find, self.reply_ends) if place >= 0]
         return text[: min(places)] if places else text
 
     def without_closing(self, content: str) -> str:
         """Return the content of a whole reply without what the format writes before the string that ends it."""
+        _check_completion(content)
         return "" if content == self.closing.lstrip("\n") else content.removesuffix(self.closing)
 
     def split(self, text: str) -> tuple[str | None, str]:
         """Return the reasoning of a completion, None if it has none, and the content after it."""
+        _check_completion(text)
         opened, blank = self.opening
         text = text.removeprefix(blank)
         if self.thought is None:
@@ -187,6 +202,10 @@ def _named(name: str, begin: int | None = None) -> Iterator[None]:
     except RecursionError:
         problem = "arguments, a result or a declaration of tools have too many levels: take some out"
         raise PromptError(problem, format=name) from None
+
+
+def _check_completion(text: Any) -> None:
+    check_text(text, "a completion", "give the text of a choice")
 
 
 def _given(option: Any, messages: Iterable[Any], name: str) -> Any:

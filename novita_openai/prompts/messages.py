@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.given import shown
 
 __all__ = ["ChatMessage", "History", "Tools", "Turn", "as_dict", "keys_of", "read_messages"]
 
@@ -98,7 +99,7 @@ class Turn:
 def read_messages(messages: Iterable[Any]) -> list[Turn]:
     """Return the turns of dicts or SDK message objects; raise PromptError for what no prompt can hold."""
     if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
-        raise PromptError(f"messages must be a list of messages, not {type(messages).__name__}")
+        raise PromptError(f"messages must be a list of messages, not {shown(messages)}")
     turns = [_read_message(index, as_dict(index, message)) for index, message in enumerate(messages)]
     if not turns:
         raise PromptError("there are no messages: give at least one")
@@ -111,7 +112,7 @@ def as_dict(index: int, given: Any, what: str = "a message") -> Mapping[str, Any
         return given
     dump = getattr(given, "model_dump", None)
     if dump is None:
-        raise PromptError(f"{what} must be a dict or an SDK object, not {type(given).__name__}", index=index)
+        raise PromptError(f"{what} must be a dict or an SDK object, not {shown(given)}", index=index)
     dumped: Mapping[str, Any] = dump()
     return dumped
 
@@ -135,7 +136,7 @@ def _read_message(index: int, message: Mapping[str, Any]) -> Turn:
             raise PromptError(f"{key!r} of a {role} message cannot be written in a prompt: leave it out", index=index)
     calls = message.get("tool_calls") or ()
     if not isinstance(calls, (list, tuple)):
-        raise PromptError(f"tool_calls must be a list, not {type(calls).__name__}", index=index)
+        raise PromptError(f"tool_calls must be a list, not {shown(calls)}", index=index)
     reasoning = _read_text(index, message, "reasoning_content")
     text = _read_content(index, message.get("content"), may_be_none=bool(calls))
     call_id, name = (_read_text(index, message, key) if role == "tool" else None for key in ("tool_call_id", "name"))
@@ -146,7 +147,7 @@ def _read_text(index: int, message: Mapping[str, Any], key: str) -> str | None:
     """Return a field that is text, None if the message has none."""
     text = message.get(key)
     if not (text is None or isinstance(text, str)):
-        raise PromptError(f"{key} must be text, not {type(text).__name__}", index=index)
+        raise PromptError(f"{key} must be text, not {shown(text)}", index=index)
     return text
 
 
@@ -156,7 +157,7 @@ def _read_content(index: int, content: Any, *, may_be_none: bool) -> str:
     if content is None and may_be_none:
         return ""
     if isinstance(content, (bytes, Mapping)) or not isinstance(content, Iterable):
-        raise PromptError(f"content must be text or a list of text parts, not {type(content).__name__}", index=index)
+        raise PromptError(f"content must be text or a list of text parts, not {shown(content)}", index=index)
     return "".join(_read_part(index, part) for part in content)
 
 
@@ -169,5 +170,5 @@ def _read_part(index: int, part: Any) -> str:
         )
     text = part.get("text")
     if not isinstance(text, str):
-        raise PromptError(f"the 'text' of a content part must be text, not {type(text).__name__}", index=index)
+        raise PromptError(f"the 'text' of a content part must be text, not {shown(text)}", index=index)
     return text

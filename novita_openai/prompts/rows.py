@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.given import shown
 from novita_openai.prompts.messages import ChatMessage, History, Tools, keys_of
 
 __all__ = ["fields_of", "messages_from", "row_of"]
@@ -50,7 +51,7 @@ def messages_from(row: Any, *, ignore_unknown: bool = False) -> History:
     """
     fields = {"messages": row} if isinstance(row, (list, tuple)) else row
     if not isinstance(fields, Mapping):
-        raise PromptError(f"a row must be an object or a list of messages, not {type(row).__name__}")
+        raise PromptError(f"a row must be an object or a list of messages, not {shown(row)}")
     shape = _shape_of(fields)
     if not ignore_unknown:
         _refuse_unknown(fields, _SHAPES[shape], "of the row")
@@ -100,12 +101,12 @@ def _listed(row: Mapping[str, Any], shape: str, *, ignore_unknown: bool) -> Iter
     """Yield the messages of a row that lists them."""
     listed = row[shape]
     if not isinstance(listed, (list, tuple)):
-        raise PromptError(f"{shape!r} must be a list, not {type(listed).__name__}")
+        raise PromptError(f"{shape!r} must be a list, not {shown(listed)}")
     if shape == "conversations" and row.get("system"):
         yield {"role": "system", "content": row["system"]}
     for index, message in enumerate(listed):
         if not isinstance(message, Mapping):
-            raise PromptError(f"a message must be an object, not {type(message).__name__}", index=index)
+            raise PromptError(f"a message must be an object, not {shown(message)}", index=index)
         read = _spoken if "from" in message else _message
         yield read(message, index, ignore_unknown=ignore_unknown)
 
@@ -147,7 +148,7 @@ def _alpaca(row: Mapping[str, Any], _: str, *, ignore_unknown: bool) -> Iterator
     texts = {name: row.get(name) or "" for name in ("system", "instruction", "input", "output")}
     for name, text in texts.items():
         if not isinstance(text, str):
-            raise PromptError(f"{name!r} must be text, not {type(text).__name__}")
+            raise PromptError(f"{name!r} must be text, not {shown(text)}")
     if texts["system"]:
         yield {"role": "system", "content": texts["system"]}
     for asked, answered in _rounds(row.get("history") or []):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.prompts.engine.separators import ASKED, END, REPLY, START, Separators
+from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.given import check_text, shown
 
 if TYPE_CHECKING:
     from novita_openai.prompts.engine.losses import Losses
@@ -65,6 +67,7 @@ class Description:
     source: str = ""
 
     def __post_init__(self) -> None:
+        self._refuse_types()
         problems = [problem for pair, text in self.separators.items() if (problem := self._problem(pair, text))]
         if len(self.stop) > MOST_STOPS:
             problems.append(f"{len(self.stop)} stop strings, and the service takes {MOST_STOPS}")
@@ -72,6 +75,18 @@ class Description:
             problems.append("system_in must be 'first' or 'last', with a text in joins['system', 'user']")
         if problems:
             raise ValueError(f"format {self.name!r}: {problems[0]}")
+
+    def _refuse_types(self) -> None:
+        """Raise PromptError for a field of a wrong type."""
+        for name in ("name", "bos", "system_in", "tools", "date", "source"):
+            check_text(getattr(self, name), f"{name} of a format", "give a text, or leave it out")
+        for name in ("stop", "ends", "marks", "never_empty"):
+            given = getattr(self, name)
+            if not (isinstance(given, tuple) and all(isinstance(text, str) for text in given)):
+                raise PromptError(f"{name} of a format must be a tuple of texts, not {shown(given)}: give ('...',)")
+        if not isinstance(self.separators, Mapping) or not all(map(_is_separator, self.separators.items())):
+            way = "give {('start', 'user'): '...', ...}"
+            raise PromptError(f"separators must be texts by pairs of roles, not {shown(self.separators)}: {way}")
 
     def _problem(self, pair: tuple[str, str], text: str) -> str | None:
         """Return why a prompt with this separator could not be read back; None if it can."""
@@ -92,3 +107,10 @@ class Description:
         """Tell whether a separator begins a result in the way in which the format begins a user's message."""
         user = self.separators.get((pair[0], "user"), "")
         return pair[1] == "tool" and user != "" and self.separators[pair].startswith(user)
+
+
+def _is_separator(item: tuple[Any, Any]) -> bool:
+    """Tell whether this is a text between two roles."""
+    pair, text = item
+    is_pair = isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(role, str) for role in pair)  # noqa: PLR2004
+    return is_pair and isinstance(text, str)

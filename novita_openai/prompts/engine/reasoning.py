@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from novita_openai.prompts.engine.separators import REASONED, PromptEnding, Segment
 from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.given import check_text
 
 if TYPE_CHECKING:
     from novita_openai.prompts.messages import Turn
@@ -37,6 +38,10 @@ class Thought:
     kept: str = ""
     always: str = ""
     before_calls: str = ""
+
+    def __post_init__(self) -> None:
+        for name in fields(self):
+            check_text(getattr(self, name.name), f"{name.name} of a thought", "give the text as the format writes it")
 
     def write(self, turns: Sequence[Turn], ending: str, *, keep: bool) -> list[Segment]:
         """Return the segments of turns; raise PromptError for a thought that the published template would drop."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from novita_openai.prompts.catalog import choose_format
 from novita_openai.prompts.format import PromptFormat
 from novita_openai.prompts.over_completions.chunks import completions_to_chunks
-from novita_openai.prompts.over_completions.requests import chat_to_completion
+from novita_openai.prompts.over_completions.requests import chat_to_completion, check_client
 from novita_openai.prompts.over_completions.responses import completion_to_chat
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def chat(
     format or its name; None takes the model's. The arguments of ``PromptFormat.render`` are taken too. Raise
     PromptError for what the format or the endpoint has no place for.
     """
+    check_client(client)
     fmt = choose_format(format, model)
     request = chat_to_completion(messages=messages, model=model, format=fmt, stream=stream, **params)
     answer = client.completions.create(**request)
@@ -182,6 +183,7 @@ async def achat(
     **params: Any,
 ) -> ChatCompletion | AsyncChatStream:
     """Send a chat to the completions endpoint; see :func:`chat`."""
+    check_client(client, is_async=True)
     fmt = choose_format(format, model)
     request = chat_to_completion(messages=messages, model=model, format=fmt, stream=stream, **params)
     answer = await client.completions.create(**request)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.prompts.catalog import as_format, format_for_model, format_names, get_format
 from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.given import check_text
+from novita_openai.prompts.over_completions.requests import check_client
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -57,6 +59,8 @@ def check(client: OpenAI, model: str, *, format: PromptFormat | str | None = Non
     one token more than its chat), "missing BOS" (one less: render with ``bos=True``) or "another format"; then every
     other format is tried. Each request asks for one token: 6 requests where the format is right, up to 100 where not.
     """
+    check_client(client)
+    check_text(model, "model", "give the id of a model")
     counts = _Counts(client, model)
     fmt = _judged(format, model)
     verdict = ANOTHER if fmt is None else _VERDICTS.get(counts.difference(fmt), ANOTHER)

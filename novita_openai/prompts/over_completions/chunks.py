@@ -6,8 +6,16 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, overload
 
 from novita_openai.prompts.catalog import as_format
+from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.given import shown
 from novita_openai.prompts.over_completions.deltas import Deltas
-from novita_openai.prompts.over_completions.responses import chat_logprobs, common_fields, dumped, finish_reason_of
+from novita_openai.prompts.over_completions.responses import (
+    chat_logprobs,
+    check_completion,
+    common_fields,
+    dumped,
+    finish_reason_of,
+)
 
 if TYPE_CHECKING:
     from openai.types import Completion
@@ -36,6 +44,10 @@ def completions_to_chunks(
     chunks = _Chunks(as_format(fmt))
     if isinstance(stream, AsyncIterable):
         return _convert_async(stream, chunks)
+    if not isinstance(stream, Iterable):
+        raise PromptError(
+            f"stream must be a stream of completions, not {shown(stream)}: create(stream=True) returns one"
+        )
     return _convert(stream, chunks)
 
 
@@ -64,6 +76,7 @@ class _Chunks:
 
     def convert(self, completion: Completion) -> Iterator[ChatCompletionChunk]:
         """Yield the chunks of one completion of the stream, the usage with the last of them."""
+        check_completion(completion)
         self._last = completion
         choices = [made for choice in completion.choices for made in self._choices(choice)]
         usage = dumped(completion.usage)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.prompts.catalog import choose_format
 from novita_openai.prompts.engine.description import MOST_STOPS
 from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.given import check_text, shown
 
 if TYPE_CHECKING:
     from novita_openai.prompts.format import PromptFormat
 
-__all__ = ["chat_to_completion"]
+__all__ = ["chat_to_completion", "check_client"]
 
 _RENDERED: Final = frozenset({"continue_final", "reply", "bos", "date", "keep_reasoning", "tools"})
 """Arguments of ``PromptFormat.render``."""
@@ -49,6 +50,7 @@ def chat_to_completion(
     stop strings are added to those of ``stop``, up to 4 in all, the one that ends a turn first. Raise PromptError for
     parameters that a completion does not have.
     """
+    check_text(model, "model", "give the id of a model")
     fmt = choose_format(format, model)
     params = {name: value for name, value in params.items() if value is not None}
     unknown = sorted(name for name, value in params.items() if not _is_known(name, value))
@@ -69,12 +71,24 @@ def _is_known(name: str, value: Any) -> bool:
     return name in _RENDERED | _PASSED | _CONVERTED or (name in _DEFAULTS and value == _DEFAULTS[name])
 
 
-def _stop_strings(fmt: PromptFormat, stop: str | Iterable[str] | None) -> list[str]:
+def _stop_strings(fmt: PromptFormat, stop: str | Sequence[str] | None) -> list[str]:
     """Return the stop strings that were asked for and the format's, the one that ends a turn first."""
-    asked = [stop] if isinstance(stop, str) else [*(stop or ())]
+    asked = [stop] if isinstance(stop, str) else stop or []
+    if not (isinstance(asked, (list, tuple)) and all(isinstance(text, str) for text in asked)):
+        raise PromptError(f"stop must be a text or a list of texts, not {shown(stop)}: give ['...']", format=fmt.name)
     needed = [*fmt.stop[:1], *(text for text in asked if text not in fmt.stop[:1])]
     if len(needed) > MOST_STOPS:
         own = f" and {fmt.stop[0]!r}, which ends a turn," if fmt.stop else ""
         problem = f"{len(asked)} stop strings{own} are more than {MOST_STOPS}"
         raise PromptError(f"{problem}: give fewer", format=fmt.name)
     return [*needed, *(text for text in fmt.stop if text not in needed)][:MOST_STOPS]
+
+
+def check_client(client: Any, *, is_async: bool = False) -> None:
+    """Raise PromptError for what is no client, or one of the other kind."""
+    from openai import AsyncOpenAI, OpenAI
+
+    wanted, other = ("AsyncOpenAI", OpenAI) if is_async else ("OpenAI", AsyncOpenAI)
+    if isinstance(client, other) or not hasattr(client, "completions"):
+        maker = "create_async_client()" if is_async else "create_client()"
+        raise PromptError(f"client must be an {wanted}, not {shown(client)}: {maker} makes one")

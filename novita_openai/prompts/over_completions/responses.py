@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from novita_openai.prompts.catalog import as_format
+from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.given import shown
 
 if TYPE_CHECKING:
     from openai.types import Completion
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from novita_openai.prompts.format import PromptFormat
 
-__all__ = ["chat_logprobs", "common_fields", "completion_to_chat", "dumped", "finish_reason_of"]
+__all__ = ["chat_logprobs", "check_completion", "common_fields", "completion_to_chat", "dumped", "finish_reason_of"]
 
 
 def completion_to_chat(completion: Completion, fmt: PromptFormat | str) -> ChatCompletion:
@@ -21,13 +23,21 @@ def completion_to_chat(completion: Completion, fmt: PromptFormat | str) -> ChatC
     from openai.types.chat import ChatCompletion
 
     fmt = as_format(fmt)
+    check_completion(completion)
     choices = [_choice(choice, fmt) for choice in completion.choices]
     fields = {"object": "chat.completion", "choices": choices, "usage": dumped(completion.usage)}
     return ChatCompletion.construct(**common_fields(completion), **fields)
 
 
+def check_completion(completion: Any) -> None:
+    """Raise PromptError for what has no list of choices, as a completion has it."""
+    if not isinstance(getattr(completion, "choices", None), list):
+        problem = f"a completion must be what client.completions.create returns, not {shown(completion)}"
+        raise PromptError(f"{problem}: give that, or one of its stream")
+
+
 def _choice(choice: Any, fmt: PromptFormat) -> dict[str, Any]:
-    message = fmt.message(choice.text, choice.finish_reason)
+    message = fmt.message(choice.text or "", choice.finish_reason)
     reason = finish_reason_of(choice.finish_reason, has_calls="tool_calls" in message)
     return {"index": choice.index, "message": message, "finish_reason": reason, "logprobs": chat_logprobs(choice)}
 

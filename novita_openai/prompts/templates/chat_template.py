@@ -19,6 +19,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(message, name=error.name) from error
 
 from novita_openai.prompts.errors import TemplateError
+from novita_openai.prompts.given import shown
 from novita_openai.prompts.templates.literals import Literals, find_literals
 from novita_openai.prompts.templates.meter import RenderingError
 from novita_openai.prompts.templates.sandbox import CHARGE, JOIN, WEIGH, Sandbox
@@ -85,7 +86,7 @@ class ChatTemplate:
 
     def __init__(self, source: str, *, date: dt.date | None = None, variables: Mapping[str, Any]) -> None:
         if not isinstance(source, str):
-            raise TemplateError("syntax", f"a chat template must be text, not {type(source).__name__}")
+            raise TemplateError("syntax", f"a chat template must be text, not {shown(source)}: give its source")
         check_date(date)
         if len(source) > LONGEST_SOURCE:
             raise TemplateError("unbounded", f"the source has {len(source)} characters; at most {LONGEST_SOURCE}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from novita_openai.prompts.engine.control import stops_of
 from novita_openai.prompts.engine.separators import REPLY, PromptEnding
 from novita_openai.prompts.errors import PromptError, TemplateError
+from novita_openai.prompts.given import shown
 from novita_openai.prompts.templates.chat_template import ChatTemplate
 from novita_openai.prompts.templates.marks import marks_of
 from novita_openai.prompts.templates.model_folder import read_ends, read_source, read_tokens
@@ -18,8 +20,6 @@ from novita_openai.prompts.templates.variables import SPECIAL_TOKENS, check_vari
 from novita_openai.prompts.templates.verification import verify_draft
 
 if TYPE_CHECKING:
-    import os
-
     from novita_openai.prompts.format import PromptFormat
     from novita_openai.prompts.templates.draft import Draft
 
@@ -62,7 +62,7 @@ def from_template(
 
 
 def from_pretrained_config(
-    path: str | os.PathLike[str],
+    path: str | PathLike[str],
     *,
     template: str = "default",
     date: dt.date | None = None,
@@ -77,6 +77,8 @@ def from_pretrained_config(
     the folder has several; the ``property`` of the TemplateError is ``"missing"`` if it has none of this name. See
     ``from_template`` for the rest.
     """
+    if not isinstance(path, (str, PathLike)):
+        raise TemplateError("missing", f"path must be that of a model's folder, not {shown(path)}: give its path")
     folder = Path(path)
     tokens = read_tokens(folder)
     own = {key: value for key, value in variables.items() if key not in SPECIAL_TOKENS | tokens.keys()}
@@ -96,6 +98,10 @@ def _derived(
     name: str,
     verify: bool,
 ) -> PromptFormat:
+    if not isinstance(name, str):
+        raise TemplateError("syntax", f"name must be text, not {shown(name)}: give one, or leave it out")
+    if not isinstance(verify, bool):
+        raise TemplateError("syntax", f"verify must be True or False, not {shown(verify)}: give one of these")
     template = ChatTemplate(source, date=date, variables={**tokens, **own})
     check_variables(template.reads, own)
     return derive(template, name, tokens.get("bos_token") or "", ends, verify=verify)

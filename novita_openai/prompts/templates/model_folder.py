@@ -64,7 +64,7 @@ def read_source(folder: Path, template: str) -> str:
     for path in [*(folder / file for file in _FILES), *sorted(folder.glob("additional_chat_templates/*.jinja"))]:
         for name, source in _templates_in(path).items():
             named.setdefault(name, source)
-    if template not in named:
+    if not isinstance(template, str) or template not in named:
         known = ", ".join(map(repr, named)) or "none"
         raise TemplateError("missing", f"no chat template {template!r} in {folder}; it has {known}")
     return named[template]

@@ -10,6 +10,7 @@ from typing import Any, Final
 from jinja2 import meta, nodes
 
 from novita_openai.prompts.errors import TemplateError
+from novita_openai.prompts.given import shown
 
 __all__ = ["SPECIAL_TOKENS", "check_date", "check_tokens", "check_variables", "names_read"]
 
@@ -36,7 +37,7 @@ def check_tokens(read: Collection[str], given: Mapping[str, Any]) -> None:
     """Raise TemplateError for a special token that is read and was not given, and for one that is no text."""
     for name, token in given.items():
         if name.endswith("_token") and not (token is None or isinstance(token, str)):
-            raise TemplateError("syntax", f"{name} must be text, not {type(token).__name__}")
+            raise TemplateError("syntax", f"{name} must be text, not {shown(token)}: give {name}='...', or None")
     for name in sorted(read):
         if name.endswith("_token") and name not in given:
             problem = f"the template reads {name}: give {name}='...', or {name}=None where the model has none"
@@ -57,4 +58,5 @@ def check_variables(read: Collection[str], given: Iterable[str]) -> None:
 def check_date(date: Any) -> None:
     """Raise TemplateError for what is no date."""
     if not (date is None or isinstance(date, dt.date)):
-        raise TemplateError("date", f"date must be a datetime.date, not {type(date).__name__}")
+        problem = f"date must be a datetime.date, not {shown(date)}: give datetime.date(2026, 1, 31), or None"
+        raise TemplateError("date", problem)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from novita_openai.prompts.errors import PromptError
+from novita_openai.prompts.given import shown
 from novita_openai.prompts.messages import as_dict
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _checked_call(index: int, each: Any) -> ToolCall:
     fields = as_dict(index, each, "a tool call")
     function, call_id = fields.get("function"), fields.get("id")
     if not (call_id is None or isinstance(call_id, str)):
-        raise PromptError(f"the id of a tool call must be text, not {type(call_id).__name__}", index=index)
+        raise PromptError(f"the id of a tool call must be text, not {shown(call_id)}", index=index)
     if fields.get("type", "function") != "function" or not isinstance(function, Mapping):
         problem = f"a tool call of type {fields.get('type')!r} cannot be written in a prompt: use type 'function'"
         raise PromptError(problem, index=index)
