@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
-__all__ = ["Pricing", "Rates", "Tokens", "dollars", "pricing_of", "reported_tokens", "whole_number"]
+__all__ = ["Pricing", "Rates", "Tokens", "counted", "dollars", "pricing_of", "reported_tokens", "whole_number"]
 
 MILLION: Final = 1_000_000
 DOLLARS_PER_UNIT: Final = 0.0001
@@ -134,6 +134,18 @@ def dollars(amount: float) -> str:
     """Return a sum as text, such as ``$1.2500``; a small one with two of its digits, such as ``$0.0000032``."""
     needed = 1 - math.floor(math.log10(abs(amount))) if amount else 0
     return f"${amount:.{max(DECIMALS, needed)}f}"
+
+
+def counted(count: int, noun: str, verb: str = "") -> str:
+    """Return a number and the name of what is counted, such as ``1 row`` and ``1,200 rows``.
+
+    ``verb``: what follows for many of them, one of ``are``, ``have`` and ``wait``: ``1 row is``, ``2 rows are``.
+    """
+    words = (noun, _OF_ONE[verb]) if count == 1 else (f"{noun}s", verb)
+    return f"{count:,} {' '.join(filter(None, words))}"
+
+
+_OF_ONE: Final = {"": "", "are": "is", "have": "has", "wait": "waits"}
 
 
 @dataclass(frozen=True, slots=True)

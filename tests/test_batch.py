@@ -268,7 +268,7 @@ def test_failed_rows_are_sent_again_only_when_asked(scripted: Job, server: Serve
     scripted.run([row("a")])
     report = scripted.run()
     assert (report.sent, report.failed, report.resumed) == (0, 1, 1)
-    with pytest.raises(BatchInputError, match="or retry the failed rows"):
+    with pytest.raises(BatchInputError, match="or send it again with retry_failed=True"):
         scripted.run([row("a", temperature=0)])
     report = scripted.run(retry_failed=True)
     assert (report.sent, report.failed, report.succeeded) == (1, 0, 1)

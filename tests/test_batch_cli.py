@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -86,7 +87,10 @@ def test_bad_input_is_told_line_by_line(run: Run, job: Job, emulator: Emulator) 
         (["requests.jsonl", "-o", "-", "--json"], "both print to standard output"),
         (["missing.jsonl", "-o", "out.jsonl"], "missing.jsonl: No such file"),
         (["requests.jsonl", "-o", "."], "Is a directory"),
-        (["requests.jsonl", "-o", "out.jsonl", "--concurrency", "9999999"], "concurrency=9999999"),
+        (
+            ["requests.jsonl", "-o", "out.jsonl", "--concurrency", "9999999"],
+            "--concurrency 9999999: this process may open",
+        ),
         (["requests.jsonl", "-o", "out.jsonl", "--concurrency", "0"], "--concurrency"),
         (["requests.jsonl", "-o", "out.jsonl", "--base-url", "nonsense"], "is no address"),
         (["requests.jsonl", "-o", "out.jsonl", "--prompts"], "--raw"),
@@ -191,7 +195,7 @@ def test_a_schema_checks_answers_and_equal_rows_are_sent_once(
     with pytest.raises(typer.Exit) as ended:
         run_batch(**options, schema=schema, validate_attempts=1, dedupe=True)
     assert ended.value.exit_code == 1
-    assert "2 requests sent, 1 of them retries; 2 not sent, as equal rows were" in capsys.readouterr().err
+    assert "2 requests sent, 1 of them a retry; 2 not sent, as equal rows were" in capsys.readouterr().err
     assert {found["error"]["code"] for found in job.failures().values()} == {"validation_failed"}
 
 
@@ -265,6 +269,8 @@ def test_a_second_process_is_refused(run: Run, job: Job, emulator: Emulator) -> 
         answers.over.set()
         assert result.returncode == 3
         assert "another process is writing this file" in result.stderr
+        if sys.platform == "linux":
+            assert f"(process {process.pid} on {socket.gethostname()})" in result.stderr
         process.communicate(timeout=60)
     job.assert_complete(f"r{number}" for number in range(50))
 
@@ -369,7 +375,7 @@ def test_a_line_of_progress_comes_now_and_then_where_there_is_no_terminal(
     with pytest.raises(typer.Exit) as ended:
         run_batch(requests=str(job.requests), output=str(job.results), concurrency=1)
     assert ended.value.exit_code == 1
-    first, *_, last = (line for line in capsys.readouterr().err.splitlines() if "rows/s" in line)
+    first, *_, last = (line for line in capsys.readouterr().err.splitlines() if "in flight" in line)
     assert first == "novita-openai: 0 of 2 rows, 0.0 rows/s, 0 in flight, 0 tokens, $0.0000"
     assert last.startswith("novita-openai: 2 of 2 rows, ")
     assert last.endswith(" rows/s, about 0:00:00 left, 0 in flight, 5 tokens, 1 x INVALID_REQUEST_BODY")

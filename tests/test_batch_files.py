@@ -22,7 +22,7 @@ from batch_jobs import MODEL, PROGRAM, Job, body, environment, read, row, rows
 from structlog.testing import capture_logs
 
 from novita_openai import batch
-from novita_openai.batch import BatchInputError, BatchProgress, BatchStopped
+from novita_openai.batch import BatchInputError, BatchProgress, BatchStopped, locks
 from novita_openai.batch.files import ResultFiles, is_kept, opened_outlet
 from novita_openai.batch.jsonl import Journal, LockedError, numbered_lines
 from novita_openai.batch.requests import Source
@@ -160,6 +160,14 @@ def test_a_long_name_can_be_replaced(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_lock_names_nobody_where_the_system_does_not_say_who_has_it(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "LOCKS", job.folder / "nowhere")
+    with Journal(job.results), pytest.raises(LockedError, match=r"writing this file: "):
+        Journal(job.results)
+
+
 # Filesystems without locks.
 
 
@@ -176,7 +184,9 @@ def test_without_locks_a_lock_file_keeps_others_out(job: Job) -> None:
     lock = job.folder / ".results.jsonl.lock"
     with Journal(job.results) as journal:
         assert lock.read_text() == f"{socket.gethostname()} {os.getpid()}"
-        with pytest.raises(LockedError, match=r"if none runs, remove .*\.results\.jsonl\.lock"):
+        with pytest.raises(
+            LockedError, match=rf"\(process {os.getpid()} on .*\), or was killed: .* remove .*\.results\.jsonl\.lock"
+        ):
             Journal(job.results)
         journal.replace([])
         assert lock.exists()

@@ -242,7 +242,9 @@ def test_a_batch_that_was_found_late_is_not_created_again(job: Job, emulator: Em
 
 def test_a_batch_that_expires_leaves_rows_to_the_next_start(job: Job, emulator: Emulator) -> None:
     emulator.clock, emulator.batch_seconds = 1_000_000.0, 4 * 86_400.0
-    with pytest.raises(batch.BatchStopped, match=r"rows of batch .* have no result: start the same again") as stopped:
+    with pytest.raises(
+        batch.BatchStopped, match=r"of batch .*, \d+ rows? ha(s|ve) no result: start the same"
+    ) as stopped:
         job.run(rows(10), **HOSTED)
     assert 0 < stopped.value.report.succeeded < 10
     assert not stopped.value.needs_change
@@ -250,6 +252,24 @@ def test_a_batch_that_expires_leaves_rows_to_the_next_start(job: Job, emulator: 
     report = job.run()
     assert report.succeeded == 10
     assert sent_online(emulator) == report.sent == 10 - stopped.value.report.succeeded
+
+
+def test_cancelling_where_the_service_has_nothing_says_so(job: Job) -> None:
+    assert job.run(rows(2), **HOSTED).stopped is None
+    for more in ({}, {"via": "batch-api"}):
+        report = job.run(**more, cancel=True)
+        assert (report.succeeded, report.unfinished, report.stopped) == (
+            2,
+            0,
+            "there was nothing to cancel: the service has no rows of this job",
+        )
+
+
+def test_what_is_run_online_after_the_batch_api_is_no_estimate(job: Job) -> None:
+    report = job.run(rows(2), **HOSTED)
+    assert (report.cost_is_estimate, report.job_cost_is_estimate) == (True, True)
+    report = job.run(rows(3))
+    assert (report.sent, report.cost_is_estimate, report.job_cost_is_estimate) == (1, False, True)
 
 
 def test_cancelling_takes_back_what_is_at_the_service(job: Job, emulator: Emulator) -> None:

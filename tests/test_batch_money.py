@@ -136,8 +136,15 @@ def test_what_a_failed_row_has_spent_goes_on_to_its_answer(scripted: Job, server
 def test_an_answer_that_does_not_tell_its_tokens_has_an_unknown_cost(scripted: Job, server: Server) -> None:
     server.script.append(Reply(body=CHAT | {"usage": None}))
     report = scripted.run(rows(2), concurrency=1)
-    assert (report.succeeded, report.tokens, report.cost, report.job_cost) == (2, 5, None, None)
+    assert (report.succeeded, report.tokens, report.unpriced, report.job_cost) == (2, 5, 1, None)
+    assert report.cost == pytest.approx(COST)
+    assert report.models[MODEL].unpriced == 1
     assert scripted.answers()["r0"]["spent"] == {"requests": 1, "tokens": 0, "dollars": None}
+    status = batch.status(scripted.requests, scripted.results)
+    assert (status.requests, status.unpriced) == (2, 1)
+    assert status.cost == pytest.approx(COST)
+    report = scripted.run()
+    assert (report.cost, report.unpriced, report.job_cost) == (0.0, 0, None)
 
 
 def test_answers_that_were_lost_count_against_the_limit(scripted: Job, server: Server) -> None:

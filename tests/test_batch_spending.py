@@ -131,21 +131,33 @@ def test_tokens_of_all_models_are_added_up() -> None:
     counted.add("m", Tokens(10, 2), 0.3)
     counted.add("other", Tokens(1, 0), None)
     assert (counted.prompt_tokens, counted.answer_tokens, counted.tokens) == (11, 2, 13)
-    assert counted.cost is None
     counted.add("m", Tokens(10, 2), 0.3)
-    assert counted.by_model.pop("other") == Spent(0, 1, None)
+    assert counted.by_model["other"] == Spent(0, 1, unpriced=1)
     assert counted.by_model["m"] == Spent(1, 24, 0.6)
-    assert counted.cost == pytest.approx(0.6)
+    assert counted.spent == Spent(1, 25, 0.6, unpriced=1)
+
+
+@pytest.mark.parametrize(
+    ("spent", "cost", "whole"),
+    [
+        (Spent(), 0.0, 0.0),
+        (Spent(2, 9, 0.5), 0.5, 0.5),
+        (Spent(2, 9, 0.5, unpriced=1), 0.5, None),
+        (Spent(2, 9, unpriced=2), None, None),
+    ],
+)
+def test_the_sum_that_is_known_is_told_as_far_as_it_goes(spent: Spent, cost: float | None, whole: float | None) -> None:
+    assert (spent.cost, spent.whole_cost) == (cost, whole)
 
 
 def test_what_is_spent_is_written_and_read_alike() -> None:
     spent = Spent(2, 30, 0.1 + 0.2)
     assert json.loads(spent.json()) == {"requests": 2, "tokens": 30, "dollars": 0.3}
-    for each in (Spent(), Spent(1, 5, None), Spent(2, 30, 0.3)):
+    for each in (Spent(), Spent(1, 5, unpriced=1), Spent(2, 30, 0.3)):
         assert Spent.read(json.loads(each.json())) == each
     assert Spent.read(None) is None
-    spent.include(Spent(1, 1, None))
-    assert spent == Spent(3, 31, None)
+    spent.include(Spent(1, 1, unpriced=1, is_estimate=True))
+    assert spent == Spent(3, 31, 0.1 + 0.2, 1, is_estimate=True)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,9 @@ from batch_jobs import PROGRAM, Job, environment, row, rows, start, until
 from server import CHAT, Reply, Request, Server, error
 
 from novita_openai import batch
-from novita_openai.batch import BatchReport, BatchStopped
+from novita_openai.batch import BatchStopped
 from novita_openai.batch.explanations import explained
-from novita_openai.batch.report import ModelReport
-from novita_openai.cli.reports import described, described_status
+from novita_openai.cli.reports import described_status
 from novita_openai.emulator import Emulator
 
 
@@ -44,15 +43,17 @@ def test_the_end_of_a_job_names_what_failed_and_the_way_out(scripted: Job, serve
     lines = [line.removeprefix("novita-openai: ") for line in done.stderr.splitlines()]
     assert f"5 of 7 rows succeeded, 2 failed ({scripted.errors})" in done.stderr
     assert "1 failed with TOO_LONG, such as r1: the TOO_LONG message" in lines
+    assert "when that is put right: --retry-failed sends the failed rows again" in lines
     assert any(
         line.startswith("1 failed with INVALID_REQUEST_BODY, such as r3: the INVALID_REQUEST_BODY message")
         for line in lines
     )
-    assert "answers that ended for another reason than the model's own: 1 x length" in lines
-    assert "other: 1 rows, 5 tokens" in lines
+    assert "1 answer ended with length: cut at its max_tokens, or at the model's longest answer" in lines
+    assert "other: 1 row, 5 tokens, cost not known of 1 answer" in lines
     again = json.loads(run(scripted, "--json", "-q").stdout)
     assert again["errors"] == {"TOO_LONG": 1, "INVALID_REQUEST_BODY": 1}
     assert again["examples"] == {"TOO_LONG": "r1", "INVALID_REQUEST_BODY": "r3"}
+    assert again["said"]["TOO_LONG"] == "the TOO_LONG message"
 
 
 def test_programs_read_lines_of_json(scripted: Job, server: Server) -> None:
@@ -62,8 +63,15 @@ def test_programs_read_lines_of_json(scripted: Job, server: Server) -> None:
     events = [json.loads(line) for line in done.stderr.splitlines()]
     failures = [(each["status"], each["reason"]) for each in events if each["event"] == "batch.failure"]
     assert sorted(failures) == [(400, "INVALID_REQUEST_BODY"), (422, "TOO_LONG")]
-    assert events[-1]["event"] == "message"
-    assert events[-1]["message"].startswith("3 of 5 rows succeeded, 2 failed")
+    done_event = events[-1]
+    assert done_event["event"] == "batch.done"
+    assert (done_event["exit_code"], done_event["total"], done_event["failed"], done_event["stopped"]) == (
+        1,
+        5,
+        2,
+        None,
+    )
+    assert (done_event["unfinished"], done_event["cost"], done_event["unpriced"]) == (0, None, 3)
     report = json.loads(done.stdout)
     assert (report["finish_reasons"], report["stopped"]) == ({"stop": 2, "length": 1}, None)
     assert report["models"]["meta-llama/llama-3.1-8b-instruct"]["rows"] == 5
@@ -125,13 +133,6 @@ def test_prices_that_may_come_later_stop_a_job_with_a_limit(scripted: Job, serve
         scripted.run(rows(2), max_cost=1.0)
     assert (caught.value.needs_change, caught.value.report.unfinished) == (False, 2)
     assert not scripted.results.exists()
-
-
-def test_many_models_are_not_all_told() -> None:
-    models = {f"m{number}": ModelReport(30 - number, 1, 0.5) for number in range(22)}
-    lines = list(described(BatchReport(total=1, succeeded=1, models=models), "", can_go_on=True))
-    assert lines[1:3] == ["m0: 30 rows, 1 tokens, $0.5000", "m1: 29 rows, 1 tokens, $0.5000"]
-    assert lines[-1] == "and 2 more models (--json lists all)"
 
 
 def test_own_codes_are_explained() -> None:

@@ -89,7 +89,7 @@ def result_of(*texts: str | None) -> BatchResult:
         (['{"label": "x"}'], "$.label: 'x' is not one of ['pos', 'neg']"),
         (['{"score": "x"}'], "$: 'label' is a required property; $.score: 'x' is not of type 'number'"),
         ([GOOD, "[]"], "$: [] is not of type 'object'"),
-        (["```json\n{}```"], "it is not JSON (Expecting value: line 1 column 1 (char 0)): give the JSON alone"),
+        (["```json\n{}```"], "it is not JSON (Expecting value at line 1, column 1): give the JSON alone"),
         (['{"score": NaN}'], "it is not JSON (NaN is not JSON)"),
         ([None], "there is no text in it"),
         ([""], "there is no text in it"),
@@ -257,7 +257,7 @@ def test_a_correction_says_what_was_wrong_where_it_can(path: str, asked: Any, te
 
 
 def test_a_schema_does_not_check_embeddings(scripted: Job, server: Server) -> None:
-    with pytest.raises(batch.BatchInputError, match="line 1: embeddings have no text that validate could check"):
+    with pytest.raises(batch.BatchInputError, match="line 1: embeddings have no text that validate= could check"):
         run(scripted, server, rows=[{"model": "m", "input": "x"}], validate=Label)
     assert posts(server) == []
 

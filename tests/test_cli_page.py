@@ -208,8 +208,25 @@ def test_many_models_are_bounded_too(tmp_path: Path) -> None:
     [
         (BatchReport(total=9, succeeded=9, resumed=5, cost=0.25, job_cost=0.5), "5 done by earlier starts"),
         (BatchReport(total=9, succeeded=9, resumed=5, cost=0.25, job_cost=0.5), "$0.5000 with earlier starts"),
-        (BatchReport(total=9, succeeded=9, resumed=5), "charts are of this start alone; 5 rows were done by earlier"),
+        (
+            BatchReport(total=9, succeeded=9, resumed=5),
+            "charts are of this start alone; earlier ones have done 5 rows.",
+        ),
         (BatchReport(total=9, succeeded=9, cost=1, cost_is_estimate=True), "about $1.0000 an estimate"),
+        (
+            BatchReport(total=9, succeeded=9, resumed=5, cost=0.0, job_cost=1, job_cost_is_estimate=True),
+            "about $1.0000 with earlier starts",
+        ),
+        (BatchReport(total=9, succeeded=9, unpriced=9), "Cost not known not known of 9 answers"),
+        (BatchReport(total=9, succeeded=9, cost=1, unpriced=1), "$1.0000 not known of 1 answer"),
+        (BatchReport(total=9, succeeded=9, sent=10, retries=1), "1 of them a retry"),
+        (
+            BatchReport(total=9, succeeded=9, models={"m": ModelReport(9, 9, 0.5, unpriced=2)}),
+            "$0.5000 without 2 answers",
+        ),
+        (BatchReport(total=9, succeeded=7, failed=2), "Complete, 2 failed"),
+        (BatchReport(total=9, succeeded=5, failed=2), "Not finished, 2 failed"),
+        (BatchReport(total=9, failed=9, errors={"x": 9}, said={"x": "No such voice."}), "No such voice."),
         (BatchReport(total=9, succeeded=9, deduplicated=3), "3 not sent, as equal rows were"),
         (BatchReport(total=9, succeeded=8, interrupted=True), "Interrupted"),
         (BatchReport(total=9, succeeded=8), "Not finished"),
@@ -260,7 +277,7 @@ def test_a_batch_leaves_a_page(job: Job, emulator: Emulator) -> None:
         assert words in page.text
     assert "sk_test" not in page.source
     assert run(job, "--report", path, "--quiet").stderr == ""
-    assert "6 rows were done by earlier ones" in Reader(path).text
+    assert "earlier ones have done 6 rows" in Reader(path).text
     asked = len(emulator.requests)
     assert run(job, "--report", job.results).returncode == 2
     assert run(job, "--report", path, "--check").returncode == 2

@@ -25,10 +25,13 @@ def test_lines_end_in_line_feeds_alone() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{", "line 1 column 2"),
+        ("{", "double quotes at column 2$"),
+        ('{"a": 1} x', "Extra data at column 10$"),
+        ('{"a":\n x}', "Expecting value at line 2, column 2$"),
         ("[NaN]", "NaN is not JSON"),
         ("[-Infinity]", "-Infinity is not JSON"),
         pytest.param("[" * 100_000, "nested too deeply", id="deep"),
+        pytest.param(" " + "[" * 100_000, "nested too deeply", id="deep-behind-a-blank"),
     ],
 )
 def test_what_is_not_strict_json_is_refused(text: str, problem: str) -> None:

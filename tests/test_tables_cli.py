@@ -53,8 +53,13 @@ def test_an_empty_cell_ends_with_1_and_names_the_journal(tables: Tables, job: Jo
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--prompt", "{txt}"], "prompt: there is no column 'txt'; near names: 'text'"),
-        ([], "a table needs a prompt"),
+        (["--prompt", "{txt}"], "--prompt '{txt}': there is no column 'txt'; near names: 'text'"),
+        (["--prompt", "{txt"], "--prompt '{txt', character 1: a single {"),
+        (["--prompt", "text"], "--prompt text: it names no column"),
+        (["--prompt", "{text}", "--id", "nn"], "--id nn: there is no column 'nn'; near names: 'n'"),
+        (["--prompt", "{text}", "--set", "input=x"], "input cannot be set in --set: --prompt, --system and -m/--model"),
+        ([], "a table needs a prompt, which says what is asked about each row: --prompt 'Summarize: {column}'"),
+        (["--status"], "the status of a table needs --prompt and the other options of its job"),
         (["--prompt", "{text}", "--set", "temperature"], "--set temperature: give name=value"),
         (["--prompt", "{text}", "-o", "-"], "is written to a file"),
     ],
@@ -72,7 +77,7 @@ def test_a_table_is_checked_and_not_sent(tables: Tables, job: Job) -> None:
     tables.write("n,text\n1,good\n")
     code, printed, _ = ask(job, "--check", "--prompt", "Shout: {text}")
     assert (code, tables.asked) == (0, [])
-    assert printed.startswith(f"1 requests to {MODEL}: no errors")
+    assert printed.startswith(f"1 request to {MODEL}: no errors")
 
 
 @pytest.mark.slow

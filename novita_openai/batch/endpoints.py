@@ -50,7 +50,9 @@ def _path_for(body: Mapping[str, Any]) -> str:
     """Return the path that a body is for, by its fields."""
     paths = [path for name, path in FIELDS.items() if name in body]
     if len(paths) != 1:
-        raise ValueError("a row must have url and body, or be a body, with one of messages, prompt and input")
+        raise ValueError(
+            "a row must have url and body, or be a body, with one of messages, prompt and input; a table needs prompt="
+        )
     return paths[0]
 
 

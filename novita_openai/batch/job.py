@@ -20,6 +20,7 @@ from novita_openai.batch.requests import BatchInputError
 from novita_openai.batch.tidying import tidy
 from novita_openai.batch.worklist import read_worklist
 from novita_openai.logs import warn
+from novita_openai.prices import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -233,7 +234,7 @@ class Execution:
         is_left = self._job.fleet is not None and self._job.fleet.leaves_rows
         if report.unfinished and not (report.interrupted or is_left):
             source = self._job.source
-            raise BatchInputError([f"{source} changed during the run: {report.unfinished} of its rows are gone"])
+            raise BatchInputError([f"{source} changed during the run: {report.unfinished:,} of its rows are gone"])
 
     def _tick(self) -> None:
         if self._job.files is not None:
@@ -254,13 +255,13 @@ class Execution:
 
     def _report(self) -> BatchReport:
         """Return a report on the whole job, earlier runs included."""
-        before = self._job.session.spent_before.dollars
         worklist, this_run, fleet = self._worklist, self._engine.tally, self._job.fleet
+        spent = replace(self._job.session.spent_before)
+        spent.include(this_run.usage.spent)
         all_done = this_run if fleet is None else this_run.plus(fleet.settled)
         settled = 0 if fleet is None else fleet.settled.succeeded + fleet.settled.failed
         shared = (0, 0) if self._dedupe is None else (self._dedupe.succeeded, self._dedupe.failures.total())
         copied = Counter[str]() if self._dedupe is None else self._dedupe.failures
-        cost = this_run.usage.cost
         return replace(
             all_done.report(),
             total=worklist.total,
@@ -268,8 +269,8 @@ class Execution:
             failed=worklist.failed + this_run.failed + shared[1],
             deduplicated=sum(shared),
             resumed=max(0, worklist.answered + worklist.failed - settled),
-            cost_is_estimate=worklist.spent.is_estimate or all_done.usage.is_estimate,
-            job_cost=None if before is None or cost is None else before + cost,
+            job_cost=spent.whole_cost,
+            job_cost_is_estimate=spent.is_estimate,
             sent=this_run.sent + self._job.session.transport.resent,
             retries=this_run.retries + self._job.session.transport.resent,
             elapsed=time.monotonic() - self._job.started,
@@ -277,11 +278,12 @@ class Execution:
             stopped=self._engine.shutdown.stopped or (None if fleet is None else fleet.left),
             errors=dict(self._failures + self._engine.tally.errors + copied),
             examples={code: worklist.examples[code] for code in self._failures} | all_done.examples,
+            said={code: worklist.said[code] for code in self._failures} | all_done.said,
         )
 
 
 def _stopped(shutdown: Shutdown, report: BatchReport, *, can_go_on: bool) -> BatchStopped:
     """Return the error for an early end, which says how to go on."""
-    left = f"{report.unfinished} of {report.total} rows are unfinished"
+    left = f"{report.unfinished:,} of {counted(report.total, 'row', 'are')} unfinished"
     message = f"{shutdown.stopped}\n{left}{f': {shutdown.way}' if can_go_on and shutdown.way else ''}"
     return BatchStopped(message, report, shutdown.needs_change)

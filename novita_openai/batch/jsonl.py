@@ -36,15 +36,26 @@ LONGEST_PREFIX: Final = 50
 
 
 def decode(text: str) -> Any:
-    """Return what a JSON text holds; raise ``ValueError`` where it is not JSON, as with NaN, which Python reads."""
+    """Return what a JSON text holds; raise ``ValueError`` where it is not JSON, as with NaN, which Python reads.
+
+    The error names the column, and where the text has several lines, the line in it.
+    """
+    try:
+        return _decoded(text)
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if "\n" in text else ""
+        raise ValueError(f"{error.msg} at {line}column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _decoded(text: str) -> Any:
     try:
         value, end = _DECODER.raw_decode(text)
         if end == len(text):
             return value
     except json.JSONDecodeError:
         pass  # it may begin with blanks, or what follows says where it ends to be JSON
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
     return _DECODER.decode(text)
 
 

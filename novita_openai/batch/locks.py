@@ -33,12 +33,33 @@ def locked(file: int, path: Path) -> LockFile | None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise LockedError(errno.EWOULDBLOCK, "another process is writing this file", str(path)) from None
+        raise LockedError(errno.EWOULDBLOCK, f"{WRITING}{_holder(file)}", str(path)) from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
         return LockFile(path)
     return None
+
+
+def _holder(file: int) -> str:
+    """Return which process has the system's lock of a file, in brackets; "" where the system does not say, as Linux."""
+    try:
+        locks = LOCKS.read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return ""
+    ending = f":{os.fstat(file).st_ino}"
+    fields = map(str.split, locks)
+    holders = {each[4] for each in fields if each[1] == "FLOCK" and each[5].endswith(ending)}
+    return _named(socket.gethostname(), holders.pop()) if len(holders) == 1 else ""
+
+
+def _named(host: str, number: str) -> str:
+    return f" (process {number} on {host})" if number.isdecimal() else ""
+
+
+LOCKS: Final = Path("/proc/locks")
+"""The locks of a Linux machine: each line has the kind at place 1, the process at place 4, and the file at place 5."""
+WRITING: Final = "another process is writing this file"
 
 
 class LockFile:
@@ -49,9 +70,10 @@ class LockFile:
         self._words = f"{socket.gethostname()} {os.getpid()}"
         if self._is_created():
             return
-        self._take_over()
+        words = self._take_over()
         if not self._is_created():
-            told = f"another process is writing this file, or was killed: if none runs, remove {self.path}"
+            host, _, number = words.partition(" ")
+            told = f"{WRITING}{_named(host, number)}, or was killed: if it does not run, remove {self.path}"
             raise LockedError(errno.EWOULDBLOCK, told, str(path))
 
     def release(self) -> None:
@@ -68,16 +90,18 @@ class LockFile:
         os.close(file)
         return True
 
-    def _take_over(self) -> None:
-        """Remove the file where the process has ended that it names."""
-        aside = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+    def _take_over(self) -> str:
+        """Remove the file where the process has ended that it names; return what it said."""
+        aside, words = self.path.with_name(f"{self.path.name}.{os.getpid()}"), ""
         with suppress(FileNotFoundError):  # whoever had it has just removed it
-            if _has_ended(self.path.read_text(errors="replace")):
+            words = self.path.read_text(errors="replace")
+            if _has_ended(words):
                 self.path.rename(aside)
                 if _has_ended(aside.read_text(errors="replace")):
                     aside.unlink()
                 else:  # another process took it over in between: it gets its file back
                     aside.rename(self.path)
+        return words
 
 
 def _has_ended(words: str) -> bool:

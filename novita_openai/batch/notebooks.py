@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any, Final, TypeVar, cast
 
 from novita_openai.batch.report import BatchProgress, BatchReport
-from novita_openai.prices import dollars
+from novita_openai.prices import counted, dollars
 
 __all__ = ["notebook_line", "progress_line", "with_notebook_line"]
 
@@ -57,9 +57,9 @@ class NotebookLine:
 def progress_line(progress: BatchProgress) -> str:
     """Return the state of a job as one line."""
     done = progress.succeeded + progress.failed
-    parts = [f"{done} of {progress.total} rows" if progress.total > done else f"{done} rows"]
+    parts = [f"{done:,} of {counted(progress.total, 'row')}" if progress.total > done else counted(done, "row")]
     parts += [f"{progress.failed} failed"] if progress.failed else []
     parts += [f"{progress.in_flight} in flight"] if progress.in_flight else []
-    parts += [f"{progress.tokens} tokens"]
+    parts += [counted(progress.tokens, "token")]
     parts += [] if progress.cost is None else [dollars(progress.cost)]
     return ", ".join([*parts, f"{progress.elapsed:.0f} s"])

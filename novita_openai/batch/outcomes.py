@@ -12,7 +12,7 @@ from novita_openai.backoff import unless_skipped
 from novita_openai.batch.checks import VALIDATION_FAILED
 from novita_openai.batch.long_answers import needs_stream
 from novita_openai.batch.report import Tally
-from novita_openai.batch.rows import ROW_TIMEOUT, answer_row, error_row, rejected_row, unsent_row
+from novita_openai.batch.rows import answer_row, error_row, rejected_row, unsent_row
 from novita_openai.batch.shutdown import MORE_ERRORS
 from novita_openai.batch.spending import Account
 from novita_openai.batch.verdicts import Again, PutOff, Stop, Wait, decide, is_in_doubt
@@ -80,7 +80,7 @@ class Outcomes:
         if self._session.validation.asks_again(request, row, flaw):
             sending.lane.add_again(request, self._clock())
         else:
-            self._keep_failed(request, rejected_row(request, answer, VALIDATION_FAILED, flaw), VALIDATION_FAILED)
+            self._keep_failed(request, rejected_row(request, answer, VALIDATION_FAILED, flaw))
 
     async def failed(self, sending: RowSending, error: Exception) -> None:
         """Carry out what the failure of a request means."""
@@ -114,7 +114,7 @@ class Outcomes:
     def refuse(self, request: BatchRequest, refusal: Failure) -> None:
         """Write a row that is not sent, as its model was refused."""
         row = unsent_row(request, refusal, self._session.transport.key)
-        self._keep_failed(request, row, refusal.reason, is_said=bool(refusal.said))
+        self._keep_failed(request, row)
 
     def _tell(self, failure: Failure) -> None:
         """Count a failure, and log the first of each reason."""
@@ -162,12 +162,10 @@ class Outcomes:
             sending.lane.refusal = failure
             warn("batch.model_refused", model=request.model, status=failure.status, reason=failure.reason)
         late = self._session.policy.deadline if verdict.is_late else None
-        row = error_row(request, failure, self._session.transport.key, late=late)
-        is_said = bool(failure.said) and not verdict.is_late
-        self._keep_failed(request, row, ROW_TIMEOUT if verdict.is_late else failure.reason, is_said=is_said)
+        self._keep_failed(request, error_row(request, failure, self._session.transport.key, late=late))
 
-    def _keep_failed(self, request: BatchRequest, row: bytes, code: str, *, is_said: bool = False) -> None:
-        self.tally.add_error(code, request.custom_id, row, is_said=is_said)
+    def _keep_failed(self, request: BatchRequest, row: bytes) -> None:
+        self.tally.add_error(request.custom_id, row)
         self._keep(request, row, succeeded=False)
 
     def _keep(self, request: BatchRequest, row: bytes, *, succeeded: bool) -> None:

@@ -6,30 +6,27 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from textwrap import shorten
-from typing import Final
 
 import openai
 
+from novita_openai.batch.rows import error_in
 from novita_openai.batch.spending import Usage
 from novita_openai.batch.usage import Spent
 
 __all__ = ["BatchProgress", "BatchReport", "BatchStopped", "ModelReport", "Tally"]
-
-LONGEST_SAID: Final = 300
-"""Characters of a message of the service in a report."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
     """What a run has come to for one model: ``rows`` that have ended, ``tokens`` and ``cost`` in dollars.
 
-    ``cost``: None where a price is not known.
+    ``cost``: without the answers of which it is not known, which are ``unpriced``; None where it is known of none.
     """
 
     rows: int = 0
     tokens: int = 0
     cost: float | None = None
+    unpriced: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +35,18 @@ class BatchReport:
 
     Of the whole job, earlier runs included: ``total`` rows, of which ``succeeded`` have an answer and ``failed`` have
     failed for good, for the reasons in ``errors`` (the number of rows by the code of their error; ``examples``: the
-    custom_id of one for each; ``said``: what the service said of that one, on one line, where it did so in this run);
-    ``resumed`` of these were done when this run began.
+    custom_id of one for each; ``said``: the message of that one, on one line); ``resumed`` of these were done when this
+    run began.
 
     Of this run: ``sent`` requests, of which ``retries`` were not the first of their row; ``tokens`` and ``cost`` of its
-    answers, in dollars by the prices of the models list, None where a price is not known; the ``finish_reasons`` of the
+    answers, in dollars by the prices of the models list, without the ``unpriced`` answers: those of models without a
+    price, and those that do not tell their tokens; None where the cost of none is known; the ``finish_reasons`` of the
     answers (the number of choices by reason); the same by model in ``models``; ``elapsed`` seconds.
 
     ``job_cost``: dollars of this run and of all rows that earlier runs have written, None where one is not known.
-    ``cost_is_estimate``: rows were run by the service's Batch API, whose prices it does not list: half of the others is
-    counted. ``deduplicated`` rows were not sent, as they got the result of an equal one. ``interrupted``: a signal
-    ended it early. ``stopped``: why it ended early by itself, None where it did not.
+    ``cost_is_estimate``, ``job_cost_is_estimate``: rows in it were run by the service's Batch API, whose prices it does
+    not list: half of the others is counted. ``deduplicated`` rows were not sent, as they got the result of an equal
+    one. ``interrupted``: a signal ended it early. ``stopped``: why it ended early by itself, None where it did not.
     """
 
     total: int
@@ -59,8 +57,10 @@ class BatchReport:
     retries: int = 0
     tokens: int = 0
     cost: float | None = None
+    unpriced: int = 0
     job_cost: float | None = None
     cost_is_estimate: bool = False
+    job_cost_is_estimate: bool = False
     deduplicated: int = 0
     elapsed: float = 0.0
     interrupted: bool = False
@@ -129,13 +129,12 @@ class Tally:
     latencies: Counter[float] = field(default_factory=Counter)
     said: dict[str, str] = field(default_factory=dict)
 
-    def add_error(self, code: str, custom_id: str, row: bytes, *, is_said: bool = False) -> None:
-        """Count a failed row; ``is_said``: the message in it is the service's own."""
+    def add_error(self, custom_id: str, row: bytes) -> None:
+        """Count a failed row."""
+        code, said = error_in(json.loads(row))
         self.errors[code] += 1
         if code not in self.examples:
-            self.examples[code] = custom_id
-            if is_said:
-                self.said[code] = shorten(json.loads(row)["error"]["message"], LONGEST_SAID, placeholder=" ...")
+            self.examples[code], self.said[code] = custom_id, said
 
     def plus(self, other: Tally) -> Tally:
         """Return the sum of both."""
@@ -160,6 +159,7 @@ class Tally:
 
     def report(self) -> BatchReport:
         """Return a report on this run alone, as if its rows were those that have ended."""
+        spent = self.usage.spent
         return BatchReport(
             total=self.succeeded + self.failed,
             succeeded=self.succeeded,
@@ -167,7 +167,9 @@ class Tally:
             sent=self.sent,
             retries=self.retries,
             tokens=self.usage.tokens,
-            cost=self.usage.cost,
+            cost=spent.cost,
+            unpriced=spent.unpriced,
+            cost_is_estimate=spent.is_estimate,
             errors=dict(self.errors),
             examples=dict(self.examples),
             said=dict(self.said),
@@ -177,4 +179,4 @@ class Tally:
 
     def _of_model(self, model: str) -> ModelReport:
         spent = self.usage.by_model.get(model, Spent())
-        return ModelReport(self.rows[model], spent.tokens, spent.dollars)
+        return ModelReport(self.rows[model], spent.tokens, spent.cost, spent.unpriced)

@@ -198,9 +198,9 @@ class Reader:
             body = {**body, "model": self.model}
         model = body.get("model")
         if not isinstance(model, str) or not model:
-            raise ValueError(f"no model in the body of {custom_id!r}: name one there, or give one for all such rows")
+            raise ValueError(f"no model in the body of {custom_id!r}: name one there, or with model= for all such rows")
         if self._needs_text and path == EMBEDDINGS:
-            raise ValueError("embeddings have no text that validate could check: give a function, or another job")
+            raise ValueError("embeddings have no text that validate= could check: give a function, or another job")
         metadata, headers = read_metadata(fields.get("metadata")), headers_of(fields, body)
         return Entry(custom_id, path, model, body, as_sent(body), metadata, headers)
 
@@ -325,7 +325,7 @@ def text_body(format_name: str | None, options: Mapping[str, Any], *, is_raw: bo
 
     get_format(format_name)  # an unknown name is refused here, not for each line
     if "model" not in options:
-        raise BatchInputError(["no model for the prompts: give one as the option model"])
+        raise BatchInputError(["no model for the prompts: name one with model="])
 
     def body(line: str) -> dict[str, Any]:
         messages = [{"role": "user", "content": line}]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any, Final, NamedTuple, cast
 
 import openai
@@ -27,6 +28,7 @@ __all__ = [
     "ROW_TIMEOUT",
     "WholeAnswer",
     "answer_row",
+    "error_in",
     "error_row",
     "read_answer",
     "rejected_row",
@@ -41,6 +43,8 @@ ROW_START: Final = f'{{"id": "{ID_PREFIX}'
 """How every row begins, so that a file of another kind is recognised."""
 
 HIDDEN: Final = "***"
+LONGEST_SAID: Final = 300
+"""Characters of a message in a report."""
 LONGEST_TEXT: Final = 10_000
 """Characters that are kept of an error body which is not JSON, such as a web page."""
 
@@ -127,6 +131,13 @@ def _details(failure: Failure, key: str, attempts: int, *, late: float | None = 
         code, message = ROW_TIMEOUT, f"no answer within {late:g} s; the last failure: {failure.summary}: {message}"
     details = {"code": code, "message": message, "attempts": attempts}
     return json.dumps(details).encode()
+
+
+def error_in(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the code in a failed row, and its message on one line of a bounded length."""
+    error = row.get("error")
+    fields = cast("dict[str, Any]", error) if isinstance(error, dict) else {"code": "unknown"}
+    return str(fields.get("code")), shorten(str(fields.get("message") or ""), LONGEST_SAID, placeholder=" ...")
 
 
 def _row(request: BatchRequest, response: bytes, error: bytes) -> bytes:

@@ -84,10 +84,12 @@ class Usage:
         return self.prompt_tokens + self.answer_tokens
 
     @property
-    def cost(self) -> float | None:
-        """Return dollars, None where the cost of an answer is not known."""
-        costs = [spent.dollars for spent in self.by_model.values()]
-        return None if None in costs else sum((cost for cost in costs if cost is not None), 0.0)
+    def spent(self) -> Spent:
+        """Return the requests, tokens and dollars of all models."""
+        total = Spent()
+        for spent in self.by_model.values():
+            total.include(spent)
+        return total
 
     def include(self, other: Usage) -> None:
         """Count what was used elsewhere."""
@@ -95,11 +97,6 @@ class Usage:
         self.answer_tokens += other.answer_tokens
         for model, spent in other.by_model.items():
             self.by_model.setdefault(model, Spent()).include(spent)
-
-    @property
-    def is_estimate(self) -> bool:
-        """Tell whether the service names no price for some of it."""
-        return any(spent.is_estimate for spent in self.by_model.values())
 
     def sent(self, model: str) -> None:
         """Count a request."""
@@ -175,7 +172,7 @@ class Account:
     """
 
     def __init__(self, max_cost: float | None, prices: ModelPrices, usage: Usage, before: Spent) -> None:
-        self.limit = CostLimit(max_cost, prices, before.dollars or 0.0)
+        self.limit = CostLimit(max_cost, prices, before.dollars)
         self._prices, self._usage = prices, usage
 
     def started(self, request: BatchRequest) -> None:

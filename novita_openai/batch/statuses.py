@@ -14,6 +14,7 @@ from novita_openai.batch.hosted.ledger import folded, ledger_path
 from novita_openai.batch.jsonl import numbered_lines
 from novita_openai.batch.options import checked, reader_for
 from novita_openai.batch.requests import BatchInputError, Source
+from novita_openai.batch.spending import ModelPrices
 from novita_openai.batch.tables.jobs import FileJob, is_table, journal_of
 from novita_openai.batch.tables.options import TableOptions
 from novita_openai.batch.worklist import read_worklist
@@ -30,8 +31,9 @@ class BatchStatus:
     """What the files of a job say.
 
     ``total`` rows, of which ``succeeded`` have an answer and ``failed`` have failed for good, for the reasons in
-    ``errors``; ``requests``, ``tokens`` and ``cost`` of these, in dollars, None where one of them does not say its own.
-    ``at_service``: the parts that the service's Batch API has of the job, in words.
+    ``errors``; ``requests``, ``tokens`` and ``cost`` of these, in dollars, without the ``unpriced`` ones, which do not
+    say what they have cost; None where none does. ``at_service``: the parts that the service's Batch API has of the
+    job, in words.
     """
 
     total: int
@@ -41,6 +43,7 @@ class BatchStatus:
     requests: int = 0
     tokens: int = 0
     cost: float | None = None
+    unpriced: int = 0
     at_service: tuple[str, ...] = ()
 
     @property
@@ -56,6 +59,9 @@ def status(requests: str | Path, results: str | Path, **options: Unpack[TableOpt
     """
     checked(options, TableOptions)
     if is_table(requests, options):
+        if not options.get("prompt"):
+            told = "the status of a table needs prompt= and the other options of its job, which say what it asks"
+            raise BatchInputError([told])
         with FileJob(requests, None, options) as table:
             return table.counted(_status(table.source, journal_of(Path(results)), table.options))
     with Source(requests) as source:
@@ -69,15 +75,16 @@ def _status(source: Source, results: Path, options: RunOptions) -> BatchStatus:
 
 
 def _told(worklist: Worklist, at_service: tuple[str, ...]) -> BatchStatus:
-    spent, unpriced = worklist.spent, worklist.unpriced.values()
+    spent = worklist.spent_by(ModelPrices())
     return BatchStatus(
         total=worklist.total,
         succeeded=worklist.answered,
         failed=worklist.failed,
         errors=dict(worklist.failures()),
-        requests=spent.requests + sum(count for _, count in unpriced),
-        tokens=spent.tokens + sum(tokens.total for tokens, _ in unpriced),
-        cost=None if unpriced else spent.dollars,
+        requests=spent.requests,
+        tokens=spent.tokens,
+        cost=spent.cost,
+        unpriced=spent.unpriced,
         at_service=at_service,
     )
 

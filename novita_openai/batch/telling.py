@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from novita_openai.prices import dollars
+from novita_openai.prices import counted, dollars
 
 if TYPE_CHECKING:
     from novita_openai.batch.report import BatchProgress
@@ -27,7 +27,7 @@ def details(progress: BatchProgress) -> str:
     in_flight = f"{progress.in_flight} in flight"
     if progress.interrupted:  # early in the line, of which a narrow terminal shows no more
         in_flight = f"finishing {in_flight}; interrupt again to stop at once"
-    parts = [in_flight, f"{progress.tokens} tokens"]
+    parts = [in_flight, counted(progress.tokens, "token")]
     if progress.cost is not None:
         parts.append(dollars(progress.cost))
     parts += [f"{count} x {reason}" for reason, count in progress.errors.items()]
@@ -44,7 +44,7 @@ class ProgressLines:
     def __call__(self, progress: BatchProgress) -> None:
         """Show the state of a job."""
         done = progress.succeeded + progress.failed
-        self._line = f"{done} of {progress.total} rows, {rate(progress):.1f} rows/s, {details(progress)}"
+        self._line = f"{done:,} of {counted(progress.total, 'row')}, {rate(progress):.1f} rows/s, {details(progress)}"
         if _is_terminal():
             self._write(f"\r\033[K{self._line}")
         elif time.monotonic() - self._shown >= SECONDS_A_LINE:

@@ -20,28 +20,43 @@ DIGITS: Final = 12
 class Spent:
     """How many ``requests`` were sent for something, and the ``tokens`` and ``dollars`` of all that came back.
 
-    ``dollars``: None where a price is not known. ``is_estimate``: the service names no price for some of it.
+    ``unpriced``: how many answers are not in the dollars, as it is not known what they have cost. ``is_estimate``: the
+    service names no price for some of it.
     """
 
     requests: int = 0
     tokens: int = 0
-    dollars: float | None = 0.0
+    dollars: float = 0.0
+    unpriced: int = 0
     is_estimate: bool = False
+
+    @property
+    def cost(self) -> float | None:
+        """Return the dollars that are known, None where none are, but some were spent."""
+        return None if self.unpriced and not self.dollars else self.dollars
+
+    @property
+    def whole_cost(self) -> float | None:
+        """Return the dollars of all that came back, None where some of them are not known."""
+        return None if self.unpriced else self.dollars
 
     def add(self, tokens: int, dollars: float | None) -> None:
         """Count what an answer has cost."""
         self.tokens += tokens
-        self.dollars = None if self.dollars is None or dollars is None else self.dollars + dollars
+        self.dollars += dollars or 0.0
+        self.unpriced += dollars is None
 
     def include(self, other: Spent) -> None:
         """Count what was spent elsewhere."""
         self.requests += other.requests
+        self.tokens += other.tokens
+        self.dollars += other.dollars
+        self.unpriced += other.unpriced
         self.is_estimate = self.is_estimate or other.is_estimate
-        self.add(other.tokens, other.dollars)
 
     def fields(self) -> dict[str, Any]:
         """Return it as it stands in a row of the results."""
-        dollars = None if self.dollars is None else round(self.dollars, DIGITS)
+        dollars = None if self.unpriced else round(self.dollars, DIGITS)
         estimate = {"estimate": True} if self.is_estimate else {}
         return {"requests": self.requests, "tokens": self.tokens, "dollars": dollars} | estimate
 
@@ -49,7 +64,7 @@ class Spent:
         """Return the same in bytes."""
         if self.is_estimate:
             return json.dumps(self.fields()).encode()
-        dollars = "null" if self.dollars is None else round(self.dollars, DIGITS)  # by hand, as each row has it
+        dollars = "null" if self.unpriced else round(self.dollars, DIGITS)  # by hand, as each row has it
         return f'{{"requests": {self.requests}, "tokens": {self.tokens}, "dollars": {dollars}}}'.encode()
 
     @classmethod
@@ -60,8 +75,9 @@ class Spent:
         fields = cast("dict[str, Any]", value)
         amount = fields.get("dollars")
         dollars = float(amount) if isinstance(amount, (int, float)) else None
-        is_estimate = fields.get("estimate") is True
-        return cls(_count(fields, "requests"), _count(fields, "tokens"), dollars, is_estimate)
+        spent = cls(_count(fields, "requests"), is_estimate=fields.get("estimate") is True)
+        spent.add(_count(fields, "tokens"), dollars)
+        return spent
 
 
 def usage_in(error: BaseException) -> object:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from novita_openai.batch.files import KnownRow, read_rows
 from novita_openai.batch.requests import BatchInputError, BatchRequest, Entry, Reader, Source
+from novita_openai.batch.rows import error_in
 from novita_openai.batch.states import BITS, States
 from novita_openai.batch.unnamed import UnnamedResult, UnnamedResults, place_of
 from novita_openai.batch.usage import Spent, reported_tokens
-from novita_openai.prices import Tokens
+from novita_openai.prices import Tokens, counted
 
 if TYPE_CHECKING:
     from novita_openai.batch.spending import ModelPrices
@@ -66,7 +67,8 @@ class Worklist:
     models of the pending rows, each with the paths of their requests. ``spent``: what the rows of the results say that
     earlier runs have spent; ``unpriced``: the tokens of those that do not say what they have cost, by model, and how
     many such rows there are. ``errors``: a line for each reason for which the batch cannot be run. ``codes``: why rows
-    have failed, by the numbers of their custom_ids; ``examples``: a custom_id for each code. ``unnamed``: the results
+    have failed, by the numbers of their custom_ids; ``examples``: a custom_id for each code, and ``said`` its message.
+    ``unnamed``: the results
     of rows without a custom_id. ``damaged``: the numbers of lines that are no rows, by the file of results. ``left``:
     how many results are of rows that the input does not hold any more. ``held``: how many rows of the input the service
     has. ``with_headers``: the custom_id of the first pending row that has headers.
@@ -84,6 +86,7 @@ class Worklist:
     unnamed: UnnamedResults = field(default_factory=UnnamedResults)
     codes: dict[int, str] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)
     damaged: dict[Path, list[int]] = field(default_factory=dict)
     left: int = 0
     held: int = 0
@@ -133,7 +136,10 @@ class Worklist:
         """Take a row of the results; where a row has both, its answer counts and its failure does not."""
         spent, place = Spent.read(row.fields.get("spent")), place_of(row.custom_id)
         self._count_spent(row, spent)
-        digest, code = int(row.digest[:HEX_DIGITS], 16), _code(row.fields) if failed else ""
+        digest, code = int(row.digest[:HEX_DIGITS], 16), ""
+        if failed:
+            code, said = error_in(row.fields)
+            self.said.setdefault(code, said)
         if place is not None:
             self._add_unnamed(digest, UnnamedResult(place, failed, spent, code))
             return
@@ -164,20 +170,20 @@ class Worklist:
 
     def _count_spent(self, row: KnownRow, spent: Spent | None) -> None:
         """Count what a row of the results has cost; where it does not say that, the tokens that its answer reports."""
-        if spent is not None and spent.dollars is not None:
-            self.spent.include(spent)
-            return
-        model, tokens = _reported(row.fields)
+        is_told = spent is not None and not spent.unpriced
+        model, tokens = ("", None) if is_told else _reported(row.fields)
         if tokens is not None:
             before, count = self.unpriced.get(model, (Tokens(0, 0), 0))
             self.unpriced[model] = before.plus(tokens), count + 1
+        elif spent is not None:
+            self.spent.include(spent)
 
     def spent_by(self, prices: ModelPrices) -> Spent:
-        """Return what earlier runs have spent; the dollars are None where one of the prices is not known."""
+        """Return what earlier runs have spent."""
         total = replace(self.spent)
         for model, (tokens, count) in self.unpriced.items():
-            total.requests += count
-            total.add(tokens.total, prices.cost(model, tokens, count))
+            cost = prices.cost(model, tokens, count)
+            total.include(Spent(count, tokens.total, cost or 0.0, count if cost is None else 0))
         return total
 
     def earlier(self, request: BatchRequest) -> Spent:
@@ -215,9 +221,10 @@ class Worklist:
             self._hold(number, request, known - _NOT_SEEN)
             return False
         if abs(known) != int(request.digest[:HEX_DIGITS], 16) + len(_STATES):
+            again = ", or send it again with retry_failed=True" if known < 0 else ""
             raise ValueError(
                 f"custom_id {request.custom_id!r} has a result already, of another request: give changed requests new "
-                f"custom_ids, or another file for the results{', or retry the failed rows' if known < 0 else ''}"
+                f"custom_ids, or another file for the results{again}"
             )
         self.states[number] = FAILED if known < 0 else ANSWERED
         self.failed += known < 0
@@ -251,7 +258,7 @@ class Worklist:
         if int(request.digest[:HEX_DIGITS], 16) != digest:
             raise ValueError(
                 f"custom_id {request.custom_id!r} is at the service, with another request: give changed requests new "
-                "custom_ids, or another file for the results, or cancel the batches first"
+                "custom_ids, or another file for the results, or take it back first with cancel=True"
             )
         self.states[number] = HELD
         self.held += 1
@@ -262,8 +269,8 @@ class Worklist:
         self.left = unnamed + sum(state not in _STATES and state < _NOT_SEEN for state in self.states.values())
         if self.unnamed.count and not (self.answered or self.failed or self.unnamed.taken):
             self.errors.append(
-                f"the results hold {self.unnamed.count} rows without a custom_id, and none of them is of this input: "
-                "give another file for its results"
+                f"the results hold {counted(self.unnamed.count, 'row')} without a custom_id, and none of them "
+                "is of this input: give another file for its results"
             )
 
     def has_left(self, custom_id: str) -> bool:
@@ -283,11 +290,6 @@ def _reported(row: Mapping[str, Any]) -> tuple[str, Tokens | None]:
     body = response.get("body") if isinstance(response, dict) else None
     fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
     return str(fields.get("model")), reported_tokens(fields.get("usage"))
-
-
-def _code(row: Mapping[str, Any]) -> str:
-    error = row.get("error")
-    return str(cast("dict[str, Any]", error).get("code")) if isinstance(error, dict) else "unknown"
 
 
 def _number(custom_id: str) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from novita_openai.cli.closing import tell_report
+from novita_openai.cli.closing import facts_of, tell_report
 from novita_openai.cli.failures import BAD_INPUT, FAILED, INTERRUPTED, STOPPED, in_the_shell, reported
 from novita_openai.cli.jobs import ChangedOption, JobOptions  # noqa: TC001 - typer reads the annotations
 from novita_openai.cli.options import BaseURLOption, JSONOption, grouped
@@ -18,7 +18,7 @@ from novita_openai.cli.progress import both, progress_display
 from novita_openai.cli.reports import described_status
 from novita_openai.cli.tables import AskOptions  # noqa: TC001 - the same
 from novita_openai.cli.terminal import show, show_lines, tell, write_json
-from novita_openai.prices import dollars
+from novita_openai.prices import counted, dollars
 
 if TYPE_CHECKING:
     from novita_openai.batch import BatchEstimate, BatchReport, TableOptions
@@ -119,16 +119,16 @@ def _run(requests: str, output: str, options: TableOptions, *, page: Page | None
         with progress_display(quiet=quiet) as display:
             options["on_progress"] = display if page is None else both(display, page.timeline)
             report = batch.run(requests, output, **options)
-        code, ended = _code(report), report.stopped or ""
+        code, ended = _code(report), in_the_shell(report.stopped or "")
     except batch.BatchStopped as stop:
         report, code, ended = stop.report, BAD_INPUT if stop.needs_change else STOPPED, in_the_shell(str(stop))
     if ended:
         tell(ended)
     if as_json:
-        show(json.dumps(asdict(report)))
+        show(json.dumps(facts_of(report)))
     errors = _errors_beside(kept)
     if not quiet:
-        tell_report(report, errors, can_go_on=is_kept(kept))
+        tell_report(report, errors, code, can_go_on=is_kept(kept))
     if page is not None:
         page.write(report, requests=requests, output=output, errors=errors, ended=ended)
         if not quiet:
@@ -180,7 +180,7 @@ def _estimate(requests: str, options: TableOptions, *, as_json: bool) -> None:
 def _described(estimate: BatchEstimate) -> Iterator[str]:
     errors = "" if estimate.problems else ": no errors"
     cost = _cost(estimate)
-    yield f"{estimate.total} requests to {', '.join(estimate.models)}{errors}"
+    yield f"{counted(estimate.total, 'request')} to {', '.join(estimate.models)}{errors}"
     yield f"about {estimate.prompt_tokens} tokens to send, at most {estimate.answer_tokens} in answers; cost: {cost}"
     if estimate.unbounded:
         yield f"{estimate.unbounded} requests set no max_tokens: their answers are not in these figures"

@@ -7,6 +7,7 @@ systems that are not POSIX.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -130,16 +131,38 @@ IN_THE_SHELL: Final = {
     "set SSL_CERT_FILE or give an http_client": "set SSL_CERT_FILE",
     "leave it out, and pass default_query={...}": "leave it out",
     "format_names() lists them": "'novita-openai prompt formats' lists them",
-    "(row_timeout)": "(--row-timeout)",
-    "max_cost": "--max-cost",
-    "max_errors": "--max-errors",
+    "The client takes no answer as large: raise max_answer_bytes.": "This program takes no answer as large.",
+    ", or None for the default": "",
     "base_url=": "--base-url ",
 }
 """What errors say to programs, and in its place to somebody at a shell."""
 
+OTHERWISE: Final = {"model": "-m/--model", "parameters": "--set", "validate": "--schema"}
+"""Options that have another name in the shell than in Python, or two."""
+OPTIONS: Final = """
+    model raw format max_tokens concurrency rpm tpm timeout attempts row_timeout max_wait drain retry_failed max_errors
+    max_cost schema validate_attempts dedupe via detach cancel create_again keep_files poll ordered prompt system
+    parameters id image validate
+"""
+"""The options of batches, as programs name them."""
+_NAMES: Final = OPTIONS.split()
+_ODD_NAMES: Final = [name for name in _NAMES if "_" in name and name != "max_tokens"]
+"""Names that stand for nothing but an option."""
+_TEXT: Final = r"'[^']*'|\"[^\"]*\""
+_VALUE: Final = rf"True\b|{_TEXT}|\.\.\.|[\d.e+-]*\d\b|(?![\w\[{{(])"
+_OPTION: Final = re.compile(rf"\b({'|'.join(_NAMES)})=({_VALUE})|(?<![\w/'.-])({'|'.join(_ODD_NAMES)})(?![\w/'-]|\.\w)")
+
 
 def in_the_shell(text: str) -> str:
-    """Return a message in the words of a shell."""
+    """Return a message in the words of a shell: ``max_cost=2`` becomes ``--max-cost 2``."""
     for python, shell in IN_THE_SHELL.items():
         text = text.replace(python, shell)
-    return text
+    return _OPTION.sub(_option, text)
+
+
+def _option(found: re.Match[str]) -> str:
+    name, value = found[1] or found[3], found[2] or ""
+    if value.startswith(("'", '"')) and not re.search(r"[\s{}]", value):
+        value = value[1:-1]
+    option = OTHERWISE.get(name, f"--{name.replace('_', '-')}")
+    return option if value in ("", "True") else f"{option} {value}"

@@ -15,6 +15,7 @@ from rich.table import Column
 from rich.text import Text
 
 from novita_openai.cli.terminal import tell, writes_json
+from novita_openai.prices import counted
 
 if TYPE_CHECKING:
     from novita_openai.batch import BatchProgress
@@ -64,10 +65,8 @@ class _Lines:
 
         if time.monotonic() - self._shown >= SECONDS_A_LINE:
             self._shown = time.monotonic()
-            done = progress.succeeded + progress.failed
-            words = (
-                f"{done} of {progress.total} rows, {rate(progress):.1f} rows/s, {_left(progress)}{details(progress)}"
-            )
+            done, of_all = progress.succeeded + progress.failed, counted(progress.total, "row")
+            words = f"{done:,} of {of_all}, {rate(progress):.1f} rows/s, {_left(progress)}{details(progress)}"
             tell(words, event="batch.progress", **_facts(progress))
 
 

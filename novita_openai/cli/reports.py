@@ -1,92 +1,120 @@
-"""What a batch has come to, in the lines that a person reads at its end, and how far it is in between."""
+"""What a batch has come to, in words: the facts that a person reads at its end, and how far it is in between."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from novita_openai.cli.failures import in_the_shell
-from novita_openai.prices import dollars
+from novita_openai.prices import counted, dollars
 
 if TYPE_CHECKING:
     from novita_openai.batch import BatchReport, BatchStatus
 
-__all__ = ["EMPTY", "MOST_MODELS", "described", "described_status", "finish_reasons", "spent"]
+__all__ = ["ESTIMATE", "Fact", "described_status", "details", "failures", "in_words", "sums"]
 
 USUAL_ENDS: Final = ("stop", "tool_calls", "function_call")
 """Finish reasons of answers that are as long as the model wanted them to be."""
+ENDS: Final = {
+    "length": "cut at its max_tokens, or at the model's longest answer",
+    "content_filter": "held back by the service",
+}
+"""What other finish reasons mean."""
 MOST_MODELS: Final = 20
 EMPTY: Final = "empty"
 """The code of rows of a table that were not sent, so that no file has them."""
+ESTIMATE: Final = "an estimate: half of the listed prices"
 
 
-def described(report: BatchReport, errors: str, *, can_go_on: bool) -> Iterator[str]:
-    """Yield the lines of a report; ``errors`` names the file of the failed rows, "" where there is none."""
-    has_file = errors and report.failed > report.errors.get(EMPTY, 0)
-    yield "; ".join(_sums(report, f" ({errors})" if has_file else "", can_go_on=can_go_on))
-    yield from _failures(report)
-    if odd := finish_reasons(report):
-        yield f"answers that ended for another reason than the model's own: {odd}"
+class Fact(NamedTuple):
+    """What is said of a job: a ``name`` for it, ``words`` that say it without that too, and the name's style."""
+
+    name: str
+    words: str
+    style: str = "dim"
+
+
+def sums(report: BatchReport, errors: str, *, can_go_on: bool) -> Iterator[Fact]:
+    """Yield what a report sums up; ``errors`` names the file of the failed rows, "" where there is none."""
+    of_all, place = counted(report.total, "row"), f" ({errors})" if errors and _has_failed_rows(report) else ""
+    told = f"{report.succeeded:,} of {of_all} succeeded, {report.failed:,} failed{place}"
+    yield Fact("rows", told, "red" if report.failed else "green")
+    if report.unfinished:
+        again = ": start the same again to go on" if can_go_on and not report.stopped else ""
+        how = "interrupted with " if report.interrupted else ""
+        yield Fact("unfinished", f"{how}{counted(report.unfinished, 'row')} to do{again}", "red")
+    if report.resumed:
+        yield Fact("before", f"{report.resumed:,} done by earlier starts")
+    retries = f", {report.retries:,} of them {'a retry' if report.retries == 1 else 'retries'}"
+    yield Fact("requests", f"{counted(report.sent, 'request')} sent{retries if report.retries else ''}")
+    if report.deduplicated:
+        yield Fact("equal rows", f"{report.deduplicated:,} not sent, as equal rows were")
+    yield Fact("tokens", counted(report.tokens, "token"))
+    if report.cost is not None or report.unpriced:
+        yield Fact("cost", in_words(report.cost, report.unpriced, is_estimate=report.cost_is_estimate))
+    rows = report.succeeded + report.failed - report.resumed
+    rate = f", {rows / report.elapsed:,.1f} rows/s" if rows and report.elapsed else ""
+    yield Fact("time", f"{report.elapsed:.1f} s{rate}")
+
+
+def details(report: BatchReport, *, can_go_on: bool) -> Iterator[Fact]:
+    """Yield what there is to know besides: why rows have failed, answers that were cut, and each model by itself."""
+    for code, count, example, words in failures(report):
+        such = f", such as {example}" if example else ""
+        yield Fact("failed", f"{count:,} failed with {code}{such}{f': {words}' if words else ''}", "red")
+    if can_go_on and _has_failed_rows(report):
+        yield Fact("", "when that is put right: --retry-failed sends the failed rows again")
+    odd = {reason: count for reason, count in report.finish_reasons.items() if reason not in USUAL_ENDS}
+    for reason, count in odd.items():
+        meaning = f": {ENDS[reason]}" if reason in ENDS else ""
+        yield Fact("answers", f"{counted(count, 'answer')} ended with {reason}{meaning}", "yellow")
     if len(report.models) > 1:
         yield from _by_model(report)
 
 
+def failures(report: BatchReport) -> Iterator[tuple[str, int, str, str]]:
+    """Yield the code of failed rows, how many have it, the custom_id of one, and what was said and what it means."""
+    from novita_openai.batch.explanations import explained
+
+    for code, count in sorted(report.errors.items(), key=lambda each: -each[1]):
+        parts = report.said.get(code, ""), in_the_shell(explained(code))
+        yield code, count, report.examples.get(code, ""), " ".join(filter(None, parts))
+
+
+def in_words(cost: float | None, unpriced: int, *, is_estimate: bool = False) -> str:
+    """Return a sum of dollars, as far as it is known; what the service does not list is an estimate, and says so."""
+    if cost is None:
+        return f"cost not known of {counted(unpriced, 'answer')}"
+    known = f"about {dollars(cost)} ({ESTIMATE})" if is_estimate else dollars(cost)
+    return f"{known}, without {counted(unpriced, 'answer')} of unknown cost" if unpriced else known
+
+
 def described_status(status: BatchStatus) -> Iterator[str]:
     """Yield the lines of how far a job is."""
-    cost = "unknown" if status.cost is None else dollars(status.cost)
-    yield f"{status.succeeded} of {status.total} rows succeeded, {status.failed} failed, {status.unfinished} to do"
-    yield f"spent on finished rows: {status.requests} requests, {status.tokens} tokens, {cost}"
+    of_all, tokens = counted(status.total, "row"), counted(status.tokens, "token")
+    yield f"{status.succeeded:,} of {of_all} succeeded, {status.failed:,} failed, {status.unfinished:,} to do"
+    cost = in_words(status.cost, status.unpriced)
+    yield f"spent on finished rows: {counted(status.requests, 'request')}, {tokens}, {cost}"
     if status.errors:
-        yield f"failed rows: {_counted(status.errors)}"
+        yield f"failed rows: {_listed(status.errors)}"
     for part in status.at_service:
         yield f"at the service: {part}"
 
 
-def _sums(report: BatchReport, failures: str, *, can_go_on: bool) -> Iterator[str]:
-    yield f"{report.succeeded} of {report.total} rows succeeded, {report.failed} failed{failures}"
-    if report.resumed:
-        yield f"{report.resumed} were done before"
-    yield f"{report.sent} requests sent, {report.retries} of them retries"
-    if report.deduplicated:
-        yield f"{report.deduplicated} not sent, as equal rows were"
-    yield f"{report.tokens} tokens"
-    if report.cost is not None:
-        yield spent(report, report.cost)
-    yield f"{report.elapsed:.1f} s"
-    if report.interrupted:
-        again = ": start the same again to go on" if can_go_on else ""
-        yield f"interrupted with {report.unfinished} rows to do{again}"
+def _has_failed_rows(report: BatchReport) -> bool:
+    """Tell whether the file of failed rows has some."""
+    return report.failed > report.errors.get(EMPTY, 0)
 
 
-def spent(report: BatchReport, cost: float) -> str:
-    """Return what a run has cost as text; what the service does not list is an estimate, and says so."""
-    amount = dollars(cost)
-    return f"about {amount} (an estimate: half of the listed prices)" if report.cost_is_estimate else amount
-
-
-def finish_reasons(report: BatchReport) -> str:
-    """Return how many answers ended for another reason than the model's own, "" where none did."""
-    return _counted({reason: count for reason, count in report.finish_reasons.items() if reason not in USUAL_ENDS})
-
-
-def _failures(report: BatchReport) -> Iterator[str]:
-    from novita_openai.batch.explanations import explained
-
-    for code, count in sorted(report.errors.items(), key=lambda each: -each[1]):
-        example = report.examples.get(code)
-        such = f", such as {example}" if example else ""
-        meaning = report.said.get(code) or in_the_shell(explained(code))
-        yield f"{count} failed with {code}{such}{f': {meaning}' if meaning else ''}"
-
-
-def _by_model(report: BatchReport) -> Iterator[str]:
+def _by_model(report: BatchReport) -> Iterator[Fact]:
     ranked = sorted(report.models.items(), key=lambda each: -each[1].rows)
     for model, each in ranked[:MOST_MODELS]:
-        cost = "" if each.cost is None else f", {dollars(each.cost)}"
-        yield f"{model}: {each.rows} rows, {each.tokens} tokens{cost}"
+        cost = f", {in_words(each.cost, each.unpriced)}" if each.cost is not None or each.unpriced else ""
+        yield Fact("model", f"{model}: {counted(each.rows, 'row')}, {counted(each.tokens, 'token')}{cost}")
     if len(ranked) > MOST_MODELS:
-        yield f"and {len(ranked) - MOST_MODELS} more models (--json lists all)"
+        more = counted(len(ranked) - MOST_MODELS, "more model")
+        yield Fact("", f"and {more} (--json lists all)")
 
 
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} x {name}" for name, count in counts.items())
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} x {name}" for name, count in counts.items())

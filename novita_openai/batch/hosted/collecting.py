@@ -155,8 +155,7 @@ class Collector:
             return
         self._tally.reasons[VALIDATION_FAILED] += 1
         if request.corrections >= validation.more:
-            row = rejected_row(request, answer, VALIDATION_FAILED, flaw)
-            self._write_failed(request, row, VALIDATION_FAILED, gathered)
+            self._write_failed(request, rejected_row(request, answer, VALIDATION_FAILED, flaw), gathered)
             return
         gathered.rejected += 1
         self._ledger.reject(
@@ -176,13 +175,10 @@ class Collector:
             gathered.missing += 1
             return
         request.attempts = 1
-        row = error_row(request, failure, self._session.transport.key)
-        self._write_failed(request, row, failure.reason, gathered, is_said=bool(failure.said))
+        self._write_failed(request, error_row(request, failure, self._session.transport.key), gathered)
 
-    def _write_failed(
-        self, request: BatchRequest, row: bytes, code: str, gathered: Gathered, *, is_said: bool = False
-    ) -> None:
-        self._tally.add_error(code, request.custom_id, row, is_said=is_said)
+    def _write_failed(self, request: BatchRequest, row: bytes, gathered: Gathered) -> None:
+        self._tally.add_error(request.custom_id, row)
         self._write(request, row, gathered, succeeded=False)
 
     def _write(self, request: BatchRequest, row: bytes, gathered: Gathered, *, succeeded: bool) -> None:

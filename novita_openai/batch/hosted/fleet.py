@@ -32,6 +32,7 @@ from novita_openai.batch.usage import Spent
 from novita_openai.batch.verdicts import way_after
 from novita_openai.errors import failure_of
 from novita_openai.logs import warn
+from novita_openai.prices import counted
 from novita_openai.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fleet"]
 
+NOTHING_TO_CANCEL: Final = "there was nothing to cancel: the service has no rows of this job"
 DOWNLOADS: Final = 5
 """How often a file of results is asked for that breaks off, before the next look at its batch."""
 
@@ -70,6 +72,7 @@ class Fleet:
         self._counts: dict[str, PartCounts] = {}
         self._odd: set[str] = set()
         self._fresh: set[str] = set()
+        self._was_open = bool(ledger.open)
 
     # What is known without asking.
 
@@ -92,8 +95,11 @@ class Fleet:
     def left(self) -> str | None:
         """Say why rows are left on purpose; None where none are."""
         if self.options.detaches and self.waiting:
-            return f"submitted: {self.waiting} rows are at the service; a start without detach (--detach) collects them"
-        return "cancelled: rows without a result are free" if self.options.cancels else None
+            rows = counted(self.waiting, "row", "are")
+            return f"submitted: {rows} at the service; a start without detach=True collects them"
+        if not self.options.cancels:
+            return None
+        return "cancelled: rows without a result are free" if self._was_open else NOTHING_TO_CANCEL
 
     @property
     def waiting(self) -> int:
@@ -151,8 +157,8 @@ class Fleet:
         """Say which rows wait at the service, and how to go on."""
         named = "; ".join(str(state) for state in self.ledger.open)
         return (
-            f"{self.waiting} rows wait at the service: {named}. The same with via='batch-api' (--via batch-api) "
-            "collects them, and with cancel (--cancel) takes them back"
+            f"{counted(self.waiting, 'row', 'wait')} at the service: {named}. The same with via='batch-api' "
+            "collects them, and with cancel=True takes them back"
         )
 
     # What earlier starts have left.
@@ -290,7 +296,7 @@ class Fleet:
             await self.submitter.refuse(state, said or "it has failed")
             return
         if gathered.missing and tally is self.tally:
-            told = f"{gathered.missing} rows of {state} have no result: start the same again to go on"
+            told = f"of {state}, {counted(gathered.missing, 'row', 'have')} no result: start the same again to go on"
             self.ending.add(told, blocks=False)
         await self.submitter.clean(state)
 

@@ -17,6 +17,7 @@ from novita_openai.batch.files import beside
 from novita_openai.batch.hosted.parts import Part, Submitted, submitted_in
 from novita_openai.batch.jsonl import Journal
 from novita_openai.batch.requests import BatchInputError
+from novita_openai.prices import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +78,7 @@ class PartState:
 
     def __str__(self) -> str:
         name = f"batch {self.batch_id}" if self.batch_id else f"file {self.file_id}" if self.file_id else "a new part"
-        return f"{name} ({self.part.rows} rows of {self.part.model})"
+        return f"{name} ({counted(self.part.rows, 'row')} of {self.part.model})"
 
 
 def folded(records: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, PartState]:

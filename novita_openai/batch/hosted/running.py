@@ -109,7 +109,7 @@ class HostedEngine:
         limit = self._session.limits.max_cost
         if limit is None:
             return True
-        before, usage = self._session.spent_before.dollars or 0.0, self.tally.usage.cost or 0.0
+        before, usage = self._session.spent_before.dollars, self.tally.usage.spent.dollars
         open_ = sum(state.part.most or 0.0 for state in self._fleet.ledger.open)
         planned = open_ + sum(draft.most or 0.0 for draft in drafts.values())
         if most is not None and before + usage + planned + most <= limit:

@@ -170,5 +170,5 @@ def unknown(state: PartState) -> str:
     """Say that a part may have a batch, and what to do."""
     return (
         f"nobody knows whether the service made a batch of {state}: its answer was lost, and no list shows one. "
-        "Its rows wait: start the same again to look for it, or with create_again (--create-again) to submit them anew"
+        "Its rows wait: start the same again to look for it, or with create_again=True to submit them anew"
     )

@@ -17,6 +17,7 @@ from novita_openai.batch.tables.rows import refuse_repeated
 from novita_openai.batch.tables.source import TableSource
 from novita_openai.batch.telling import ProgressLines
 from novita_openai.installing import how_to_install
+from novita_openai.prices import counted
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -127,7 +128,7 @@ class FrameJob(Generic[Frame]):
             if self._lines is not None:
                 self._lines.finish()
         if report.unfinished:
-            left = f"{report.unfinished} of {report.total} rows are unfinished: call it again to go on"
+            left = f"{report.unfinished:,} of {counted(report.total, 'row', 'are')} unfinished: call it again to go on"
             raise BatchStopped(f"{'interrupted' if report.interrupted else 'ended early'}\n{left}", report)
 
     def filled(self) -> Frame:

@@ -48,7 +48,8 @@ class Recipe:
         used = prompt.columns | of_system | (frozenset() if image is None else {image})
         if not used:
             names = ", ".join(f"{{{column}}}" for column in columns[:3])
-            raise BatchInputError([f"prompt: it names no column, so that all rows would ask the same; write {names}"])
+            told = "it names no column, so that all rows would ask the same; write"
+            raise BatchInputError([f"prompt={options['prompt']!r}: {told} {names}"])
         return cls(_fields(options), prompt, system, image, name, folder, tuple(sorted(used)))
 
     def body(self, values: Sequence[Any]) -> dict[str, Any] | None:
@@ -90,7 +91,7 @@ def _prompt(options: Mapping[str, Any]) -> str:
 
 
 def _place(what: str, name: str | None, columns: Sequence[str]) -> int | None:
-    return None if name is None else place_of_column(what, name, columns)
+    return None if name is None else place_of_column(f"{what}={name!r}", name, columns)
 
 
 def _fields(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,10 +100,10 @@ def _fields(options: Mapping[str, Any]) -> dict[str, Any]:
     reserved = [name for name in RESERVED if name in parameters]
     if reserved:
         raise BatchInputError(
-            [f"parameters: {', '.join(reserved)} cannot be set here: prompt, system and model say it"]
+            [f"{', '.join(reserved)} cannot be set in parameters=: prompt=, system= and model= say it"]
         )
     model, max_tokens = options.get("model"), options.get("max_tokens")
     if model is None:
-        raise BatchInputError(["no model for the rows: give one as the option model"])
+        raise BatchInputError(["no model for the rows: name one with model="])
     longest = {} if max_tokens is None else {"max_tokens": max_tokens}
     return {"model": model, **longest, **parameters}

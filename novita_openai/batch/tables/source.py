@@ -176,7 +176,7 @@ class _Namer:
     def own_name(self, name: str) -> str:
         """Return the custom_id that a row has itself; raise ``ValueError`` where it has none, or another one's."""
         if is_empty(name):
-            raise ValueError("the id is empty: give each row one, or leave the option id out")
+            raise ValueError("the id is empty: give each row one, or leave out id=")
         if self._known is None and self._is_seen(key_of(name)):
-            raise ValueError(f"the id {name!r} was given before: give each row another, or leave the option id out")
+            raise ValueError(f"the id {name!r} was given before: give each row another, or leave out id=")
         return name

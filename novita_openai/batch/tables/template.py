@@ -54,14 +54,17 @@ def _parts(what: str, text: str, columns: Sequence[str]) -> Iterator[str | int]:
             yield _BRACES[found[0]]
         elif found[1] is None:
             told = f"a single {found[0]}: write {found[0] * 2} where a brace is meant, and {{column}} for a cell"
-            raise BatchInputError([f"{what}, character {found.start() + 1}: {told}"])
+            raise BatchInputError([f"{what}={text!r}, character {found.start() + 1}: {told}"])
         else:
-            yield place_of_column(what, found[1], columns)
+            yield place_of_column(f"{what}={text!r}", found[1], columns)
     yield text[end:]
 
 
 def place_of_column(what: str, name: str, columns: Sequence[str]) -> int:
-    """Return the number of a column from 0; raise :class:`BatchInputError`, with the near names, without one."""
+    """Return the number of a column from 0; raise :class:`BatchInputError`, with the near names, without one.
+
+    ``what``: the option that names it, and what that holds.
+    """
     if name in columns:
         return columns.index(name)
     near = near_names(name, columns)

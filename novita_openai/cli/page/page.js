@@ -11,7 +11,8 @@ if (search) {
       row.hidden = !words.every((word) => text.includes(word));
       found += !row.hidden;
     }
-    count.textContent = words.length ? `${found.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows` : all;
+    const of = `${rows.length.toLocaleString("en")} ${rows.length === 1 ? "row" : "rows"}`;
+    count.textContent = words.length ? `${found.toLocaleString("en")} of ${of}` : all;
   };
   search.addEventListener("input", apply);
   search.parentElement.hidden = false;

@@ -13,8 +13,9 @@ from novita_openai.cli.failures import in_the_shell
 from novita_openai.cli.page.charts import charts, duration
 from novita_openai.cli.page.failed import MOST_ROWS, failed_rows
 from novita_openai.cli.page.timeline import Timeline
+from novita_openai.cli.reports import ESTIMATE, failures
 from novita_openai.cli.terminal import UNSEEN
-from novita_openai.prices import dollars
+from novita_openai.prices import counted, dollars
 
 try:
     import jinja2
@@ -84,6 +85,8 @@ class Page:
             until=self.began + timedelta(seconds=report.elapsed),
             charts=charts(self.timeline.spans()),
             reasons={} if self.timeline.last is None else self.timeline.last.errors,
+            failures=list(failures(report)),
+            estimate=ESTIMATE,
             rows=shown,
             most_rows=MOST_ROWS,
             models=sorted(report.models.items(), key=lambda each: -each[1].rows)[:MOST_MODELS],
@@ -99,6 +102,7 @@ def _template() -> jinja2.Template:
         autoescape=True, finalize=_seen, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
+        "counted": counted,
         "dollars": dollars,
         "duration": duration,
         "explained": lambda code: in_the_shell(explained(code)),
