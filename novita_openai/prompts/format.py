@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PromptFormat", "ending_of"]
 
-_NO_OPTIONS: Final = (None,) * 5
+_FLAG_TYPES: Final = frozenset({bool, type(None)})
 
 
 class PromptFormat(Description):
@@ -53,8 +53,14 @@ class PromptFormat(Description):
 
         Raise PromptError for messages that would not read back, and for what the format has no place for.
         """
-        if (continue_final, reply, bos, date, keep_reasoning) != _NO_OPTIONS:
-            self._check_options(continue_final, reply, bos, date, keep_reasoning)
+        if (
+            continue_final is not None
+            or reply is not None
+            or bos is not None
+            or date is not None
+            or keep_reasoning is not None
+        ):
+            self._check_options((continue_final, reply, bos, keep_reasoning), date)
         ending, after = ending_of(messages, continue_final=continue_final, reply=reply)
         before = self.bos if _given(bos, messages, "bos") else ""
         if type(messages) is list and not tools:
@@ -71,10 +77,12 @@ class PromptFormat(Description):
             prompt = self._conversion.write(read_messages(messages), options)
         return before + prompt + after
 
-    def _check_options(self, continue_final: Any, reply: Any, bos: Any, date: Any, keep_reasoning: Any) -> None:
+    def _check_options(self, flags: tuple[Any, ...], date: Any) -> None:
         """Raise PromptError for an argument of ``render`` that has a wrong type."""
+        if _FLAG_TYPES.issuperset(map(type, flags)) and (date is None or isinstance(date, dt.date)):
+            return
         with _named(self.name):
-            check_flags(continue_final=continue_final, reply=reply, bos=bos, keep_reasoning=keep_reasoning)
+            check_flags(**dict(zip(("continue_final", "reply", "bos", "keep_reasoning"), flags, strict=True)))
             check_date(date)
 
     def _render_plain(self, messages: list[Any], date: dt.date | None, ending: str) -> str | None:

@@ -1,25 +1,30 @@
 """What rendering and parsing cost against compiled Jinja and a hand-written join. Exits with 1 where a bound is missed.
 
 All are timed in one run, in turns, on a 10-message history of 200 characters each; the figures are medians, and the
-ratio that counts is the median over the rounds. Jinja is set up as Transformers does it, and compiled once.
+ratio that counts is the median over the rounds. Jinja is set up as Transformers does it, and compiled once. With a
+folder of published chat templates, each format is also timed against the template that its source names.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import gc
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from novita_openai.prompts import get_format
+from novita_openai.prompts import PromptError, PromptFormat, format_names, get_format
 
 from .report import Comparison, table
+from .templates import TODAY, Template
 
 JINJA_BOUND: Final = 0.5
 RENDER_BOUND: Final = 6  # formats with up to 8 control strings
@@ -58,6 +63,33 @@ def microseconds(call: Callable[[], object], calls: int) -> float:
     return 1e6 * (time.perf_counter() - start) / calls
 
 
+def published(folder: Path, options: Any) -> Iterator[Comparison]:
+    """Yield the comparison of each format with the published template that its source names, where both write alike."""
+    for name in format_names():
+        fmt = get_format(name)
+        path = folder / "".join(re.findall(r", (\S+\.jinja)", fmt.source)[:1])
+        if path.is_file():
+            yield from against_template(fmt, Template(path.read_text(encoding="utf-8")), options)
+
+
+def against_template(fmt: PromptFormat, template: Template, options: Any) -> Iterator[Comparison]:
+    """Yield the comparison of a format with a template, if both write the same prompt of this day, but for the BOS."""
+    day: dict[str, dt.date] = {"date": TODAY} if fmt.date else {}
+
+    def ours(messages: list[dict[str, Any]] = MESSAGES) -> str:
+        return fmt.render(messages, **day)
+
+    def theirs(messages: list[dict[str, Any]] = MESSAGES) -> str | None:
+        return template.render(messages, reply=True)
+
+    try:
+        is_same = theirs() in (ours(), fmt.bos + ours())
+    except PromptError:
+        return
+    if is_same:
+        yield compare((f"render {fmt.name}", "compiled Jinja"), (ours, theirs), JINJA_BOUND, options)
+
+
 def import_cost(rounds: int) -> float:
     """Return the milliseconds that importing the package takes, more than a bare interpreter, as the median."""
 
@@ -75,6 +107,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     parser.add_argument("--calls", type=int, default=5000, help="of each in a round (default: %(default)s)")
+    parser.add_argument("--templates", type=Path, metavar="FOLDER", help="published templates (*.jinja)")
     options = parser.parse_args()
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(CHATML)
@@ -98,6 +131,7 @@ def main() -> int:
         compare(("render with guard", "hand-written join"), (render, join), RENDER_BOUND, options),
         compare(("parse and check", "hand-written join"), (lambda: fmt.parse(prompt), join), PARSE_BOUND, options),
     ]
+    comparisons += [] if options.templates is None else published(options.templates, options)
     print(table(comparisons))
     cost = import_cost(options.rounds)
     print(f"import novita_openai.prompts: {cost:.1f} ms more than bare Python (bound: {IMPORT_BOUND} ms)")

@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
 
 from novita_openai.prompts.errors import TemplateError
 from novita_openai.prompts.given import shown
-from novita_openai.prompts.templates.literals import Literals, find_literals
+from novita_openai.prompts.templates.literals import Literals, by_kind, find_literals
 from novita_openai.prompts.templates.meter import RenderingError
 from novita_openai.prompts.templates.sandbox import CHARGE, JOIN, WEIGH, Sandbox
 from novita_openai.prompts.templates.variables import check_date, check_tokens, names_read
@@ -99,8 +99,9 @@ class ChatTemplate:
         with _as_template_error("syntax"):
             tree = self._environment.parse(source)
             self._environment.meter.look_at_clock()
-            self.literals: Literals = find_literals(tree)
-            self.reads = names_read(tree, variables)
+            kinds = by_kind(tree)
+            self.literals: Literals = find_literals(kinds)
+            self.reads = names_read(tree, kinds.get(nodes.Name, ()), variables)
             code = self._environment.compile(_Charging().visit(tree))
         made = self._environment.template_class.from_code
         self._template = made(self._environment, code, self._environment.globals, None)

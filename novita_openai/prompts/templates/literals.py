@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from jinja2 import nodes
 
-__all__ = ["Literals", "find_literals"]
+__all__ = ["Kinds", "Literals", "by_kind", "find_literals"]
+
+Kinds = Mapping[type[nodes.Node], list[Any]]
+"""The nodes of a tree by their type, in the order of the source."""
 
 _CUTTING: Final = frozenset({"replace", "split", "trim"})
 """Filters that look for their arguments in the text that they are given."""
@@ -32,7 +36,18 @@ class Literals:
     all: tuple[str, ...]
 
 
-def find_literals(tree: nodes.Template) -> Literals:
+def by_kind(tree: nodes.Template) -> Kinds:
+    """Return all nodes of a tree by their type, found in one walk."""
+    found: defaultdict[type[nodes.Node], list[Any]] = defaultdict(list)
+    waiting: list[nodes.Node] = [tree]
+    while waiting:
+        node = waiting.pop()
+        found[type(node)].append(node)
+        waiting.extend([*node.iter_child_nodes()][::-1])
+    return found
+
+
+def find_literals(tree: Kinds) -> Literals:
     """Return the strings that a template may look for in messages."""
     sliced = [*_compared_by_name(tree)]
     return Literals(
@@ -54,38 +69,38 @@ def _strings(expressions: Iterable[nodes.Node]) -> Iterator[str]:
             yield node.value
 
 
-def _all(tree: nodes.Template) -> Iterator[str]:
-    for node in tree.find_all((nodes.Const, nodes.TemplateData)):
+def _all(tree: Kinds) -> Iterator[str]:
+    for node in chain(tree.get(nodes.Const, ()), tree.get(nodes.TemplateData, ())):
         text = node.value if isinstance(node, nodes.Const) else node.as_const()
         if isinstance(text, str):
             yield text
 
 
-def _searched(tree: nodes.Template) -> Iterator[str]:
+def _searched(tree: Kinds) -> Iterator[str]:
     """Yield strings that are looked for with ``in``, a method or a filter."""
-    for compare in tree.find_all(nodes.Compare):
+    for compare in tree.get(nodes.Compare, ()):
         if any(operand.op in {"in", "notin"} for operand in compare.ops):
             yield from _strings([compare.expr])
-    for call in tree.find_all(nodes.Call):
+    for call in tree.get(nodes.Call, ()):
         if isinstance(call.node, nodes.Getattr) and call.node.attr not in _OF_DICTS:
             yield from _strings(call.args)
-    for cut in tree.find_all(nodes.Filter):
+    for cut in tree.get(nodes.Filter, ()):
         if cut.name in _CUTTING:
             yield from _strings(cut.args)
 
 
-def _assigned(tree: nodes.Template) -> Iterator[str]:
+def _assigned(tree: Kinds) -> Iterator[str]:
     """Yield strings that are assigned to a variable, as that may be looked for; no words, which seldom are."""
-    for assign in tree.find_all(nodes.Assign):
+    for assign in tree.get(nodes.Assign, ()):
         yield from (text for text in _strings([assign.node]) if not text.isidentifier())
 
 
-def _compared_by_name(tree: nodes.Template) -> Iterator[str]:
+def _compared_by_name(tree: Kinds) -> Iterator[str]:
     """Yield strings assigned to a variable that is compared with a slice, or with a variable that may hold one."""
-    compares = map(_sides, tree.find_all(nodes.Compare))
+    compares = map(_sides, tree.get(nodes.Compare, ()))
     sliced = chain.from_iterable(sides for sides in compares if all(map(_may_be_slice, sides)))
     compared = {side.name for side in sliced if isinstance(side, nodes.Name)}
-    for assign in tree.find_all(nodes.Assign):
+    for assign in tree.get(nodes.Assign, ()):
         if isinstance(assign.target, nodes.Name) and assign.target.name in compared:
             yield from (text for text in _strings([assign.node]) if not text.isidentifier())
 
@@ -99,16 +114,16 @@ def _may_be_slice(expression: nodes.Node) -> bool:
     return is_slice or isinstance(expression, nodes.Name)
 
 
-def _arguments(tree: nodes.Template, methods: set[str]) -> Iterator[str]:
+def _arguments(tree: Kinds, methods: set[str]) -> Iterator[str]:
     """Yield the string arguments of methods."""
-    for call in tree.find_all(nodes.Call):
+    for call in tree.get(nodes.Call, ()):
         if isinstance(call.node, nodes.Getattr) and call.node.attr in methods:
             yield from _strings(call.args)
 
 
-def _compared(tree: nodes.Template) -> Iterator[str]:
+def _compared(tree: Kinds) -> Iterator[str]:
     """Yield strings that a content may be compared with; words only where the other side is called a content."""
-    for compare in tree.find_all(nodes.Compare):
+    for compare in tree.get(nodes.Compare, ()):
         sides = _sides(compare)
         is_content = any("content" in name for side in sides for name in _names(side))
         yield from (text for text in _strings(sides) if text.strip() and (is_content or not text.isidentifier()))

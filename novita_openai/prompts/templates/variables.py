@@ -23,12 +23,13 @@ _RENDERED: Final = frozenset({"add_generation_prompt", "messages"})
 """What each rendering gives by itself."""
 
 
-def names_read(tree: nodes.Template, given: Iterable[str]) -> frozenset[str]:
-    """Return the variables that a template reads, less those that it sets itself."""
-    names = [*tree.find_all(nodes.Name)]
-    read = {name.name for name in names if name.ctx == "load"}
-    both = read & {name.name for name in names if name.ctx != "load"}
-    if any(name in given or name.endswith("_token") for name in both):  # slow, and seldom needed
+def names_read(tree: nodes.Template, names: Iterable[nodes.Name], given: Iterable[str]) -> frozenset[str]:
+    """Return the variables that a template with these names reads, less those that it sets itself."""
+    read, stored = set[str](), set[str]()
+    for name in names:
+        (read if name.ctx == "load" else stored).add(name.name)
+    both = read & stored
+    if not both.isdisjoint({*given, *SPECIAL_TOKENS}):  # slow, and seldom needed
         both -= meta.find_undeclared_variables(tree)
     return frozenset(read - both)
 
