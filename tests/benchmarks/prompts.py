@@ -8,7 +8,6 @@ folder of published chat templates, each format is also timed against the templa
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import gc
 import re
 import subprocess
@@ -74,10 +73,10 @@ def published(folder: Path, options: Any) -> Iterator[Comparison]:
 
 def against_template(fmt: PromptFormat, template: Template, options: Any) -> Iterator[Comparison]:
     """Yield the comparison of a format with a template, if both write the same prompt of this day, but for the BOS."""
-    day: dict[str, dt.date] = {"date": TODAY} if fmt.date else {}
+    day = TODAY if fmt.date else None
 
     def ours(messages: list[dict[str, Any]] = MESSAGES) -> str:
-        return fmt.render(messages, **day)
+        return fmt.render(messages, date=day)
 
     def theirs(messages: list[dict[str, Any]] = MESSAGES) -> str | None:
         return template.render(messages, reply=True)
