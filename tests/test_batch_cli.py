@@ -215,14 +215,24 @@ def test_check_estimates_and_sends_nothing(run: Run, job: Job, emulator: Emulato
     assert result.returncode == 0
     assert f"3 requests to {MODEL}: no errors" in result.stdout
     assert "at most 16 in answers; cost: about $0.0000023\n" in result.stdout
-    assert "1 requests set no max_tokens" in result.stdout
+    without = "1 request has no max_tokens, whose answers are in none of these figures"
+    assert f"{without}: at most 16,384 tokens, by the longest that the models give; with them it costs" in result.stdout
+    assert result.stderr == ""
     assert [request.path for request in emulator.requests] == ["/models"]
     job.write(rows(2))
     told = run(job.requests, "--check").stdout
     assert "cost: $0.0000049 at most, about $0.0000018" in told
     assert "max_tokens" not in told
     assert json.loads(run(packed, "--check", "--json", NOVITA_API_KEY="").stdout)["cost"] is None
-    assert "unknown (no prices)" in run(packed, "--check", NOVITA_API_KEY="").stdout
+    result = run(packed, "--check", NOVITA_API_KEY="")
+    assert "unknown (no prices)" in result.stdout
+    assert f"{without}: the models list does not say how long they can be" in result.stdout
+    not_read = "models and prices were not looked at: there is no key: set NOVITA_API_KEY"
+    assert result.stderr == f"novita-openai: {not_read}\n"
+    result = run(job.requests, "--check", "--max-cost", "0.0000001")
+    assert result.returncode == 0
+    told = "--max-cost 1e-07: the job would stop before its end, as it costs about $0.0000018"
+    assert result.stderr == f"novita-openai: {told}\n"
 
 
 def test_check_tells_models_that_do_not_exist_with_near_names(

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from novita_openai.batch.excesses import limit_in
 from novita_openai.batch.usage import Spent, reported_tokens, usage_in
+from novita_openai.client.sizes import choices_of
 from novita_openai.prices import Pricing, Tokens, dollars, pricing_of
 
 if TYPE_CHECKING:
@@ -61,13 +63,16 @@ class ModelPrices:
         tokens = Tokens(self._most_prompt(request), unbounded if answer is None else answer)
         return None if pricing is None else self._share * pricing.most(tokens)
 
+    def longest(self, request: BatchRequest) -> int | None:
+        """Return the most tokens of an answer to a row that sets no ``max_tokens``; None where its model is silent."""
+        row = self.rows.get(request.model)
+        longest = limit_in(row, "max_output_tokens") or limit_in(row, "context_size")
+        return None if longest is None else longest * choices_of(request.body)
+
     def _most_prompt(self, request: BatchRequest) -> int:
         """Return the most tokens of a row's prompts: none of them is longer than the model's context."""
-        row = self.rows.get(request.model, {})
-        most, context = request.most_prompt_tokens, row.get("context_size")
-        if not isinstance(context, int) or context <= 0:
-            return most
-        return min(most, context * request.prompts)
+        most, context = request.most_prompt_tokens, limit_in(self.rows.get(request.model), "context_size")
+        return most if context is None else min(most, context * request.prompts)
 
 
 @dataclass(slots=True)

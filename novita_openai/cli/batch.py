@@ -172,8 +172,9 @@ def _estimate(requests: str, options: TableOptions, *, as_json: bool) -> None:
         show(json.dumps(asdict(estimate)))
     else:
         show_lines("\n".join(_described(estimate)))
+    if told := (*estimate.problems, *estimate.warnings):
+        tell(in_the_shell("\n".join(told)))
     if estimate.problems:
-        tell("\n".join(estimate.problems))
         raise typer.Exit(BAD_INPUT)
 
 
@@ -181,9 +182,19 @@ def _described(estimate: BatchEstimate) -> Iterator[str]:
     errors = "" if estimate.problems else ": no errors"
     cost = _cost(estimate)
     yield f"{counted(estimate.total, 'request')} to {', '.join(estimate.models)}{errors}"
-    yield f"about {estimate.prompt_tokens} tokens to send, at most {estimate.answer_tokens} in answers; cost: {cost}"
+    sent = counted(estimate.prompt_tokens, "token")
+    yield f"about {sent} to send, at most {estimate.answer_tokens:,} in answers; cost: {cost}"
     if estimate.unbounded:
-        yield f"{estimate.unbounded} requests set no max_tokens: their answers are not in these figures"
+        rows = counted(estimate.unbounded, "request", "have")
+        yield f"{rows} no max_tokens, whose answers are in none of these figures: {_bound(estimate)}"
+
+
+def _bound(estimate: BatchEstimate) -> str:
+    """Say what bound holds for answers to requests that set none."""
+    if estimate.unbounded_tokens is None:
+        return "the models list does not say how long they can be"
+    cost = "" if estimate.most_cost is None else f"; with them it costs at most {dollars(estimate.most_cost)}"
+    return f"at most {counted(estimate.unbounded_tokens, 'token')}, by the longest that the models give{cost}"
 
 
 def _cost(estimate: BatchEstimate) -> str:

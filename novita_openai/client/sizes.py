@@ -12,7 +12,14 @@ from typing import Any, Final
 
 from novita_openai.prices import whole_number
 
-__all__ = ["about_prompt_tokens", "most_answer_tokens", "prompt_tokens_of", "prompts_in"]
+__all__ = [
+    "about_prompt_tokens",
+    "choices_of",
+    "longest_answer",
+    "most_answer_tokens",
+    "prompt_tokens_of",
+    "prompts_in",
+]
 
 BYTES_A_TOKEN: Final = 4
 MEDIA: Final = {"image_url": 16_384, "video_url": 131_072, "input_audio": 131_072}
@@ -42,12 +49,21 @@ def prompts_in(body: Mapping[str, Any]) -> int:
 
 
 def most_answer_tokens(body: Mapping[str, Any]) -> int | None:
-    """Return the most tokens that all choices of an answer can have together, None where nothing limits them."""
+    """Return the most tokens that all choices of an answer can have together, None where the body does not say it."""
+    longest = longest_answer(body)
+    return None if longest is None else longest * choices_of(body)
+
+
+def longest_answer(body: Mapping[str, Any]) -> int | None:
+    """Return the most tokens that a choice of an answer can have, None where the body does not say it."""
     limits = [limit for name in _LIMITS if name in body and (limit := whole_number(body[name])) is not None]
-    if not limits:
-        return None
+    return min(limits, default=None)
+
+
+def choices_of(body: Mapping[str, Any]) -> int:
+    """Return how many choices the service makes for a body, whether or not it sends them all."""
     choices = [count for name in _CHOICES if name in body and (count := whole_number(body[name]))]
-    return min(limits) * max(choices, default=1) * prompts_in(body)
+    return max(choices, default=1) * prompts_in(body)
 
 
 _LIMITS: Final = ("max_tokens", "max_completion_tokens")
