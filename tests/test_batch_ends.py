@@ -18,6 +18,7 @@ from server import Reply, Server, error
 
 from novita_openai.batch import BatchProgress, BatchReport, BatchStopped
 from novita_openai.batch.shutdown import DRAIN
+from novita_openai.batch.standing import ALONE
 from novita_openai.emulator import Emulator, Fault
 
 HOURS = 7_200.0
@@ -277,3 +278,25 @@ def test_why_a_batch_stopped_can_go_to_another_process(duplicate: Any) -> None:
     stop = BatchStopped("why", BatchReport(total=3, succeeded=1))
     twin = duplicate(stop)
     assert (type(twin), str(twin), twin.report) == (BatchStopped, "why", stop.report)
+
+
+@pytest.mark.parametrize(
+    ("reply", "sent"),
+    [
+        (error(401, "INVALID_API_KEY"), 1),
+        (error(403, "NOT_ENOUGH_BALANCE"), 1),
+        (Reply(403, body="<h1>Forbidden</h1>"), 3),
+    ],
+)
+def test_what_refuses_every_request_is_learned_from_few(scripted: Job, server: Server, reply: Reply, sent: int) -> None:
+    server.always = reply
+    with pytest.raises(BatchStopped) as caught:
+        scripted.run(rows(200))
+    assert (caught.value.report.sent, caught.value.report.unfinished) == (sent, 200)
+
+
+def test_a_first_answer_that_takes_long_does_not_hold_the_others_up(job: Job, emulator: Emulator) -> None:
+    emulator.latency = 2 * ALONE
+    seen: list[tuple[int, int]] = []
+    job.run(rows(5), on_progress=lambda progress: seen.append((progress.in_flight, progress.succeeded)))
+    assert (5, 0) in seen

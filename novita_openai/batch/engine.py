@@ -115,12 +115,12 @@ class Engine:
         lanes = self._backlog.lanes()
         while lanes or self._read(lanes, now):
             if not self._can_start():
-                return math.inf  # whatever changes that rings the alarm
+                return self._standing.alone(now) or math.inf  # whatever else changes that rings the alarm
             if turns <= 0:
                 return 0.0
             turns -= len(lanes)
             lanes = [lane for lane in lanes if self._start_next(lane, now)]
-        return self._backlog.wait(now) if self._can_start() else math.inf
+        return self._backlog.wait(now) if self._can_start() else self._standing.alone(now) or math.inf
 
     def _read(self, lanes: list[Lane], now: float) -> bool:
         """Read one row further, and have its lane tried; tell whether there was one."""
@@ -133,7 +133,9 @@ class Engine:
         """Tell whether a row of some model may be started."""
         if len(self._tasks) >= self._session.limits.connections or self._is_at_limit or self._backlog.room.is_full:
             return False
-        return not (self.shutdown.has_begun or self._sink.is_full())
+        if self.shutdown.has_begun or self._sink.is_full():
+            return False
+        return self._standing.is_welcome or not self._tasks or not self._standing.alone(self._clock())
 
     def _start_next(self, lane: Lane, now: float) -> bool:
         """Start the next row of a lane, if one may start; tell whether another one may."""
