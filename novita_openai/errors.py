@@ -20,7 +20,7 @@ import openai
 
 from novita_openai import sdk
 from novita_openai.error_replies import NO_WORD, NOT_JSON, said_in, seconds_in, word_in
-from novita_openai.sdk.replies import header_of, status_of, url_of, whole_body
+from novita_openai.sdk.replies import header_of, json_body, status_of, url_of, whole_body
 
 __all__ = ["RULES", "Action", "ErrorRule", "Failure", "classify", "failure_of", "partial_text"]
 
@@ -96,12 +96,12 @@ RULES: Final[tuple[ErrorRule, ...]] = (
         403,
         NOT_JSON,
         Action.FAIL,
-        "A page refused the request in place of the service: that of a firewall or a proxy between here and there.",
+        "Refused without a word of the service, most likely by a firewall or a proxy between here and there.",
         stops_batch=True,
     ),
     ErrorRule(403, None, Action.FAIL, f"The account may not do this. {_MODELS}"),
     ErrorRule(404, NOT_JSON, Action.FAIL, "There is no such address."),
-    ErrorRule(404, NO_WORD, Action.FAIL, "There is no such address, or nothing of the name that the request gives."),
+    ErrorRule(404, NO_WORD, Action.FAIL, "There is nothing of the name that the request gives, or no such address."),
     ErrorRule(404, None, Action.FAIL, "The request names something that does not exist."),
     ErrorRule(408, None, Action.RETRY, "The service gave up waiting for the request."),
     ErrorRule(409, None, Action.RETRY, "The request conflicts with another one."),
@@ -208,9 +208,9 @@ class Failure:
         is_no_route = self.status == NOT_FOUND and self.reason in (NOT_JSON, NO_WORD)
         if not (is_no_route or self.reason == INVALID_ANSWER) or not self.url:
             return ""
-        if self.url.startswith(f"{ORIGIN}/") or _ROUTE.match(self.url):
-            path = self.url.removeprefix(ORIGIN)
-            return f"The service has no {path}." if is_no_route else ""
+        if self.url.startswith(f"{ORIGIN}/") or _BASE_PATHS.match(self.url):
+            is_there = self.reason == NO_WORD and _ROUTES.match(self.url)
+            return f"The service has no {self.url.removeprefix(ORIGIN)}." if is_no_route and not is_there else ""
         return f"The base URL is probably wrong: the request went to {self.url}, Novita's is {BASE_URL}"
 
 
@@ -221,8 +221,9 @@ _NAMED: Final[Mapping[str, str]] = {
 _WORDLESS: Final = {NO_WORD, NOT_JSON} | {rule.reason for rule in RULES if rule.status is None}
 NOT_FOUND: Final = 404
 ORIGIN: Final = "https://api.novita.ai"
-_ROUTE: Final = re.compile(r"https?://[^/]+/(v3/openai|openai/v1)/")
-"""Addresses under the base paths that the service has."""
+_BASE_PATHS: Final = re.compile(r"https?://[^/]+/(v3/openai|openai/v1)/")
+"""Addresses under the base paths that the service has, and below it those that it has there."""
+_ROUTES: Final = re.compile(_BASE_PATHS.pattern + r"(chat/completions|completions|embeddings|models|files|batches)\b")
 
 
 def failure_of(error: BaseException, rules: Sequence[ErrorRule] = RULES) -> Failure:
@@ -310,7 +311,7 @@ def said_by(error: BaseException) -> str:
     response = getattr(error, "response", None)
     body = error.body if response is None else whole_body(error, response)
     # A success may hold a reply, which is never quoted; an error that is in no known form is quoted as it came.
-    is_to_quote = isinstance(error, openai.APIStatusError) and bool(body)
+    is_to_quote = isinstance(error, openai.APIStatusError) and bool(body) and not isinstance(body, str)
     return said_in(body) or (said_in(json.dumps(body, ensure_ascii=False)) if is_to_quote else "")
 
 
@@ -324,7 +325,7 @@ def _body_of(error: openai.APIStatusError) -> object:
     """Return the error body with the word: the SDK keeps only what stands under ``error``, even a plain text."""
     if isinstance(error.body, dict) and reason_in(cast("object", error.body)) != NO_WORD:
         return error.body
-    return whole_body(error, error.response, as_text=False)
+    return json_body(error, error.response)
 
 
 def retry_after(error: BaseException) -> float | None:

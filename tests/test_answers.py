@@ -236,6 +236,12 @@ def test_what_the_sdk_gives_as_text_stays_text(driver: Driver, server: Server) -
     assert len(server.requests) == 2
 
 
+def test_a_chat_without_a_body_is_said_to_be_empty(driver: Driver, server: Server) -> None:
+    server.always = Reply(204, "")
+    with pytest.raises(openai.APIResponseValidationError, match="got 0 bytes"):
+        driver.chat()
+
+
 def test_an_error_object_where_no_list_is_due_is_found_too(driver: Driver, server: Server) -> None:
     server.always = Reply(200, {"code": 403, "reason": "NOT_ENOUGH_BALANCE", "message": "no"})
     with pytest.raises(openai.PermissionDeniedError):

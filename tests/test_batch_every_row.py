@@ -85,12 +85,12 @@ def test_a_refusal_by_status_alone_is_tried_three_times(scripted: Job, server: S
 
 def test_a_page_that_every_row_meets_stops_the_job_and_fails_none(scripted: Job, server: Server) -> None:
     server.lists_apart, server.always = True, PAGE
-    with pytest.raises(BatchStopped, match="403 not_json: A page refused the request") as caught:
+    with pytest.raises(BatchStopped, match="403 not_json: Refused without a word") as caught:
         scripted.run(rows(20))
     report = caught.value.report
     assert (report.failed, report.unfinished, caught.value.needs_change) == (0, 20, False)
     assert report.stopped is not None
-    assert report.stopped.startswith("403 not_json: A page refused")
+    assert report.stopped.startswith("403 not_json: Refused without a word")
     assert report.sent >= 3
 
 

@@ -134,6 +134,18 @@ def test_a_page_of_a_firewall_is_no_want_of_credit(driver: Driver, server: Serve
     assert "credit" not in notes_of(failure)
 
 
+def test_blanks_say_nothing(driver: Driver, server: Server) -> None:
+    server.always = Reply(400, "  \n")
+    assert "The service says" not in notes_of(caught(driver))
+
+
+def test_a_word_that_was_cut_is_no_firewalls_page(driver: Driver, server: Server) -> None:
+    server.always = Reply(403, '{"code": 403, "reason": "NOT_ENOUGH_BAL')
+    failure = caught(driver)
+    assert "firewall" not in notes_of(failure)
+    assert "NOT_ENOUGH_BAL" in notes_of(failure) + str(failure)
+
+
 # What is not there.
 
 
@@ -159,6 +171,7 @@ def test_the_note_on_a_404_never_recommends_the_address_in_use() -> None:
         assert f"wrong: the request went to https://api.example.com/chat/completions, Novita's is {SERVICE}" in (
             elsewhere.meaning
         )
+    assert "The service has no" not in at(f"{SERVICE}/chat/completions", {"detail": "Not Found"}).meaning
     assert SERVICE not in at(f"{SERVICE}/chat/completions", "{}", 200).meaning
     assert SERVICE in at("https://x.test/chat/completions", "{}", 200).meaning
 

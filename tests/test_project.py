@@ -27,7 +27,7 @@ def modules(names: str) -> Rows:
 # What a room holds, in reading order: a module imports only from rows above it. A package's own face, its
 # __init__, comes after all that is in it.
 HOUSE: Rows = {
-    "sdk": modules("answering exceptions pickling replies library direct"),
+    "sdk": modules("answering library exceptions pickling replies direct"),
     **modules("error_replies errors backoff installing logs retry"),
     "pacing": modules("limits refusals law"),
     "prices": None,

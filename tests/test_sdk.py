@@ -40,7 +40,7 @@ EXCEPTIONS = {
 
 
 def test_no_other_module_names_what_the_sdk_keeps_private() -> None:
-    private = {"__stream__", "_decoder", "_iterator", "_cast_to", "_custom_headers", "_extra_kwargs", "post_parser"}
+    private = {"__stream__", "._decoder", "_iterator", "_cast_to", "_custom_headers", "_extra_kwargs", "post_parser"}
     words = {*private, "X-Stainless-Raw-Response", "._client", "__orig_bases__", "json_data", "extra_json"}
     words |= {"get_max_retries", "_process_response", "DEFAULT_CONNECTION_LIMITS", 'is_named(error, "'}
     for path in Path(novita_openai.__file__).parent.rglob("*.py"):

@@ -96,6 +96,30 @@ def complete(client: Any, *, is_stream: bool) -> Any:
     return client.completions.create(model="m", prompt="p", stream=is_stream)
 
 
+@pytest.mark.parametrize("build", [OpenAI, AsyncOpenAI])
+def test_a_header_that_cannot_be_sent_shows_no_key_either(build: Any, server: Server) -> None:
+    client = build(api_key=key(), base_url=server.base_url, default_headers={"x-mine": "a\nb"})
+    with asyncio.Runner() as runner, pytest.raises(openai.APIConnectionError) as failure:
+        Driver(client, runner).call(partial(complete, is_stream=False))
+    assert "The request could not be sent." in failure.value.__notes__
+    assert not shows_key(failure.value)
+
+
+class ClientError(Exception):
+    """What boto3 raises, say, where a function asks it for the key."""
+
+
+def failing() -> str:
+    raise ClientError
+
+
+@pytest.mark.parametrize("build", [OpenAI, AsyncOpenAI])
+def test_an_error_of_the_users_is_not_taken_for_one_of_aiohttp(build: Any, server: Server) -> None:
+    client = build(api_key=failing, base_url=server.base_url)
+    with asyncio.Runner() as runner, pytest.raises(ClientError):
+        Driver(client, runner).call(partial(complete, is_stream=False))
+
+
 @pytest.mark.parametrize("build", [OpenAI, AsyncOpenAI, create_async_client])
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_whatever_fails_no_traceback_shows_the_key(fault: Reply, build: Any, server: Server) -> None:

@@ -199,7 +199,7 @@ _UNREADABLE: Final = "The answer cannot be read: its parts are not what they sho
 
 
 def _problem(response: Any, kind: Any) -> openai.APIError | None:
-    if response.status_code in _WITHOUT_BODY:
+    if response.status_code in _WITHOUT_BODY and _wanted(kind) is None:
         return None
     try:
         body: object = response.json()

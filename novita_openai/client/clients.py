@@ -153,8 +153,9 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
 
     ``api_key``: the key, or a function that returns it, asked before every request; else ``NOVITA_API_KEY``, else
     the file named by ``NOVITA_API_KEY_FILE``, else :class:`~novita_openai.MissingAPIKeyError`. ``base_url``: else
-    ``NOVITA_BASE_URL``, else the service's address. ``policy``: how errors are answered (:class:`RetryPolicy`);
-    ``max_retries``, where it is given, sets the number of attempts in place of the policy's ``attempts``.
+    ``NOVITA_BASE_URL``, else the service's address; a variable that is empty counts as not set.
+    ``policy``: how errors are answered (:class:`RetryPolicy`); ``max_retries``, where it is given, sets the number of
+    attempts in place of the policy's ``attempts``.
     ``resume_streams``: a text stream that is cut, ends too early or is silent for longer than ``timeout`` (default:
     10 minutes) is resumed from its text so far, where the policy retries: at most 10 times, of which at most 3 in a
     row bring no new text. Which streams can be resumed, and what that costs: :mod:`novita_openai.client.resumption`.
@@ -184,7 +185,10 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
 
     def _attempt(self, request: ClientCall, made: int) -> Any:
         kind, options, stream = request.cast_to, request.options_for(made), request.is_stream
-        answer = super().request(kind, options, stream=stream, stream_cls=request.stream_cls)
+        try:
+            answer = super().request(kind, options, stream=stream, stream_cls=request.stream_cls)
+        except BaseException as error:  # noqa: BLE001 - raised again, without the sent headers
+            raise sdk.without_secrets(error, self)  # noqa: B904 - it has its own cause, or is the same
         if request.reading is not None:
             request.reading.start()
         return answer

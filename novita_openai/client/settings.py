@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from inspect import isawaitable
 from pathlib import Path
-from typing import Self, cast
+from typing import Final, Self, cast
 
 import openai
 
@@ -28,8 +28,11 @@ def find_key() -> str | KeyFile:
         return KeyFile(path)
     raise MissingAPIKeyError(
         "No API key: pass api_key=, set NOVITA_API_KEY, or set NOVITA_API_KEY_FILE to the path of a file that holds it."
-        f" {KEYS}"
+        f"{_OTHER_KEY if os.environ.get('OPENAI_API_KEY') else ''} {KEYS}"
     )
+
+
+_OTHER_KEY: Final = " OPENAI_API_KEY, which is set, is never used: it is a key of another service."
 
 
 class KeyFile:

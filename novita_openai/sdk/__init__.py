@@ -133,7 +133,7 @@ def bare_request(client: Any, method: str = "POST") -> Any:
 
 
 def without_secrets(error: BaseException, client: Any) -> BaseException:
-    """Return an error over aiohttp as the SDK raises it over httpx, without what holds the sent headers, and the key.
+    """Return an error without what holds the sent headers, and the key; one over aiohttp as the SDK has it over httpx.
 
     Other errors are returned as they are.
     """

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import openai
 
-from novita_openai.sdk.exceptions import forget_frames, is_named
+from novita_openai.sdk.exceptions import forget_frames, is_named, replacement_cause
 from novita_openai.sdk.library import http_library
 
 __all__ = [
@@ -122,7 +122,7 @@ def connection_error(error: BaseException, client: Any, url: Any) -> BaseExcepti
     else:
         return error
     found = kind(request=client._client.build_request("POST", url))
-    found.__cause__ = None if is_named(error, "ClientResponseError") else error  # which holds the headers
+    found.__cause__ = replacement_cause(error)[1] or error
     return found
 
 

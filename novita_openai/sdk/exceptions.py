@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from novita_openai.sdk.library import http_library
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -63,7 +65,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "ClientConnectionError": "it cut the connection",
     "ClientPayloadError": "it cut the connection",
     "ConnectTimeout": "no connection came about in time",
-    "RemoteProtocolError": "it closed the connection before the answer was whole",
+    "RemoteProtocolError": "it closed the connection before the answer was whole, or sent what is not HTTP",
     "ReadError": "it cut the connection",
     "WriteError": "it cut the connection",
     "TimeoutError": "it took too long",
@@ -142,13 +144,19 @@ def _in_words(error: BaseException) -> str:
 
 
 def is_foreign(error: BaseException) -> bool:
-    """Tell whether aiohttp took part in a failure: its frames, and some of its exceptions, hold the sent headers."""
-    return any(is_named(each, "ClientError") or _passed_aiohttp(each.__traceback__) for each in _causes(error))
+    """Tell whether aiohttp or h11 took part in a failure: their frames, and some exceptions, hold the sent headers."""
+    return any(_is_of_aiohttp(each) or _passed_holders(each.__traceback__) for each in _causes(error))
 
 
-def _passed_aiohttp(trace: TracebackType | None) -> bool:
+def _is_of_aiohttp(error: BaseException) -> bool:
+    """Tell whether an exception is aiohttp's, as others have a ``ClientError`` too."""
+    kinds = (parent for parent in type(error).__mro__ if parent.__name__ == "ClientError")
+    return any(kind.__module__.partition(".")[0] == "aiohttp" for kind in kinds)
+
+
+def _passed_holders(trace: TracebackType | None) -> bool:
     while trace is not None:
-        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "aiohttp":
+        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("aiohttp", "h11"):
             return True
         trace = trace.tb_next
     return False
@@ -161,9 +169,9 @@ def replacement_cause(error: BaseException) -> tuple[bool, BaseException | None]
     timeouts.
     """
     if any(is_named(each, "ClientResponseError") for each in _causes(error)):
-        return True, None
+        return True, http_library().RemoteProtocolError("The response is not HTTP.")
     lost = lost_connection(error)
-    return is_named(error, "ClientError") or (lost is not None and not is_named(lost, "TimeoutError")), lost
+    return _is_of_aiohttp(error) or (lost is not None and not is_named(lost, "TimeoutError")), lost
 
 
 def is_of_another_loop(error: BaseException) -> bool:
@@ -172,7 +180,7 @@ def is_of_another_loop(error: BaseException) -> bool:
 
 
 def forget_frames(error: BaseException) -> None:
-    """Drop the frames of an error and of its causes: those of aiohttp hold the headers that were sent."""
+    """Drop the frames of an error and of its causes: those of aiohttp and h11 hold the headers that were sent."""
     for each in _causes(error):
         each.__traceback__ = None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import openai
 
-__all__ = ["header_of", "status_of", "text_of", "url_of", "whole_body"]
+__all__ = ["header_of", "json_body", "status_of", "text_of", "url_of", "whole_body"]
 
 
 def status_of(error: BaseException) -> int | None:
@@ -26,12 +26,18 @@ def url_of(error: BaseException) -> str:
     return f"{getattr(request, 'url', '')}".partition("?")[0]
 
 
-def whole_body(error: openai.APIError, response: Any, *, as_text: bool = True) -> object:
-    """Return the decoded body of a response, else what the SDK has kept of it, else its text where that is wanted."""
+def whole_body(error: openai.APIError, response: Any) -> object:
+    """Return the decoded body of a response, else what the SDK has kept of it, else its text."""
     try:
         return response.json()
     except (ValueError, RuntimeError):  # no JSON, nested too deeply, or a stream of which the body is not kept
-        return error.body or (text_of(response) if as_text else None)
+        return error.body or text_of(response)
+
+
+def json_body(error: openai.APIError, response: Any) -> object:
+    """Return the same; {} for a JSON object of which the end is missing, as that is no page either."""
+    body = whole_body(error, response)
+    return {} if isinstance(body, str) and body.lstrip().startswith("{") else body
 
 
 def text_of(response: Any) -> str:
