@@ -78,6 +78,10 @@ def test_messages_of_one_role_stand_as_the_vendor_s_program_writes_them() -> Non
 
 
 USUAL = {
+    "tiiuae/Falcon-H1R-7B": "falcon-h1r",
+    "allenai/OLMo-2-0325-32B-Instruct": "tulu-3",
+    "allenai/OLMo-2-1124-13B-Instruct": "olmoe",
+    "allenai/OLMo-2-0425-1B-Instruct": "olmoe",
     "gemma-3-4b-it": "gemma-3",
     "google/gemma-3-270m-it": "gemma-3",
     "google/gemma-4-E4B-it": "gemma-4-e",
@@ -152,7 +156,7 @@ def test_ids_that_do_not_tell_one_format_raise(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_catalog_is_whole() -> None:
-    assert len(format_names()) == len(FORMATS) == 139
+    assert len(format_names()) == len(FORMATS) == 140
     assert [*format_names()] == sorted(format_names())
     assert all(fmt.source and 1 <= len(fmt.stop) <= 4 for fmt in FORMATS)
     assert get_format("chatml") is get_format("chatml")
