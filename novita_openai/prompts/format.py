@@ -17,7 +17,7 @@ from novita_openai.prompts.engine.description import Description
 from novita_openai.prompts.engine.separators import END, REPLY, PromptEnding
 from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.given import check_date, check_flags, check_text
-from novita_openai.prompts.messages import ChatMessage, History, Tools, Turn, read_messages
+from novita_openai.prompts.messages import ChatMessage, ChatTurn, History, Tools, read_messages
 from novita_openai.prompts.tool_calls.calls import numbered
 
 if TYPE_CHECKING:
@@ -144,9 +144,9 @@ class PromptFormat(Description):
         if finish_reason != "length":
             content = self.without_closing(content)
         if dialect is None or finish_reason == "length":
-            return Turn("assistant", content, 0, reasoning).as_message()
+            return ChatTurn("assistant", content, 0, reasoning).as_message()
         content, calls = dialect.calls_in(content)
-        return Turn("assistant", content, 0, reasoning, numbered(calls, dialect.id_style)).as_message()
+        return ChatTurn("assistant", content, 0, reasoning, numbered(calls, dialect.id_style)).as_message()
 
     def until_stop(self, text: str) -> str:
         """Return what stands before the first string that ends a reply."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.given import shown
 
-__all__ = ["ChatMessage", "History", "Tools", "Turn", "as_dict", "keys_of", "read_messages"]
+__all__ = ["ChatMessage", "ChatTurn", "History", "Tools", "as_dict", "keys_of", "read_messages"]
 
 ChatMessage = dict[str, Any]
 
@@ -63,7 +63,7 @@ class History(list[Any]):
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ChatTurn:
     """A message in the form in which formats handle it: checked, its content one text, developer messages as system.
 
     ``index`` is its place in the list of messages, for errors. ``calls`` are its tool calls; ``call_id`` names the
@@ -78,7 +78,7 @@ class Turn:
     call_id: str | None = None
     name: str | None = None
 
-    def with_text(self, text: str) -> Turn:
+    def with_text(self, text: str) -> ChatTurn:
         """Return the same turn with another text."""
         return self if text == self.text else replace(self, text=text)
 
@@ -96,7 +96,7 @@ class Turn:
         return message
 
 
-def read_messages(messages: Iterable[Any]) -> list[Turn]:
+def read_messages(messages: Iterable[Any]) -> list[ChatTurn]:
     """Return the turns of dicts or SDK message objects; raise PromptError for what no prompt can hold."""
     if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
         raise PromptError(f"messages must be a list of messages, not {shown(messages)}")
@@ -129,7 +129,7 @@ def _role(name: Any, index: int) -> str:
     return role
 
 
-def _read_message(index: int, message: Mapping[str, Any]) -> Turn:
+def _read_message(index: int, message: Mapping[str, Any]) -> ChatTurn:
     role = _role(message.get("role"), index)
     for key, value in message.items():
         if value not in (None, []) and key not in _KEYS[role]:
@@ -140,7 +140,7 @@ def _read_message(index: int, message: Mapping[str, Any]) -> Turn:
     reasoning = _read_text(index, message, "reasoning_content")
     text = _read_content(index, message.get("content"), may_be_none=bool(calls))
     call_id, name = (_read_text(index, message, key) if role == "tool" else None for key in ("tool_call_id", "name"))
-    return Turn(role, text, index, reasoning or None, tuple(calls), call_id, name)
+    return ChatTurn(role, text, index, reasoning or None, tuple(calls), call_id, name)
 
 
 def _read_text(index: int, message: Mapping[str, Any], key: str) -> str | None:

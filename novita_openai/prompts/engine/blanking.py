@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Turn
+    from novita_openai.prompts.messages import ChatTurn
 
 __all__ = ["blanked", "given_texts", "texts_in"]
 
 _FILLER: Final = "\0"
 
 
-def blanked(turn: Turn) -> Turn:
+def blanked(turn: ChatTurn) -> ChatTurn:
     """Return the turn with a filler for its texts, and for the names and the arguments of its calls."""
     calls = tuple({**call, "function": _blank_function(call["function"])} for call in turn.calls)
     return replace(turn, text=turn.text and _FILLER, reasoning=turn.reasoning and _FILLER, calls=calls)
@@ -35,7 +35,7 @@ def _blank(value: Any) -> Any:
     return _FILLER if isinstance(value, str) else value
 
 
-def given_texts(turn: Turn) -> Iterator[str]:
+def given_texts(turn: ChatTurn) -> Iterator[str]:
     """Yield all texts of a turn that the caller gave."""
     yield from (turn.text, turn.reasoning or "", turn.call_id or "")
     for call in turn.calls:

@@ -20,7 +20,7 @@ from novita_openai.prompts.engine.separators import REASONED, START, PromptEndin
 from novita_openai.prompts.engine.table import Layout, MissingSeparatorError, Table
 from novita_openai.prompts.engine.trimming import keep, trim_for, trimmed, trimmed_turns
 from novita_openai.prompts.errors import PromptError
-from novita_openai.prompts.messages import History, Tools, Turn
+from novita_openai.prompts.messages import ChatTurn, History, Tools
 from novita_openai.prompts.tool_calls.declarations import refuse_no_tools
 from novita_openai.prompts.tool_calls.families import DIALECTS
 
@@ -75,7 +75,7 @@ class Codec:
         known = [each.text for each in self.control]
         return tuple(marker for marker in self._call_markers if marker not in known)
 
-    def normal(self, turns: Sequence[Turn]) -> list[Turn]:
+    def normal(self, turns: Sequence[ChatTurn]) -> list[ChatTurn]:
         """Return the turns as they read back: trimmed, folded, and with their tool calls in one shape."""
         turns = folded(trimmed_turns(self.description.trim, turns), self.description)
         return turns if self.dialect is None else self.dialect.normal(turns)
@@ -159,7 +159,7 @@ class Codec:
             or (not after.strip() and header.rstrip().endswith(self.description.reply_ends))
         )
 
-    def write(self, turns: Sequence[Turn], options: RenderOptions) -> str:
+    def write(self, turns: Sequence[ChatTurn], options: RenderOptions) -> str:
         """Return the prompt of normal turns; raise PromptError if it would not read back as them."""
         if options.ending == PromptEnding.PREFILL and turns[-1].role != "assistant":
             raise PromptError("only an assistant's message can be continued", index=turns[-1].index)
@@ -173,14 +173,14 @@ class Codec:
         self._refuse_changed(turns, segments, options.ending)
         return prompt
 
-    def _layout(self, turns: Sequence[Turn], segments: Sequence[Segment], ending: str) -> Layout:
+    def _layout(self, turns: Sequence[ChatTurn], segments: Sequence[Segment], ending: str) -> Layout:
         try:
             return self.table.layout(tuple([role for role, _ in segments]), ending)
         except MissingSeparatorError as error:
             index = turns[min(error.position, len(turns) - 1)].index
             raise PromptError(str(error), index=index) from None
 
-    def _segments(self, turns: Sequence[Turn], options: RenderOptions) -> list[Segment]:
+    def _segments(self, turns: Sequence[ChatTurn], options: RenderOptions) -> list[Segment]:
         """Return the segments of normal turns; raise PromptError for what the published template would lose."""
         for turn in turns:
             self._refuse_lost(turn)
@@ -193,7 +193,7 @@ class Codec:
             return self.description.thought.write(turns, options.ending, keep=options.keep_reasoning)
         return [(turn.role, turn.text) for turn in turns]
 
-    def _refuse_lost(self, turn: Turn) -> None:
+    def _refuse_lost(self, turn: ChatTurn) -> None:
         if turn.role in self.description.never_empty and not (turn.text or turn.calls):
             raise PromptError("the published template drops empty messages: leave it out", index=turn.index)
         if turn.reasoning and self.description.thought is None:
@@ -202,7 +202,7 @@ class Codec:
             problem = "the format has no known way to write tool calls: leave them out, or use chat completions"
             raise PromptError(problem, index=turn.index)
 
-    def _refuse_misread(self, turn: Turn, segment: Segment, layout: Layout, ending: str) -> None:
+    def _refuse_misread(self, turn: ChatTurn, segment: Segment, layout: Layout, ending: str) -> None:
         """Raise PromptError for a last message with which the prompt would read as one that ends otherwise."""
         role, text = segment
         if ending == PromptEnding.PREFILL and (role == "calls" or self._seems_ended(layout, text)):
@@ -212,7 +212,7 @@ class Codec:
             problem = "with this text, the prompt would read as one that asks for a reply, or ends with another one"
             raise PromptError(problem, index=turn.index)
 
-    def _refuse_forged(self, turns: Sequence[Turn], options: RenderOptions, prompt: str) -> None:
+    def _refuse_forged(self, turns: Sequence[ChatTurn], options: RenderOptions, prompt: str) -> None:
         """Raise PromptError for a control string that the format did not write."""
         rivals = self._layout(turns, self._segments(turns, options), options.ending).rivals
         for rival in rivals:
@@ -231,14 +231,14 @@ class Codec:
         return False
 
     def _count_written(
-        self, control: Control, turns: Sequence[Turn], options: RenderOptions, but: Turn | None = None
+        self, control: Control, turns: Sequence[ChatTurn], options: RenderOptions, but: ChatTurn | None = None
     ) -> int:
         """Return how often a control string stands in the prompt without the texts of the roles in which it counts."""
         turns = [blanked(turn) if control.is_read_in(turn.role) and turn is not but else turn for turn in turns]
         segments = self._segments(turns, options)
         return control.count(self._layout(turns, segments, options.ending).write([text for _, text in segments]))
 
-    def _forgery(self, control: Control, turns: Sequence[Turn], options: RenderOptions) -> PromptError:
+    def _forgery(self, control: Control, turns: Sequence[ChatTurn], options: RenderOptions) -> PromptError:
         """Return the error for a control string, naming the message that holds it, or makes it with what is around."""
         read = [turn for turn in turns if control.is_read_in(turn.role)]
         for turn in read:
@@ -249,7 +249,7 @@ class Codec:
         makers = (turn for turn in read if self._count_written(control, turns, options, but=turn) != written)
         return forged(next(makers, turns[-1]).index, control.text, None)
 
-    def _refuse_changed(self, turns: Sequence[Turn], segments: list[Segment], ending: str) -> None:
+    def _refuse_changed(self, turns: Sequence[ChatTurn], segments: list[Segment], ending: str) -> None:
         """Raise PromptError for messages whose segments would be trimmed, or read as other thoughts and tool calls."""
         is_trimmed = trimmed(self.description.trim, segments) == segments
         if is_trimmed and self.description.thought is None and self.dialect is None:
@@ -320,9 +320,9 @@ class Codec:
         if found is not None:
             raise PromptError(found[1], index=found[0])
 
-    def _turns(self, segments: Sequence[Segment], ending: str) -> tuple[list[Turn], Tools | None]:
+    def _turns(self, segments: Sequence[Segment], ending: str) -> tuple[list[ChatTurn], Tools | None]:
         """Return the turns of segments, with thoughts and tool calls taken out, and the tools that are declared."""
-        turns = [Turn(role, content, place) for place, (role, content) in enumerate(segments)]
+        turns = [ChatTurn(role, content, place) for place, (role, content) in enumerate(segments)]
         if self.description.thought is not None:
             turns = self.description.thought.read(turns, ending)
         return (turns, None) if self.dialect is None else self.dialect.read(turns, self._default)

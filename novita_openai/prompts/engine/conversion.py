@@ -23,7 +23,7 @@ from novita_openai.prompts.errors import PromptError
 
 if TYPE_CHECKING:
     from novita_openai.prompts.engine.description import Description
-    from novita_openai.prompts.messages import History, Turn
+    from novita_openai.prompts.messages import ChatTurn, History
 
 __all__ = ["Conversion"]
 
@@ -65,11 +65,11 @@ class Conversion:
             return separators
         return {pair: text.replace(*self._header) if pair[0] == START else text for pair, text in separators.items()}
 
-    def normal(self, turns: Sequence[Turn]) -> list[Turn]:
+    def normal(self, turns: Sequence[ChatTurn]) -> list[ChatTurn]:
         """Return the turns as they read back from a prompt."""
         return self.base.normal(turns)
 
-    def write(self, turns: Sequence[Turn], options: RenderOptions) -> str:
+    def write(self, turns: Sequence[ChatTurn], options: RenderOptions) -> str:
         """Return the prompt of turns; raise PromptError if it would not read back as them."""
         trims = self._description.trim
         refuse_losses(self._description.losses, trims, turns, options.ending)
@@ -84,7 +84,7 @@ class Conversion:
         except PromptError as error:
             raise _in_given(error, turns) if len(normal) < len(turns) else error from None
 
-    def _date(self, turns: Sequence[Turn], options: RenderOptions) -> dt.date | None:
+    def _date(self, turns: Sequence[ChatTurn], options: RenderOptions) -> dt.date | None:
         """Return the date that a prompt prints; None if it prints none."""
         if PLACEHOLDER not in self._description.separators.get((START, turns[0].role), ""):
             return None
@@ -92,7 +92,7 @@ class Conversion:
             raise PromptError("the format prints today's date: give render(..., date=datetime.date(...))")
         return options.date
 
-    def _refuse_stripped_prefill(self, turn: Turn) -> None:
+    def _refuse_stripped_prefill(self, turn: ChatTurn) -> None:
         """Raise PromptError for an open reply that ends with white space, where the format strips that from replies."""
         if not turn.text.endswith(trim_for(self._description.trim, START, turn.role)(turn.text)):
             problem = "the format strips white space from replies, so one to continue cannot end with any: strip it"
@@ -173,7 +173,7 @@ def _dated_pattern(text: str) -> re.Pattern[str]:
     return re.compile("[^<\n]{,40}".join(map(re.escape, text.split(PLACEHOLDER))))
 
 
-def _in_given(error: PromptError, turns: Sequence[Turn]) -> PromptError:
+def _in_given(error: PromptError, turns: Sequence[ChatTurn]) -> PromptError:
     """Return the error of a message that several were joined into, with the one that holds its control string."""
     for turn in turns:
         if error.marker and error.marker in turn.text:

@@ -10,19 +10,19 @@ from novita_openai.prompts.engine.separators import ASKED, START, Separators
 
 if TYPE_CHECKING:
     from novita_openai.prompts.engine.description import Description
-    from novita_openai.prompts.messages import Turn
+    from novita_openai.prompts.messages import ChatTurn
 
 __all__ = ["default_system", "folded"]
 
 
-def folded(turns: Sequence[Turn], description: Description) -> list[Turn]:
+def folded(turns: Sequence[ChatTurn], description: Description) -> list[ChatTurn]:
     """Return the turns as the format writes them and reads them back."""
     return _without_default(_with_system_moved(_joined(turns, description), description), description)
 
 
-def _joined(turns: Sequence[Turn], description: Description) -> list[Turn]:
+def _joined(turns: Sequence[ChatTurn], description: Description) -> list[ChatTurn]:
     """Return the turns with neighbours of one role joined, where the format does not tell them apart."""
-    joined: list[Turn] = []
+    joined: list[ChatTurn] = []
     for turn in turns:
         between = description.joins.get((turn.role, turn.role)) if joined and _are_alike(joined[-1], turn) else None
         if between is None:
@@ -32,12 +32,12 @@ def _joined(turns: Sequence[Turn], description: Description) -> list[Turn]:
     return joined
 
 
-def _are_alike(turn: Turn, other: Turn) -> bool:
+def _are_alike(turn: ChatTurn, other: ChatTurn) -> bool:
     """Tell whether two turns are of one role and of nothing but text."""
     return turn.role == other.role and not any((turn.calls, turn.reasoning, other.calls, other.reasoning))
 
 
-def _with_system_moved(turns: list[Turn], description: Description) -> list[Turn]:
+def _with_system_moved(turns: list[ChatTurn], description: Description) -> list[ChatTurn]:
     """Return the turns with the system text at the start moved into the user message that the format writes it in."""
     users = [place for place, turn in enumerate(turns) if turn.role == "user"]
     if not description.system_in or turns[0].role != "system" or not users:
@@ -49,7 +49,7 @@ def _with_system_moved(turns: list[Turn], description: Description) -> list[Turn
     return [*turns[1:place], turns[place].with_text(text), *turns[place + 1 :]]
 
 
-def _without_default(turns: list[Turn], description: Description) -> list[Turn]:
+def _without_default(turns: list[ChatTurn], description: Description) -> list[ChatTurn]:
     """Return the turns without a system message whose text is the one that the format writes by default.
 
     An empty one before the assistant's message stays, and is refused as it would not read back.

@@ -12,7 +12,7 @@ from novita_openai.prompts.errors import PromptError
 if TYPE_CHECKING:
     from novita_openai.prompts.engine.control import Control
     from novita_openai.prompts.engine.table import Layout
-    from novita_openai.prompts.messages import Tools, Turn
+    from novita_openai.prompts.messages import ChatTurn, Tools
 
 __all__ = ["forged", "lost", "refuse_kept", "refuse_lengthened"]
 
@@ -24,7 +24,7 @@ def forged(index: int, marker: str, offset: int | None) -> PromptError:
     return PromptError(problem, index=index, marker=marker, offset=offset)
 
 
-def refuse_lengthened(turns: Sequence[Turn], segments: Sequence[Segment], layout: Layout) -> None:
+def refuse_lengthened(turns: Sequence[ChatTurn], segments: Sequence[Segment], layout: Layout) -> None:
     """Raise PromptError for a text that makes the heading after it one of a longer run of its mark."""
     for place, (_, text) in enumerate(segments):
         heading = layout.pieces[2 * place + 2]
@@ -37,7 +37,7 @@ def lost(index: int) -> PromptError:
     return PromptError("without text, nothing of this message is in the prompt: leave it out", index=index)
 
 
-def refuse_kept(control: Control, turns: Sequence[Turn], tools: Tools | None) -> None:
+def refuse_kept(control: Control, turns: Sequence[ChatTurn], tools: Tools | None) -> None:
     """Raise PromptError for a control string in an id of a call, or in the declaration of a tool."""
     ids = ((turn.index, f"{each}") for turn in turns for each in (turn.call_id, *(call["id"] for call in turn.calls)))
     index = next((index for index, each in ids if control.text in each), None)

@@ -14,7 +14,7 @@ from novita_openai.prompts.engine.trimming import Trims, trimmed_turns
 from novita_openai.prompts.errors import PromptError
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Turn
+    from novita_openai.prompts.messages import ChatTurn
 
 __all__ = ["FINAL_REPLY", "Losses", "refuse_losses", "refuse_white_space"]
 
@@ -91,7 +91,7 @@ def _has_at_an_end(marker: str, *texts: str) -> bool:
     return any(text.startswith(marker) or text.endswith(marker) for text in texts)
 
 
-def refuse_losses(losses: Losses | None, trims: Trims, turns: Sequence[Turn], ending: str) -> None:
+def refuse_losses(losses: Losses | None, trims: Trims, turns: Sequence[ChatTurn], ending: str) -> None:
     """Raise PromptError for turns, as they were given, that the published template loses or changes."""
     if losses is None:
         return
@@ -100,7 +100,7 @@ def refuse_losses(losses: Losses | None, trims: Trims, turns: Sequence[Turn], en
         raise PromptError(problem[1], index=turns[problem[0]].index)
 
 
-def refuse_white_space(trims: Trims, turns: Sequence[Turn]) -> None:
+def refuse_white_space(trims: Trims, turns: Sequence[ChatTurn]) -> None:
     """Raise PromptError for a system text that brought white space into the user's message that it was moved into."""
     for turn, stripped in zip(turns, trimmed_turns(trims, turns), strict=True):
         if turn != stripped:

@@ -11,7 +11,7 @@ from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.given import check_text
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Turn
+    from novita_openai.prompts.messages import ChatTurn
 
 __all__ = ["Thought"]
 
@@ -43,7 +43,7 @@ class Thought:
         for name in fields(self):
             check_text(getattr(self, name.name), f"{name.name} of a thought", "give the text as the format writes it")
 
-    def write(self, turns: Sequence[Turn], ending: str, *, keep: bool) -> list[Segment]:
+    def write(self, turns: Sequence[ChatTurn], ending: str, *, keep: bool) -> list[Segment]:
         """Return the segments of turns; raise PromptError for a thought that the published template would drop."""
         first = 0 if keep else self._first_kept(turns, ending)
         kept = [keep or self._is_kept(turn, place, first) for place, turn in enumerate(turns)]
@@ -53,10 +53,10 @@ class Thought:
             for place, is_kept in enumerate(kept)
         ]
 
-    def _is_kept(self, turn: Turn, place: int, first: int) -> bool:
+    def _is_kept(self, turn: ChatTurn, place: int, first: int) -> bool:
         return place >= first and (bool(turn.calls) or not self.kept.endswith("with calls"))
 
-    def _first_kept(self, turns: Sequence[Turn], ending: str) -> int:
+    def _first_kept(self, turns: Sequence[ChatTurn], ending: str) -> int:
         """Return the place from which on the published template writes thoughts; the number of turns if nowhere."""
         if self.kept in ("calls", "final"):
             replies = [place for place, turn in enumerate(turns) if turn.role == "assistant" and not turn.calls]
@@ -65,7 +65,9 @@ class Thought:
         last = _last_question(turns)
         return {"": len(turns), "last": last, "last with calls": last, "with calls": 0, "all": 0}[self.kept]
 
-    def _write_turn(self, turns: Sequence[Turn], place: int, ending: str, *, is_kept: bool, is_after: bool) -> Segment:
+    def _write_turn(
+        self, turns: Sequence[ChatTurn], place: int, ending: str, *, is_kept: bool, is_after: bool
+    ) -> Segment:
         """Return the segment of a turn, which may be one after the last user message."""
         turn, is_last = turns[place], place == len(turns) - 1
         if turn.reasoning and not is_kept:
@@ -86,7 +88,7 @@ class Thought:
         close = self.before_calls if turn.calls and self.before_calls else self.close
         return REASONED, f"{thought}{close}{turn.text}"
 
-    def read(self, turns: Sequence[Turn], ending: str) -> list[Turn]:
+    def read(self, turns: Sequence[ChatTurn], ending: str) -> list[ChatTurn]:
         """Return the turns with their thoughts taken out of the texts."""
         return [
             self._read_turn(turn, is_open=ending == PromptEnding.PREFILL and turn is turns[-1])
@@ -95,13 +97,13 @@ class Thought:
             for turn in turns
         ]
 
-    def _read_turn(self, turn: Turn, *, is_open: bool) -> Turn:
+    def _read_turn(self, turn: ChatTurn, *, is_open: bool) -> ChatTurn:
         thought, close, text = _parted(turn.text, (self.close, self.before_calls))
         if not (close or is_open):
             raise PromptError(f"the reasoning of a message does not end with {self.close!r}", offset=0)
         return replace(turn, role="assistant", text=text, reasoning=thought or None)
 
-    def keeps(self, turns: Sequence[Turn], ending: str) -> bool:
+    def keeps(self, turns: Sequence[ChatTurn], ending: str) -> bool:
         """Tell whether the published template writes all thoughts of these turns."""
         first = self._first_kept(turns, ending)
         return all(self._is_kept(turn, place, first) for place, turn in enumerate(turns) if turn.reasoning)
@@ -144,6 +146,6 @@ def _parted(text: str, ends: Sequence[str]) -> tuple[str, str, str]:
     return min(found, key=lambda parts: len(parts[0]))
 
 
-def _last_question(turns: Sequence[Turn]) -> int:
+def _last_question(turns: Sequence[ChatTurn]) -> int:
     """Return the place of the last user message; the number of turns if there is none."""
     return max((place for place, turn in enumerate(turns) if turn.role == "user"), default=len(turns))

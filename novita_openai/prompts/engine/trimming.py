@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from novita_openai.prompts.engine.separators import START, Segment
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Turn
+    from novita_openai.prompts.messages import ChatTurn
 
 __all__ = ["Trim", "Trims", "keep", "trim_for", "trimmed", "trimmed_turns"]
 
@@ -48,7 +48,7 @@ def trimmed(trims: Trims, segments: Sequence[Segment]) -> list[Segment]:
     return [(role, trim_for(trims, *pair)(text)) for pair, (role, text) in zip(pairs, segments, strict=True)]
 
 
-def trimmed_turns(trims: Trims, turns: Sequence[Turn]) -> list[Turn]:
+def trimmed_turns(trims: Trims, turns: Sequence[ChatTurn]) -> list[ChatTurn]:
     """Return the turns of a history with their texts stripped."""
     segments = trimmed(trims, [(turn.role, turn.text) for turn in turns])
     return [turn.with_text(text) for turn, (_, text) in zip(turns, segments, strict=True)]

@@ -41,7 +41,7 @@ def completions_to_chunks(
     reasoning or a tool call is held back until more text decides it. Indices and logprobs are kept, and chunks without
     choices, which report the usage, are passed on.
     """
-    chunks = _Chunks(as_format(fmt))
+    chunks = _ChatChunks(as_format(fmt))
     if isinstance(stream, AsyncIterable):
         return _convert_async(stream, chunks)
     if not isinstance(stream, Iterable):
@@ -51,13 +51,13 @@ def completions_to_chunks(
     return _convert(stream, chunks)
 
 
-def _convert(stream: Iterable[Completion], chunks: _Chunks) -> Iterator[ChatCompletionChunk]:
+def _convert(stream: Iterable[Completion], chunks: _ChatChunks) -> Iterator[ChatCompletionChunk]:
     for completion in stream:
         yield from chunks.convert(completion)
     yield from chunks.finish()
 
 
-async def _convert_async(stream: AsyncIterable[Completion], chunks: _Chunks) -> AsyncIterator[ChatCompletionChunk]:
+async def _convert_async(stream: AsyncIterable[Completion], chunks: _ChatChunks) -> AsyncIterator[ChatCompletionChunk]:
     async for completion in stream:
         for chunk in chunks.convert(completion):
             yield chunk
@@ -65,7 +65,7 @@ async def _convert_async(stream: AsyncIterable[Completion], chunks: _Chunks) -> 
         yield chunk
 
 
-class _Chunks:
+class _ChatChunks:
     """Makes the chunks of one stream; ``_open`` has what the choices without a finish_reason hold back, by index."""
 
     def __init__(self, fmt: PromptFormat) -> None:

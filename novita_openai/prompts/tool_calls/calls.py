@@ -12,7 +12,7 @@ from novita_openai.prompts.given import shown
 from novita_openai.prompts.messages import as_dict
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Turn
+    from novita_openai.prompts.messages import ChatTurn
 
 __all__ = [
     "ToolCall",
@@ -90,15 +90,15 @@ def numbered(calls: Iterable[ToolCall], id_style: str, start: int = 0) -> tuple[
 
 
 def normal_calls(
-    turns: Sequence[Turn], id_style: str, id_of: Callable[[ToolCall], str], *, keeps_names: bool = False
-) -> list[Turn]:
+    turns: Sequence[ChatTurn], id_style: str, id_of: Callable[[ToolCall], str], *, keeps_names: bool = False
+) -> list[ChatTurn]:
     """Return the turns with all calls in one shape, and each result with the id of its call.
 
     ``id_of`` returns the id of a call as a prompt can hold it, "" if it cannot: such calls are numbered. Results must
     follow their calls directly and in the same order: in most formats nothing else says which call a result belongs to.
     With ``keeps_names`` a result keeps the name that its message has.
     """
-    normal: list[Turn] = []
+    normal: list[ChatTurn] = []
     pending: list[tuple[Any, str]] = []  # the calls without a result: the id in the message, and the one in the prompt
     count = 0
     for turn in turns:
@@ -114,7 +114,7 @@ def normal_calls(
     return normal
 
 
-def _answering(turn: Turn, pending: list[tuple[Any, str]]) -> Turn:
+def _answering(turn: ChatTurn, pending: list[tuple[Any, str]]) -> ChatTurn:
     """Return a result with the id of the first call that has no result yet."""
     if not pending or turn.call_id not in (None, pending[0][0]):
         problem = f"the result of call {turn.call_id!r} must stand right after its call, in the order of the calls"

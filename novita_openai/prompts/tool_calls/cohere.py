@@ -13,7 +13,7 @@ from novita_openai.prompts.tool_calls.declarations import DeclarationsForm
 from novita_openai.prompts.tool_calls.dialect import DeclaredApart, refuse_content, refuse_unanswered
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Tools, Turn
+    from novita_openai.prompts.messages import ChatTurn, Tools
 
 __all__ = ["COMMAND", "COMMAND_R7B"]
 
@@ -25,7 +25,7 @@ _DECLARED: Final = re.compile(
 )
 
 
-class _Declarations(DeclarationsForm):
+class _CohereDeclarations(DeclarationsForm):
     __slots__ = ()
 
     def written(self, tools: Tools) -> str:
@@ -52,38 +52,38 @@ class _Command(DeclaredApart):
 
     wraps_results: bool = False
 
-    def write(self, turns: Sequence[Turn], tools: Tools | None, default: str | None) -> list[Turn]:
+    def write(self, turns: Sequence[ChatTurn], tools: Tools | None, default: str | None) -> list[ChatTurn]:
         for turn, following in zip(turns, [*turns[1:], None], strict=True):
             refuse_unanswered(turn, following)
         written = [self.write_turn(turn) for turn in turns]
         return self.declare(written, tools, default) if tools else written
 
-    def write_turn(self, turn: Turn) -> Turn:
+    def write_turn(self, turn: ChatTurn) -> ChatTurn:
         if turn.calls and not turn.reasoning:
             return replace(turn, role="calls", text=self.write_calls(turn))
         if turn.calls:
             return turn.with_text(f"{_ACTION[0]}[\n{self.write_calls(turn)}")
         return turn.with_text(self.write_result(turn)) if turn.role == "tool" else turn
 
-    def write_calls(self, turn: Turn) -> str:
+    def write_calls(self, turn: ChatTurn) -> str:
         refuse_content(turn)
         return ",\n".join(
             f'    {{"tool_call_id": "{call_id}", "tool_name": "{name}", "parameters": {arguments}}}'
             for call_id, name, arguments in map(call_fields, turn.calls)
         )
 
-    def write_result(self, turn: Turn) -> str:
+    def write_result(self, turn: ChatTurn) -> str:
         value = {"content": turn.text} if self.wraps_results else turn.text
         return f'{turn.call_id}",\n        "results": {{\n            "0": {json_text(value)}'
 
-    def read_turn(self, turn: Turn) -> Turn:
+    def read_turn(self, turn: ChatTurn) -> ChatTurn:
         if turn.role not in ("assistant", "calls"):
             return self.read_result(turn) if turn.role == "tool" else turn
         given = f"{_ACTION[0]}[{turn.text}" if turn.role == "calls" else turn.text
         text, calls = self.read_calls(f"{given}]" if given.startswith(_ACTION[0]) else given)
         return replace(turn, role="assistant", text=text, calls=calls)
 
-    def read_result(self, turn: Turn) -> Turn:
+    def read_result(self, turn: ChatTurn) -> ChatTurn:
         found = _RESULT.fullmatch(turn.text)
         value = json_or_none(found["value"]) if found is not None else None
         text = value.get("content") if isinstance(value, dict) else value
@@ -110,5 +110,5 @@ def _call_in(value: Any) -> ToolCall | None:
 
 _TAGS: Final = tuple(("assistant", tag) for tag in _ACTION)
 
-COMMAND_R7B: Final = _Command((), _ACTION[0], _TAGS, id_style="{number}", declarations=_Declarations())
+COMMAND_R7B: Final = _Command((), _ACTION[0], _TAGS, id_style="{number}", declarations=_CohereDeclarations())
 COMMAND: Final = replace(COMMAND_R7B, wraps_results=True)

@@ -9,7 +9,7 @@ from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, json_o
 from novita_openai.prompts.tool_calls.dialect import DeclaredInSystem
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Tools, Turn
+    from novita_openai.prompts.messages import ChatTurn, Tools
 
 __all__ = ["DEEPSEEK"]
 
@@ -26,7 +26,7 @@ class _DeepSeek(DeclaredInSystem):
     __slots__ = ()
     pattern = re.compile(re.escape(_TOOLS) + r"(?:- `[^`\n]*`:\n```json\n.*?\n```\n)+\Z", re.DOTALL)
 
-    def write_calls(self, turn: Turn) -> str:
+    def write_calls(self, turn: ChatTurn) -> str:
         calls = [
             f"<｜tool▁call▁begin｜>function<｜tool▁sep｜>{name}\n```json\n{arguments}\n```<｜tool▁call▁end｜>"
             for _, name, arguments in map(call_fields, turn.calls)

@@ -16,7 +16,7 @@ from functools import cache
 from typing import ClassVar
 
 from novita_openai.prompts.errors import PromptError
-from novita_openai.prompts.messages import Tools, Turn
+from novita_openai.prompts.messages import ChatTurn, Tools
 from novita_openai.prompts.tool_calls.calls import ToolCall, json_or_none, normal_calls
 from novita_openai.prompts.tool_calls.declarations import TOOL_LINES, DeclarationsForm, is_tool
 
@@ -45,7 +45,7 @@ class Dialect(ABC):
     is_whole: bool = False
     header: tuple[str, str] = ("", "")
 
-    def normal(self, turns: Sequence[Turn]) -> list[Turn]:
+    def normal(self, turns: Sequence[ChatTurn]) -> list[ChatTurn]:
         """Return the turns as they read back from a prompt."""
         return normal_calls(turns, self.id_style, self._id_of, keeps_names="{name}" in self.result)
 
@@ -59,7 +59,7 @@ class Dialect(ABC):
         found = re.fullmatch(self.id_form.replace("{name}", "(?P<name>.+)"), call_id)
         return "" if found is None else found["name"]
 
-    def write(self, turns: Sequence[Turn], tools: Tools | None, default: str | None) -> list[Turn]:
+    def write(self, turns: Sequence[ChatTurn], tools: Tools | None, default: str | None) -> list[ChatTurn]:
         """Return the turns with declarations, calls and results in their texts.
 
         ``default`` is the system text that the format writes where there is no system message.
@@ -67,23 +67,23 @@ class Dialect(ABC):
         written = [self.write_turn(turn) for turn in turns]
         return self.declare(written, tools, default) if tools else written
 
-    def read(self, turns: Sequence[Turn], default: str | None) -> tuple[list[Turn], Tools | None]:
+    def read(self, turns: Sequence[ChatTurn], default: str | None) -> tuple[list[ChatTurn], Tools | None]:
         """Return the turns and the tools that ``write`` was given."""
         turns, tools = self.declared(turns, default)
         return self.normal([self.read_turn(turn) for turn in turns]), tools
 
-    def write_turn(self, turn: Turn) -> Turn:
+    def write_turn(self, turn: ChatTurn) -> ChatTurn:
         """Return the turn with its calls, or its result, in the text."""
         if turn.role == "tool":
             return turn.with_text(self.write_result(turn))
         return turn.with_text(self.write_calls(turn)) if turn.calls else turn
 
-    def write_result(self, turn: Turn) -> str:
+    def write_result(self, turn: ChatTurn) -> str:
         """Return the text of a result."""
         parts = {"text": turn.text, "id": turn.call_id or "", "name": turn.name or turn.role}
         return re.sub(r"\{(\w+)\}", lambda field: parts[field[1]], self.result)
 
-    def read_result(self, turn: Turn) -> Turn:
+    def read_result(self, turn: ChatTurn) -> ChatTurn:
         """Return a result with its parts taken out of its text."""
         found = _result_pattern(self.result).fullmatch(turn.text)
         if found is None:
@@ -93,7 +93,7 @@ class Dialect(ABC):
         named = None if name == turn.role else name
         return replace(turn, text=parts["text"], call_id=parts.get("id", turn.call_id), name=named)
 
-    def read_turn(self, turn: Turn) -> Turn:
+    def read_turn(self, turn: ChatTurn) -> ChatTurn:
         """Return the turn with its calls, or its result, taken out of the text."""
         if turn.role != "assistant":
             return self.read_result(turn) if turn.role == "tool" else turn
@@ -101,7 +101,7 @@ class Dialect(ABC):
         return replace(turn, text=text, calls=calls)
 
     @abstractmethod
-    def write_calls(self, turn: Turn) -> str:
+    def write_calls(self, turn: ChatTurn) -> str:
         """Return the text of a message with calls."""
 
     @abstractmethod
@@ -119,11 +119,11 @@ class Dialect(ABC):
             return text, ()
 
     @abstractmethod
-    def declare(self, turns: list[Turn], tools: Tools, default: str | None) -> list[Turn]:
+    def declare(self, turns: list[ChatTurn], tools: Tools, default: str | None) -> list[ChatTurn]:
         """Return the turns with the tools declared."""
 
     @abstractmethod
-    def declared(self, turns: Sequence[Turn], default: str | None) -> tuple[list[Turn], Tools | None]:
+    def declared(self, turns: Sequence[ChatTurn], default: str | None) -> tuple[list[ChatTurn], Tools | None]:
         """Return the turns without declarations, and the tools that were declared; None if there were none."""
 
     def settled(self, text: str) -> int:
@@ -146,20 +146,20 @@ class DeclaredApart(Dialect):
 
     def declare(
         self,
-        turns: list[Turn],
+        turns: list[ChatTurn],
         tools: Tools,
         default: str | None,  # noqa: ARG002 - the table of separators holds it
-    ) -> list[Turn]:
+    ) -> list[ChatTurn]:
         """Return the turns with the tools declared."""
         place = 1 if self.after_system and turns[0].role == "system" else 0
-        declared = Turn("declared", self.declarations.write(tools), turns[0].index)
+        declared = ChatTurn("declared", self.declarations.write(tools), turns[0].index)
         return [*turns[:place], declared, *turns[place:]]
 
     def declared(
         self,
-        turns: Sequence[Turn],
+        turns: Sequence[ChatTurn],
         default: str | None,  # noqa: ARG002 - as in declare
-    ) -> tuple[list[Turn], Tools | None]:
+    ) -> tuple[list[ChatTurn], Tools | None]:
         """Return the turns without declarations, and the tools that were declared; None if there were none."""
         texts = [turn.text for turn in turns if turn.role == "declared"]
         tools = self.declarations.read(texts[0]) if texts else None
@@ -174,15 +174,15 @@ class DeclaredInSystem(Dialect):
     __slots__ = ()
     pattern: ClassVar[re.Pattern[str]]
 
-    def declare(self, turns: list[Turn], tools: Tools, default: str | None) -> list[Turn]:
+    def declare(self, turns: list[ChatTurn], tools: Tools, default: str | None) -> list[ChatTurn]:
         """Return the turns with the tools declared in the system message."""
         declaration = self.declaration(tools)
         if turns[0].role == "system":
             return [turns[0].with_text(f"{turns[0].text}\n\n{declaration}"), *turns[1:]]
         text = declaration if default is None else f"{default}\n\n{declaration}"
-        return [Turn("system", text, turns[0].index), *turns]
+        return [ChatTurn("system", text, turns[0].index), *turns]
 
-    def declared(self, turns: Sequence[Turn], default: str | None) -> tuple[list[Turn], Tools | None]:
+    def declared(self, turns: Sequence[ChatTurn], default: str | None) -> tuple[list[ChatTurn], Tools | None]:
         """Return the turns without declarations, and the tools that were declared; None if there were none."""
         found = self.pattern.search(turns[0].text) if turns[0].role == "system" else None
         tools = None if found is None else [json_or_none(text) for text in self.declarations(found)]
@@ -211,14 +211,14 @@ def _result_pattern(result: str) -> re.Pattern[str]:
     )
 
 
-def refuse_content(turn: Turn) -> None:
+def refuse_content(turn: ChatTurn) -> None:
     """Raise PromptError for a message with both calls and content, in dialects that can write only one of them."""
     if turn.text:
         problem = "the published template drops content beside tool calls: set the content to None"
         raise PromptError(problem, index=turn.index)
 
 
-def refuse_unanswered(turn: Turn, following: Turn | None) -> None:
+def refuse_unanswered(turn: ChatTurn, following: ChatTurn | None) -> None:
     """Raise PromptError for a call after a thought without its result, in dialects that cannot tell its end alone."""
     if turn.calls and turn.reasoning and (following is None or following.role != "tool"):
         problem = "the format writes a call after a thought only with its result after it"

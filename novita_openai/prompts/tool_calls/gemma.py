@@ -18,7 +18,7 @@ from novita_openai.prompts.tool_calls.declarations import LooseDeclarations
 from novita_openai.prompts.tool_calls.dialect import DeclaredApart, refuse_content, refuse_unanswered
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Tools, Turn
+    from novita_openai.prompts.messages import ChatTurn, Tools
 
 __all__ = ["GEMMA_4"]
 
@@ -92,7 +92,7 @@ def _value_of(text: str) -> Any:
     return value if end == len(text) else None
 
 
-class _Declarations(LooseDeclarations):
+class _GemmaDeclarations(LooseDeclarations):
     __slots__ = ()
 
     def written(self, tools: Tools) -> str:
@@ -156,11 +156,11 @@ def _lowered(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Gemma(DeclaredApart):
-    def normal(self, turns: Sequence[Turn]) -> list[Turn]:
+    def normal(self, turns: Sequence[ChatTurn]) -> list[ChatTurn]:
         turns = DeclaredApart.normal(self, turns)
         return [replace(turn, calls=tuple(map(_sorted_call, turn.calls))) if turn.calls else turn for turn in turns]
 
-    def write(self, turns: Sequence[Turn], tools: Tools | None, default: str | None) -> list[Turn]:
+    def write(self, turns: Sequence[ChatTurn], tools: Tools | None, default: str | None) -> list[ChatTurn]:
         names: list[str] = []
         written = []
         for turn, following in zip(turns, [*turns[1:], None], strict=True):
@@ -170,31 +170,31 @@ class _Gemma(DeclaredApart):
             written.append(self.write_turn(named))
         return self.declare(written, tools, default) if tools else written
 
-    def write_turn(self, turn: Turn) -> Turn:
+    def write_turn(self, turn: ChatTurn) -> ChatTurn:
         if turn.calls and not turn.reasoning:
             return replace(turn, role="calls", text=self.write_calls(turn))
         if turn.calls:
             return turn.with_text(_CALL[0] + self.write_calls(turn))
         return turn.with_text(self.write_result(turn)) if turn.role == "tool" else turn
 
-    def write_result(self, turn: Turn) -> str:
+    def write_result(self, turn: ChatTurn) -> str:
         return f"{turn.name}{{value:{_written(turn.text)}"
 
-    def write_calls(self, turn: Turn) -> str:
+    def write_calls(self, turn: ChatTurn) -> str:
         refuse_content(turn)
         calls = [(name, json.loads(arguments)) for _, name, arguments in map(call_fields, turn.calls)]
         if any("null" in json_text(arguments) and _has_none(arguments) for _, arguments in calls):
             raise PromptError("the format has no null in arguments: leave it out", index=turn.index)
         return f"{_CALL[1]}{_CALL[0]}".join(f"{name}{{{_fields(arguments)}" for name, arguments in calls)
 
-    def read_turn(self, turn: Turn) -> Turn:
+    def read_turn(self, turn: ChatTurn) -> ChatTurn:
         if turn.role not in ("assistant", "calls"):
             return self.read_result(turn) if turn.role == "tool" else turn
         given = f"{_CALL[0]}{turn.text}" if turn.role == "calls" else turn.text
         text, calls = self.read_calls(given + _CALL[1] if given.startswith(_CALL[0]) else given)
         return replace(turn, role="assistant", text=text, calls=calls)
 
-    def read_result(self, turn: Turn) -> Turn:
+    def read_result(self, turn: ChatTurn) -> ChatTurn:
         _, opened, rest = turn.text.partition("{")
         fields = _value_of(f"{opened}{rest}}}")
         if not isinstance(fields, dict) or not isinstance(fields.get("value"), str):
@@ -247,6 +247,6 @@ GEMMA_4: Final = _Gemma(
             "<tool|>",
         )
     ),
-    declarations=_Declarations(),
+    declarations=_GemmaDeclarations(),
     after_system=True,
 )

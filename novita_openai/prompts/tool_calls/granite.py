@@ -15,7 +15,7 @@ from novita_openai.prompts.tool_calls.declarations import DeclarationsForm
 from novita_openai.prompts.tool_calls.dialect import DeclaredApart, refuse_content
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Tools, Turn
+    from novita_openai.prompts.messages import ChatTurn, Tools
 
 __all__ = ["GRANITE_3", "GRANITE_31"]
 
@@ -50,7 +50,7 @@ class _IndentedTools(DeclarationsForm):
 
 @dataclass(frozen=True, slots=True)
 class _Granite(DeclaredApart):
-    def write_calls(self, turn: Turn) -> str:
+    def write_calls(self, turn: ChatTurn) -> str:
         refuse_content(turn)
         calls = [{"name": name, "arguments": json.loads(given)} for _, name, given in map(call_fields, turn.calls)]
         return _MARK + json_text(calls)

@@ -13,7 +13,7 @@ from novita_openai.prompts.tool_calls.dialect import DeclaredApart, refuse_conte
 from novita_openai.prompts.tool_calls.typescript import TYPESCRIPT
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Tools, Turn
+    from novita_openai.prompts.messages import ChatTurn, Tools
 
 __all__ = ["HARMONY"]
 
@@ -32,7 +32,7 @@ _RESULT: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Harmony(DeclaredApart):
-    def write(self, turns: Sequence[Turn], tools: Tools | None, default: str | None) -> list[Turn]:
+    def write(self, turns: Sequence[ChatTurn], tools: Tools | None, default: str | None) -> list[ChatTurn]:
         written, name = [], ""
         for turn, following in zip(turns, [*turns[1:], None], strict=True):
             if turn.calls:
@@ -43,7 +43,7 @@ class _Harmony(DeclaredApart):
         return self.declare([*turns], tools, default) if tools else turns
 
     @staticmethod
-    def _refuse_unwritten(turn: Turn, following: Turn | None) -> None:
+    def _refuse_unwritten(turn: ChatTurn, following: ChatTurn | None) -> None:
         """Raise PromptError for calls that the published template does not write as they are."""
         refuse_content(turn)
         if len(turn.calls) > 1:
@@ -51,27 +51,27 @@ class _Harmony(DeclaredApart):
             raise PromptError(problem, index=turn.index)
         refuse_unanswered(turn, following)
 
-    def write_turn(self, turn: Turn) -> Turn:
+    def write_turn(self, turn: ChatTurn) -> ChatTurn:
         if turn.calls and not turn.reasoning:
             return replace(turn, role="calls", text=self.write_calls(turn))
         if turn.calls:
             return turn.with_text(f" to={self.write_calls(turn)}")
         return turn.with_text(self.write_result(turn)) if turn.role == "tool" else turn
 
-    def write_calls(self, turn: Turn) -> str:
+    def write_calls(self, turn: ChatTurn) -> str:
         _, name, arguments = call_fields(turn.calls[0])
         return f"functions.{name}<|channel|>commentary json<|message|>{arguments}"
 
-    def write_result(self, turn: Turn) -> str:
+    def write_result(self, turn: ChatTurn) -> str:
         return f"{turn.name} to=assistant<|channel|>commentary<|message|>{json_text(turn.text)}"
 
-    def read_turn(self, turn: Turn) -> Turn:
+    def read_turn(self, turn: ChatTurn) -> ChatTurn:
         if turn.role not in ("assistant", "calls"):
             return self.read_result(turn) if turn.role == "tool" else turn
         text, calls = self.read_calls(turn.text)
         return replace(turn, role="assistant", text=text, calls=calls)
 
-    def read_result(self, turn: Turn) -> Turn:
+    def read_result(self, turn: ChatTurn) -> ChatTurn:
         found = _RESULT.fullmatch(turn.text)
         text = json_or_none(found["text"]) if found is not None else None
         if not isinstance(text, str):

@@ -9,7 +9,7 @@ from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, json_o
 from novita_openai.prompts.tool_calls.dialect import DeclaredInSystem
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Tools, Turn
+    from novita_openai.prompts.messages import ChatTurn, Tools
 
 __all__ = ["HERMES"]
 
@@ -33,7 +33,7 @@ class _Hermes(DeclaredInSystem):
     __slots__ = ()
     pattern = re.compile(re.escape(_TOOLS[0]) + "(.*?)" + re.escape(_TOOLS[1]) + r"\Z", re.DOTALL)
 
-    def write_calls(self, turn: Turn) -> str:
+    def write_calls(self, turn: ChatTurn) -> str:
         calls = [
             f'<tool_call>\n{{"name": {json_text(name)}, "arguments": {arguments}}}\n</tool_call>'
             for _, name, arguments in map(call_fields, turn.calls)

@@ -14,7 +14,7 @@ from novita_openai.prompts.tool_calls.declarations import DeclarationsForm
 from novita_openai.prompts.tool_calls.dialect import DeclaredApart
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Tools, Turn
+    from novita_openai.prompts.messages import ChatTurn, Tools
 
 __all__ = ["KIMI_3"]
 
@@ -54,9 +54,9 @@ def _sorted(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Kimi(DeclaredApart):
-    def write(self, turns: Sequence[Turn], tools: Tools | None, default: str | None) -> list[Turn]:
+    def write(self, turns: Sequence[ChatTurn], tools: Tools | None, default: str | None) -> list[ChatTurn]:
         names = [""]
-        written: list[Turn] = []
+        written: list[ChatTurn] = []
         for turn, following in zip(turns, [*turns[1:], None], strict=True):
             if turn.calls and (following is None or following.role != "tool"):
                 raise PromptError("the format writes calls only with their results after them", index=turn.index)
@@ -66,16 +66,16 @@ class _Kimi(DeclaredApart):
             written.append(self._written(turn, names, index))
         return self.declare(written, tools, default) if tools else written
 
-    def _written(self, turn: Turn, names: Sequence[str], index: int) -> Turn:
+    def _written(self, turn: ChatTurn, names: Sequence[str], index: int) -> ChatTurn:
         """Return a turn with its calls in its text, or a result with the name of its call and its number."""
         if turn.role == "tool":
             return turn.with_text(f' tool="{_escaped(names[index - 1])}" index="{index}"<|sep|>{turn.text}')
         return turn.with_text(self.write_calls(turn)) if turn.calls else turn
 
-    def write_calls(self, turn: Turn) -> str:
+    def write_calls(self, turn: ChatTurn) -> str:
         return turn.text + _OPENED + "".join(_written(index, each) for index, each in enumerate(turn.calls, 1))
 
-    def read_result(self, turn: Turn) -> Turn:
+    def read_result(self, turn: ChatTurn) -> ChatTurn:
         found = _RESULT.fullmatch(turn.text)
         if found is None:
             raise PromptError("this is not how the format writes the result of a call", offset=0)

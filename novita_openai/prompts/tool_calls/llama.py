@@ -11,7 +11,7 @@ from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, json_o
 from novita_openai.prompts.tool_calls.dialect import Dialect, refuse_content
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Tools, Turn
+    from novita_openai.prompts.messages import ChatTurn, Tools
 
 __all__ = ["LLAMA"]
 
@@ -25,15 +25,15 @@ _TOOLS: Final = (
 class _Llama(Dialect):
     __slots__ = ()
 
-    def write_turn(self, turn: Turn) -> Turn:
+    def write_turn(self, turn: ChatTurn) -> ChatTurn:
         return turn.with_text(json_text(turn.text)) if turn.role == "tool" else Dialect.write_turn(self, turn)
 
-    def read_turn(self, turn: Turn) -> Turn:
+    def read_turn(self, turn: ChatTurn) -> ChatTurn:
         if turn.role == "tool" and isinstance(result := json_or_none(turn.text), str):
             return turn.with_text(result)
         return Dialect.read_turn(self, turn)
 
-    def write_calls(self, turn: Turn) -> str:
+    def write_calls(self, turn: ChatTurn) -> str:
         refuse_content(turn)
         (_, name, arguments), *more = map(call_fields, turn.calls)
         if more:
@@ -52,10 +52,10 @@ class _Llama(Dialect):
 
     def declare(
         self,
-        turns: list[Turn],
+        turns: list[ChatTurn],
         tools: Tools,
         default: str | None,  # noqa: ARG002 - tools are not declared in the system message
-    ) -> list[Turn]:
+    ) -> list[ChatTurn]:
         place = 1 if turns[0].role == "system" else 0
         if len(turns) <= place or turns[place].role != "user":
             problem = "tools are declared in the first user message, which must be the first after the system message"
@@ -65,9 +65,9 @@ class _Llama(Dialect):
 
     def declared(
         self,
-        turns: Sequence[Turn],
+        turns: Sequence[ChatTurn],
         default: str | None,  # noqa: ARG002 - as in declare
-    ) -> tuple[list[Turn], Tools | None]:
+    ) -> tuple[list[ChatTurn], Tools | None]:
         place = next((place for place, turn in enumerate(turns) if turn.role == "user"), 0)
         if not turns[place].text.startswith(_TOOLS):
             return [*turns], None

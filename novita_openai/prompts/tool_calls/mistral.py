@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from novita_openai.prompts.errors import PromptError
-from novita_openai.prompts.messages import Tools, Turn
+from novita_openai.prompts.messages import ChatTurn, Tools
 from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, json_or_none, json_text, tool_calls_in
 from novita_openai.prompts.tool_calls.dialect import Dialect, refuse_content
 
@@ -29,15 +29,15 @@ class DeclaredBeforeQuestion(Dialect):
 
     def declare(
         self,
-        turns: list[Turn],
+        turns: list[ChatTurn],
         tools: Tools,
         default: str | None,  # noqa: ARG002 - tools are not declared in the system message
-    ) -> list[Turn]:
+    ) -> list[ChatTurn]:
         """Return the turns with the tools declared."""
         place = self._place(turns)
-        return [*turns[:place], Turn("declared", json_text([*tools]), turns[-1].index), *turns[place:]]
+        return [*turns[:place], ChatTurn("declared", json_text([*tools]), turns[-1].index), *turns[place:]]
 
-    def _place(self, turns: Sequence[Turn]) -> int:
+    def _place(self, turns: Sequence[ChatTurn]) -> int:
         if not self.declared_before:
             return 1 if turns[0].role == "system" else 0
         users = [place for place, turn in enumerate(turns) if turn.role == "user"]
@@ -47,9 +47,9 @@ class DeclaredBeforeQuestion(Dialect):
 
     def declared(
         self,
-        turns: Sequence[Turn],
+        turns: Sequence[ChatTurn],
         default: str | None,  # noqa: ARG002 - as in declare
-    ) -> tuple[list[Turn], Tools | None]:
+    ) -> tuple[list[ChatTurn], Tools | None]:
         """Return the turns without declarations, and the tools that were declared; None if there were none."""
         texts = [turn.text for turn in turns if turn.role == "declared"]
         tools = json_or_none(texts[0]) if texts else None
@@ -64,24 +64,24 @@ class _Mistral(DeclaredBeforeQuestion):
 
     has_json_results: bool = False
 
-    def normal(self, turns: Sequence[Turn]) -> list[Turn]:
+    def normal(self, turns: Sequence[ChatTurn]) -> list[ChatTurn]:
         turns = Dialect.normal(self, turns)
         return [self._with_json(turn) if turn.role == "tool" else turn for turn in turns]
 
-    def _with_json(self, turn: Turn) -> Turn:
+    def _with_json(self, turn: ChatTurn) -> ChatTurn:
         """Return a result whose text is as it reads back: what is JSON, in the form in which it is written."""
         value = json_or_none(turn.text) if self.has_json_results else None
         if isinstance(value, str):
             raise PromptError("a result that is JSON of a string loses its quotes: give the string", index=turn.index)
         return turn if value is None else turn.with_text(json_text(value))
 
-    def write_turn(self, turn: Turn) -> Turn:
+    def write_turn(self, turn: ChatTurn) -> ChatTurn:
         if turn.calls:
             return replace(turn, role="calls", text=self.write_calls(turn))
         is_text = turn.role == "tool" and self.has_json_results and not _is_json(turn.text)
         return Dialect.write_turn(self, turn.with_text(json_text(turn.text)) if is_text else turn)
 
-    def read_turn(self, turn: Turn) -> Turn:
+    def read_turn(self, turn: ChatTurn) -> ChatTurn:
         if turn.role == "tool":
             turn = self.read_result(turn)
             value = json_or_none(turn.text) if self.has_json_results else None
@@ -91,7 +91,7 @@ class _Mistral(DeclaredBeforeQuestion):
             return replace(turn, role="assistant", text="" if calls else turn.text, calls=calls)
         return turn
 
-    def write_calls(self, turn: Turn) -> str:
+    def write_calls(self, turn: ChatTurn) -> str:
         refuse_content(turn)
         calls = (
             f'{{"name": {json_text(name)}, "arguments": {arguments}, "id": "{call_id}"}}'

@@ -10,7 +10,7 @@ from novita_openai.prompts.tool_calls.dialect import refuse_content
 from novita_openai.prompts.tool_calls.mistral import DeclaredBeforeQuestion
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Tools, Turn
+    from novita_openai.prompts.messages import ChatTurn, Tools
 
 __all__ = ["MISTRAL_V11", "MISTRAL_V11_BARE", "MISTRAL_V13"]
 
@@ -26,7 +26,7 @@ class _Tekken(DeclaredBeforeQuestion):
 
     has_ids: bool = False
 
-    def write_calls(self, turn: Turn) -> str:
+    def write_calls(self, turn: ChatTurn) -> str:
         if self.has_ids:
             refuse_content(turn)
         return turn.text + "".join(map(self._written, turn.calls))

@@ -15,7 +15,7 @@ from novita_openai.prompts.tool_calls.declarations import DeclarationsForm
 from novita_openai.prompts.tool_calls.dialect import DeclaredApart, refuse_content
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Tools, Turn
+    from novita_openai.prompts.messages import ChatTurn, Tools
 
 __all__ = ["SMOLLM_3"]
 
@@ -44,18 +44,18 @@ def _literal(line: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _SmolLM(DeclaredApart):
-    def write_turn(self, turn: Turn) -> Turn:
+    def write_turn(self, turn: ChatTurn) -> ChatTurn:
         if turn.calls:
             return replace(turn, role="calls", text=self.write_calls(turn))
         return turn
 
-    def read_turn(self, turn: Turn) -> Turn:
+    def read_turn(self, turn: ChatTurn) -> ChatTurn:
         if turn.role != "calls":
             return turn
         text, calls = self.read_calls(f"<tool_call>\n{turn.text}\n</tool_call>")
         return replace(turn, role="assistant", text=text, calls=calls)
 
-    def write_calls(self, turn: Turn) -> str:
+    def write_calls(self, turn: ChatTurn) -> str:
         refuse_content(turn)
         calls = map(call_fields, turn.calls)
         return _BETWEEN.join(f'{{"name": {json_text(name)}, "arguments": {given}}}' for _, name, given in calls)

@@ -17,7 +17,7 @@ from novita_openai.prompts.tool_calls.calls import ToolCall, call_fields, tool_c
 from novita_openai.prompts.tool_calls.dialect import DeclaredApart
 
 if TYPE_CHECKING:
-    from novita_openai.prompts.messages import Tools, Turn
+    from novita_openai.prompts.messages import ChatTurn, Tools
 
 __all__ = ["Tagged"]
 
@@ -47,7 +47,7 @@ class Tagged(DeclaredApart):
         tags = dict.fromkeys(token for token in tokens if is_special(token) or named_roles(token))
         object.__setattr__(self, "tags", tuple(("assistant", tag) for tag in tags))
 
-    def write(self, turns: Sequence[Turn], tools: Tools | None, default: str | None) -> list[Turn]:
+    def write(self, turns: Sequence[ChatTurn], tools: Tools | None, default: str | None) -> list[ChatTurn]:
         """Return the turns with declarations, calls and results in their texts."""
         for turn, following in pairwise([*turns, None]):
             if self.is_answered and turn is not None and turn.calls and (following is None or following.role != "tool"):
@@ -55,13 +55,13 @@ class Tagged(DeclaredApart):
         written = [self._written(turn, tools) for turn in turns]
         return self.declare(written, tools, default) if tools else written
 
-    def _written(self, turn: Turn, tools: Tools | None) -> Turn:
+    def _written(self, turn: ChatTurn, tools: Tools | None) -> ChatTurn:
         written = self.write_turn(turn)
         if turn.calls:
             self._refuse_unreadable(turn, written.text, tools)
         return written
 
-    def _refuse_unreadable(self, turn: Turn, text: str, tools: Tools | None) -> None:
+    def _refuse_unreadable(self, turn: ChatTurn, text: str, tools: Tools | None) -> None:
         """Raise PromptError for calls that read back otherwise than they were meant."""
         content, calls = self.read_calls(text, tools)
         if content == turn.text and [*map(self._meaning, calls)] == [*map(self._meaning, turn.calls)]:
@@ -81,18 +81,18 @@ class Tagged(DeclaredApart):
         call_id, name, arguments = call_fields(call)
         return call_id if self.names_id else name, arguments
 
-    def read(self, turns: Sequence[Turn], default: str | None) -> tuple[list[Turn], Tools | None]:
+    def read(self, turns: Sequence[ChatTurn], default: str | None) -> tuple[list[ChatTurn], Tools | None]:
         """Return the turns and the tools that ``write`` was given."""
         turns, tools = self.declared(turns, default)
         return self.normal([self._read(turn, tools) for turn in turns]), tools
 
-    def _read(self, turn: Turn, tools: Tools | None) -> Turn:
+    def _read(self, turn: ChatTurn, tools: Tools | None) -> ChatTurn:
         if turn.role != "assistant":
             return self.read_turn(turn)
         text, calls = self.read_calls(turn.text, tools)
         return replace(turn, text=text, calls=calls)
 
-    def write_calls(self, turn: Turn) -> str:
+    def write_calls(self, turn: ChatTurn) -> str:
         """Return the text of a message with calls."""
         calls = self.between.join(map(self._written_call, turn.calls)).join(self.calls)
         if self.is_joined and turn.reasoning and not turn.text:
