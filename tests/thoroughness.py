@@ -13,6 +13,9 @@ SECONDS = float(os.environ.get("NOVITA_TEST_FUZZ_SECONDS", "5"))
 SEED = os.environ.get("NOVITA_TEST_FUZZ_SEED", "0")
 """What they are made from: the same ones for the same seed, as far as the time allows."""
 
+TEMPLATES = os.environ.get("NOVITA_TEST_TEMPLATES", "")
+"""A folder of published chat templates that are attacked as those of the tests are."""
+
 
 def examples(count: int) -> int:
     """Return the number of examples of a law."""
