@@ -211,6 +211,19 @@ def test_refusals_that_slower_requests_make_no_rarer_do_not_stop_a_model(
         assert 10_000 / seconds > least
 
 
+def test_refusals_beside_slow_answers_do_not_put_a_model_to_sleep() -> None:
+    class Slow(Erratic):
+        answers = 0
+
+        def seconds(self, *, taken: bool) -> float:
+            self.answers += 1
+            return super().seconds(taken=taken) * (400 if self.answers % 100 == 0 else 1)
+
+    for seed in range(20):
+        seconds, _ = simulate(Pacer(0.0, concurrency=20), Slow(burst=math.inf, share=0.07), 6_000, seed)
+        assert 6_000 / seconds > 35
+
+
 @pytest.mark.parametrize("rpm", [60, 300, 600])
 @pytest.mark.parametrize("latency", [0.05, 1.0])
 def test_the_rows_of_three_minutes_pass_in_little_more_than_two(rpm: int, latency: float) -> None:

@@ -14,7 +14,8 @@ minute are found as thirty thousand are. Its rules:
    changes it again; those of before are the rest of a wave, and of them rule 4 speaks.
 3. **Least.** Where the service had more than it can save up, the mean is too low. Where most of the time
    nobody sent anything, that time is not counted. And whatever it took beyond what it had saved up came in
-   meanwhile: so the last requests before a refusal, many or few, tell the least rate.
+   meanwhile: so the last requests before a refusal, many or few, tell the least rate. Once a limit was found, no
+   refusal lowers the rate to less than ``LEFT`` of itself: the time between two of them may be that of a slow answer.
 4. **Wave.** What is sent before the first refusal is heard of goes on being taken and refused, and the service has
    nothing left all along. So each further refusal corrects the rate, by what was taken since the first one; but where
    the service saves up nothing, it refuses each second request that comes a little too soon, and takes too few.
@@ -63,6 +64,8 @@ WAVE_PRIOR: Final = 5.0
 """The same within a wave."""
 MARGIN: Final = 0.01
 """How far below what was found the rate stays, as a part of it."""
+LEFT: Final = 1 / 8
+"""What a refusal leaves of a rate that was found before, at least."""
 AHEAD: Final = 0.2
 """How far the rate goes from the mean towards that which was refused: the mean of growing rates is a low one."""
 SEVERAL: Final = 3
@@ -267,6 +270,7 @@ class Pacer:
     def _find(self, ticket: Ticket, opened: int, asked: float) -> None:
         """Find the rate by what was taken since the last wave; the requests from ``opened`` on started after it."""
         before, answers, has_grown = self._base, self._answers, self._answers > self._hold
+        left = 0.0 if self._wave is self._first else before * LEFT
         taken, prior = self._wave.taken(ticket.number), min(PRIOR, self._known)
         mean = (taken + 0.5 + prior) / (self._wave.seconds(ticket.time) + prior / before)
         self._saved = max(1.0, self._first.number - mean * (self._first.time - self._opened))
@@ -274,7 +278,7 @@ class Pacer:
         rate = min(max(mean, least), ticket.rate)
         if has_grown and taken >= SEVERAL and not asked:
             rate += AHEAD * (ticket.rate - rate)
-        self._base = self._descent.cut(max(rate * (1 - MARGIN), 1 / LONGEST_PAUSE), had_grown=has_grown)
+        self._base = self._descent.cut(max(rate * (1 - MARGIN), left, 1 / LONGEST_PAUSE), had_grown=has_grown)
         is_steady = abs(rate - self._wave.rate) < STEADY * rate
         self._wave = Wave(ticket.number, ticket.time, rate, REFUSAL_WORTH if is_steady else 0.0)
         known = self._known + answers if mean < least else taken + prior - min(self._saved, self._asked * before)
