@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from random import Random
+from statistics import mean
 
 import pytest
 from benchmarks.simulation import MINUTE, Asks, Limit, Service, simulate, steady, step
@@ -227,17 +228,17 @@ def test_refusals_beside_slow_answers_do_not_put_a_model_to_sleep() -> None:
 @pytest.mark.parametrize("rpm", [60, 300, 600])
 @pytest.mark.parametrize("latency", [0.05, 1.0])
 def test_the_rows_of_three_minutes_pass_in_little_more_than_two(rpm: int, latency: float) -> None:
-    seconds, refused = simulate(Pacer(0.0), Service(rpm=rpm, latency=latency), 3 * rpm)
-    assert seconds <= 1.30 * 2 * MINUTE
-    assert refused <= 0.95 * 3 * rpm
+    runs = [simulate(Pacer(0.0), Service(rpm=rpm, latency=latency), 3 * rpm, seed) for seed in range(10)]
+    assert max(seconds for seconds, _ in runs) <= 1.25 * 2 * MINUTE
+    assert mean(seconds for seconds, _ in runs) <= (1.18 if latency == 1.0 else 1.10) * 2 * MINUTE
+    assert mean(refused for _, refused in runs) <= 0.95 * 3 * rpm
 
 
 def test_a_window_that_is_used_up_is_asked_after_less_and_less() -> None:
-    pacer = Pacer(0.0)
-    service = Service(rate=lambda now: 0 if now < MINUTE else 100, burst=30, refusal=0.05)
-    seconds, refused = simulate(pacer, service, 60)
-    assert seconds < MINUTE + 20
-    assert refused < 60
+    services = [Service(rate=lambda now: 0 if now < MINUTE else 100, burst=30, refusal=0.05) for _ in range(10)]
+    runs = [simulate(Pacer(0.0), service, 60, seed) for seed, service in enumerate(services)]
+    assert max(seconds for seconds, _ in runs) < MINUTE + 20
+    assert mean(refused for _, refused in runs) < 75
 
 
 def test_the_rate_doubles_until_the_first_refusal() -> None:
@@ -285,8 +286,8 @@ def test_where_the_next_request_is_refused_too_one_asks_at_a_time() -> None:
         pacer.refused(ticket, now, None)
         pauses.append(pacer.wait(now))
         now += pauses[-1]
-    assert pauses == sorted(pauses)
-    assert LONGEST_PAUSE / 2 <= pauses[-1] <= LONGEST_PAUSE
+    assert pauses == pytest.approx(sorted(pauses))
+    assert LONGEST_PAUSE / 2 <= pauses[-1] <= LONGEST_PAUSE + 0.001
     ticket = pacer.start(now)
     assert pacer.wait(now + 100) == math.inf
     pacer.answered(ticket)

@@ -80,7 +80,8 @@ twice as long."""
 STEADY: Final = 0.1
 """A limit is found where it was, where the rate differs by less than this part."""
 JITTER: Final = 0.05
-LONGEST_PAUSE: Final = 24.0
+LONGEST_PAUSE: Final = 10.0
+LEAST_RATE: Final = 1 / 24
 FEWEST_FAULTS: Final = 4
 
 
@@ -265,7 +266,7 @@ class Pacer:
         """Wait once more as long as there was nothing, and begin with one request."""
         self.in_flight.limit = 1
         self._hold = self._known = 0.0
-        self.pause(now + min(max(now - self._wave.time, 1 / self._base), LONGEST_PAUSE))
+        self.pause(now + max(min(now - self._wave.time, LONGEST_PAUSE), 1 / self._base))
 
     def _find(self, ticket: Ticket, opened: int, asked: float) -> None:
         """Find the rate by what was taken since the last wave; the requests from ``opened`` on started after it."""
@@ -278,7 +279,7 @@ class Pacer:
         rate = min(max(mean, least), ticket.rate)
         if has_grown and taken >= SEVERAL and not asked:
             rate += AHEAD * (ticket.rate - rate)
-        self._base = self._descent.cut(max(rate * (1 - MARGIN), left, 1 / LONGEST_PAUSE), had_grown=has_grown)
+        self._base = self._descent.cut(max(rate * (1 - MARGIN), left, LEAST_RATE), had_grown=has_grown)
         is_steady = abs(rate - self._wave.rate) < STEADY * rate
         self._wave = Wave(ticket.number, ticket.time, rate, REFUSAL_WORTH if is_steady else 0.0)
         known = self._known + answers if mean < least else taken + prior - min(self._saved, self._asked * before)
