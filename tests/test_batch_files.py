@@ -106,7 +106,7 @@ def test_results_that_are_removed_after_the_last_row_are_told(job: Job) -> None:
         if progress.succeeded:
             job.results.unlink(missing_ok=True)
 
-    with pytest.raises(BatchStopped, match="moved or removed") as caught:
+    with pytest.raises(BatchStopped, match=r"moved or removed(.|\n)*: put the file back, then start") as caught:
         job.run(on_progress=watch, ordered=True)
     assert (caught.value.report.succeeded, caught.value.report.unfinished) == (0, 1)
 

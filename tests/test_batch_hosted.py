@@ -265,6 +265,12 @@ def test_cancelling_where_the_service_has_nothing_says_so(job: Job) -> None:
         )
 
 
+def test_cancelling_a_job_that_the_service_never_had_leaves_no_file(job: Job) -> None:
+    assert job.run(rows(2)).succeeded == 2
+    assert job.run(cancel=True).stopped == "there was nothing to cancel: the service has no rows of this job"
+    assert sorted(path.name for path in job.folder.glob("results*")) == ["results.errors.jsonl", "results.jsonl"]
+
+
 def test_what_is_run_online_after_the_batch_api_is_no_estimate(job: Job) -> None:
     report = job.run(rows(2), **HOSTED)
     assert (report.cost_is_estimate, report.job_cost_is_estimate) == (True, True)

@@ -135,6 +135,25 @@ def test_prices_that_may_come_later_stop_a_job_with_a_limit(scripted: Job, serve
     assert not scripted.results.exists()
 
 
+def test_the_example_of_a_reason_is_a_row_that_still_fails(scripted: Job, server: Server) -> None:
+    server.answer = lambda request: Reply(body=CHAT) if b"messages" in request.body else None
+    job = scripted
+    job.run(rows(2), validate=lambda _: "not good", validate_attempts=0, concurrency=1)
+    report = job.run(validate=lambda result: None if result.custom_id == "r0" else "bad", validate_attempts=0)
+    assert (report.succeeded, report.failed) == (1, 1)
+    assert (report.examples, report.said) == ({"validation_failed": "r1"}, {"validation_failed": "not good"})
+
+
+def test_the_first_failure_of_each_reason_is_told_with_what_it_means(scripted: Job, server: Server) -> None:
+    server.answer = bad_rows
+    scripted.write(rows(4))
+    lines = [line.removeprefix("novita-openai: ") for line in run(scripted).stderr.splitlines()]
+    host = scripted.base_url.split("/")[2]
+    assert f"422 TOO_LONG ({host})" in lines
+    meaning = "The model does not take this request. Models: https://novita.ai/llm-api or 'novita-openai models'"
+    assert f"400 INVALID_REQUEST_BODY ({host}): {meaning}" in lines
+
+
 def test_own_codes_are_explained() -> None:
     assert "row_timeout" in explained("row_timeout")
     assert explained("RATE_LIMIT_EXCEEDED").startswith("Too many requests a minute.")

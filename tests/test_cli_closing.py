@@ -61,12 +61,22 @@ def test_one_of_something_is_told_as_one() -> None:
                 said={"row_timeout": "no answer within 5 s"},
             ),
             "failed",
-            f"1 failed with row_timeout, such as r1: no answer within 5 s {WAY_OUT}",
+            f"1 failed with row_timeout, such as r1: no answer within 5 s. {WAY_OUT}",
         ),
         (
             BatchReport(total=9, failed=1, errors={"x": 1}, examples={"x": "r1"}, said={"x": "No such voice."}),
             "failed",
             "1 failed with x, such as r1: No such voice.",
+        ),
+        (
+            BatchReport(total=9, failed=1, errors={"NOT_SEEN": 1}, said={"NOT_SEEN": "no such voice"}),
+            "failed",
+            "1 failed with NOT_SEEN: no such voice",
+        ),
+        (
+            BatchReport(total=9, failed=1, errors={"no_word": 1}, said={"no_word": "too long"}),
+            "failed",
+            "1 failed with no_word: too long. The service gave no code for it.",
         ),
         (
             BatchReport(total=9, interrupted=True),

@@ -61,8 +61,8 @@ HOUSE: Rows = {
     ),
     "batch": {
         **modules(
-            "locks jsonl disk states usage extras endpoints requests rows files reading checks excesses spending"
-            " unnamed chunks worklist pending tidying fitness report notebooks shutdown options senders direct"
+            "locks jsonl disk states usage extras endpoints requests rows files examples reading checks excesses"
+            " spending unnamed chunks worklist pending tidying fitness report notebooks shutdown options senders direct"
             " long_answers transport validation probes session values verdicts room lanes backlog collector cursors"
             " standing waking outcomes engine interrupts rechecks dedupe"
         ),
@@ -87,7 +87,7 @@ HOUSE: Rows = {
     "__pyinstaller": modules("hook-novita_openai"),
     "cli": {
         **modules(
-            "terminal notices failures options inputs schemas serving service answers conversation talking asking"
+            "terminal failures notices options inputs schemas serving service answers conversation talking asking"
             " listing doctor helping progress jobs tables reports closing"
         ),
         "page": modules("timeline charts failed writing"),

@@ -77,7 +77,7 @@ def check_of(validate: Validate | None) -> AnswerCheck | None:
     if validate is None:
         return None
     if isinstance(validate, Mapping):
-        return _SchemaCheck(validate, validator_of(validate, "validate"))
+        return _SchemaCheck(validate, validator_of(validate, "validate="))
     if hasattr(validate, "model_validate_json"):
         return _ModelCheck(cast("Any", validate))
     if not callable(validate):

@@ -15,7 +15,7 @@ _OWN: Final = {
     VALIDATION_FAILED: "No answer passed the check; the last one is in the file of failed rows.",
     "empty": "The cells of the row hold nothing to ask.",
     "not_json": "Something in front of the service has answered with a page: a gateway, a firewall or a proxy.",
-    "no_word": "The service has refused it without a reason.",
+    "no_word": "The service gave no code for it.",
 }
 
 

@@ -11,6 +11,8 @@ from novita_openai.batch.backlog import ReadAhead
 from novita_openai.batch.cursors import Cursors
 from novita_openai.batch.dedupe import Dedupe
 from novita_openai.batch.engine import Engine
+from novita_openai.batch.examples import Examples, examples_in
+from novita_openai.batch.files import known_rows
 from novita_openai.batch.fitness import misfits
 from novita_openai.batch.hosted.running import HostedEngine
 from novita_openai.batch.pending import PendingRows
@@ -70,16 +72,10 @@ class Job:
                 return BatchReport(total=worklist.total, interrupted=True)
             await self._prepare(worklist)
         except (BatchInputError, BatchStopped):
-            self._discard_new()
+            if self.files is not None:
+                self.files.discard_new()
             raise
         return await Execution(self, worklist).run()
-
-    def _discard_new(self) -> None:
-        """Remove what was created here and is still empty."""
-        if self.files is not None:
-            self.files.discard_new()
-        if self.fleet is not None:
-            self.fleet.ledger.discard_new()
 
     async def _settle(self) -> None:
         """Collect what the service has done for earlier starts."""
@@ -142,6 +138,7 @@ class Execution:
         self._job, self._worklist = job, worklist
         self._rows = PendingRows(job.source, job.reader, worklist)
         self._dedupe, self._failures = job.dedupe(), worklist.failures()
+        self._examples = self._earlier_examples()
         self._engine = self._made()
 
     def _made(self) -> Engine | HostedEngine:
@@ -150,6 +147,11 @@ class Execution:
         if job.fleet is None or not job.fleet.is_used:
             return Engine(self._feed(), job.sink, job.session, on_tick=self._tick)
         return HostedEngine(self._pending, job.session, job.fleet, on_tick=self._tick)
+
+    def _earlier_examples(self) -> Examples:
+        """Return an example for each reason for which rows had failed before."""
+        rows = () if self._job.files is None else known_rows(self._job.files.errors)
+        return examples_in(rows, self._failures.keys(), self._worklist.is_failed)
 
     def _pending(self, only: Collection[str] | None = None) -> Iterator[BatchRequest]:
         """Yield the rows that are to be sent, or those of them that have one of the custom_ids."""
@@ -277,8 +279,8 @@ class Execution:
             interrupted=self._engine.shutdown.interrupted,
             stopped=self._engine.shutdown.stopped or (None if fleet is None else fleet.left),
             errors=dict(self._failures + self._engine.tally.errors + copied),
-            examples={code: worklist.examples[code] for code in self._failures} | all_done.examples,
-            said={code: worklist.said[code] for code in self._failures} | all_done.said,
+            examples=self._examples.rows | all_done.examples,
+            said=self._examples.said | all_done.said,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ DRAIN: Final = 8.0
 """Seconds that requests in flight have to end: less than the 10 that containers have between SIGTERM and SIGKILL."""
 
 GO_ON: Final = "start the same again to go on"
+PUT_BACK: Final = "put the file back, then start the same again, which else sends and pays again what it held"
 MORE_COST: Final = "raise max_cost to go on"
 NO_LIMIT: Final = "leave out max_cost to go on"
 MORE_ERRORS: Final = "raise max_errors, or start the same again until as many more rows have failed"
@@ -59,8 +61,9 @@ class Shutdown:
 
     def stop_writing(self, error: OSError) -> None:
         """Begin, as rows cannot be kept; the error names their file."""
-        way = free_some(Path(str(error.filename))) if is_full(error) else GO_ON
-        self.stop(f"cannot write {error.filename}: {error.strerror}", needs_change=is_full(error), way=way)
+        is_gone, needs_room = error.errno == errno.ESTALE, is_full(error)
+        way = free_some(Path(str(error.filename))) if needs_room else PUT_BACK if is_gone else GO_ON
+        self.stop(f"cannot write {error.filename}: {error.strerror}", needs_change=needs_room, way=way)
 
     def interrupt(self) -> None:
         """Begin, as a signal came; the second time end at once."""

@@ -67,8 +67,7 @@ class Worklist:
     models of the pending rows, each with the paths of their requests. ``spent``: what the rows of the results say that
     earlier runs have spent; ``unpriced``: the tokens of those that do not say what they have cost, by model, and how
     many such rows there are. ``errors``: a line for each reason for which the batch cannot be run. ``codes``: why rows
-    have failed, by the numbers of their custom_ids; ``examples``: a custom_id for each code, and ``said`` its message.
-    ``unnamed``: the results
+    have failed, by the numbers of their custom_ids. ``unnamed``: the results
     of rows without a custom_id. ``damaged``: the numbers of lines that are no rows, by the file of results. ``left``:
     how many results are of rows that the input does not hold any more. ``held``: how many rows of the input the service
     has. ``with_headers``: the custom_id of the first pending row that has headers.
@@ -85,8 +84,6 @@ class Worklist:
     errors: list[str] = field(default_factory=list)
     unnamed: UnnamedResults = field(default_factory=UnnamedResults)
     codes: dict[int, str] = field(default_factory=dict)
-    examples: dict[str, str] = field(default_factory=dict)
-    said: dict[str, str] = field(default_factory=dict)
     damaged: dict[Path, list[int]] = field(default_factory=dict)
     left: int = 0
     held: int = 0
@@ -136,10 +133,7 @@ class Worklist:
         """Take a row of the results; where a row has both, its answer counts and its failure does not."""
         spent, place = Spent.read(row.fields.get("spent")), place_of(row.custom_id)
         self._count_spent(row, spent)
-        digest, code = int(row.digest[:HEX_DIGITS], 16), ""
-        if failed:
-            code, said = error_in(row.fields)
-            self.said.setdefault(code, said)
+        digest, code = int(row.digest[:HEX_DIGITS], 16), error_in(row.fields)[0] if failed else ""
         if place is not None:
             self._add_unnamed(digest, UnnamedResult(place, failed, spent, code))
             return
@@ -150,7 +144,6 @@ class Worklist:
         self.states.setdefault(number, -digest if failed else digest)
         if failed:
             self.codes[number] = code
-            self.examples.setdefault(code, row.custom_id)
         if failed and spent is not None:
             self._earlier[number] = spent
 
@@ -241,7 +234,6 @@ class Worklist:
             return None
         if result.failed:
             self.codes[number] = result.code
-            self.examples[result.code] = request.custom_id
         if result.failed and result.spent is not None:
             self._earlier[number] = result.spent
         return -(digest + len(_STATES)) if result.failed else digest + len(_STATES)

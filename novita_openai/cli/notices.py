@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+from novita_openai.cli.failures import in_the_shell
 from novita_openai.cli.terminal import tell
 
 __all__ = ["in_words", "watch_log"]
@@ -43,6 +44,11 @@ class _Failed(dict[str, Any]):
         if name == "where":
             known = [str(self[each]) for each in ("host", "cause") if each in self]
             return f" ({': '.join(known)})" if known else ""
+        if name == "meaning":
+            from novita_openai.batch.explanations import explained
+
+            meaning = "" if "cause" in self else in_the_shell(explained(str(self["reason"])))
+            return f": {meaning}" if meaning else ""
         if name == "nearest":
             return f"; near names: {', '.join(self['near'])}" if "near" in self else ""
         return "?"
@@ -51,7 +57,7 @@ class _Failed(dict[str, Any]):
 _WORDS: Final = {
     "retry.scheduled": "{failure}: asking again in {wait} s (attempt {attempt} of {attempts} failed)",
     "retry.gave_up": "",
-    "batch.failure": "{failure}{where}",
+    "batch.failure": "{failure}{where}{meaning}",
     "batch.outage": "no row is answered at present ({reason}); none of them loses attempts or time by that",
     "batch.model_put_off": "{model}: put off, as the service asks to wait {seconds} s; the other models go on",
     "batch.model_refused": "{model}: all of its rows have failed ({failure})",

@@ -77,8 +77,9 @@ def failures(report: BatchReport) -> Iterator[tuple[str, int, str, str]]:
     from novita_openai.batch.explanations import explained
 
     for code, count in sorted(report.errors.items(), key=lambda each: -each[1]):
-        parts = report.said.get(code, ""), in_the_shell(explained(code))
-        yield code, count, report.examples.get(code, ""), " ".join(filter(None, parts))
+        said, meaning = report.said.get(code, ""), in_the_shell(explained(code))
+        dot = "" if said.endswith((".", "!", "?", "...")) or not meaning else "."
+        yield code, count, report.examples.get(code, ""), f"{said}{dot} {meaning}".strip() if said else meaning
 
 
 def in_words(cost: float | None, unpriced: int, *, is_estimate: bool = False) -> str:

@@ -111,7 +111,10 @@ def ledger_path(results: Path) -> Path:
 
 
 class Ledger:
-    """The ledger of a job, locked while it is open. ``states``: its parts by their ids, in the order of planning."""
+    """The ledger of a job, locked while it is open. ``states``: its parts by their ids, in the order of planning.
+
+    Where nothing was written to a new one, it does not stay.
+    """
 
     def __init__(self, path: Path) -> None:
         self._is_new = not path.exists()
@@ -128,12 +131,9 @@ class Ledger:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._journal.close()
-
-    def discard_new(self) -> None:
-        """Remove the file, if it was created here and is still empty."""
         if self._is_new and self.path.exists() and not self.path.stat().st_size:
             self.path.resolve().unlink()
+        self._journal.close()
 
     @property
     def open(self) -> list[PartState]:
