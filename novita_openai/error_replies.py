@@ -6,11 +6,11 @@ import email.utils
 import math
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC
 from typing import Any, Final, cast
 
-__all__ = ["NOT_JSON", "NO_WORD", "said_in", "seconds_in", "word_in"]
+__all__ = ["NOT_JSON", "NO_WORD", "in_a_line", "said_in", "seconds_in", "wait_in", "word_in"]
 
 NO_WORD: Final = "no_word"
 """A JSON error body that names no reason."""
@@ -33,6 +33,25 @@ def word_in(body: object, types: Collection[str | None] = ()) -> str:
     if word is None and isinstance(fields.get("error"), dict):
         return word_in(fields["error"], types)
     return word or NO_WORD
+
+
+def in_a_line(head: str, said: str, meaning: str) -> str:
+    """Return a line for a person of the head of an error, of what the service said, and of what it means."""
+    sentence = f"{said}." if said and said[-1] not in ".!?" else said
+    return " ".join(": ".join(filter(None, (head, f"{sentence} {meaning}".strip()))).split())
+
+
+def wait_in(header: Callable[[str], str | None]) -> float | None:
+    """Return the seconds a reply asks to wait, None where it names no time, or one that is past.
+
+    ``header`` gives its headers by name. Read from ``retry-after-ms`` (milliseconds), else ``retry-after`` (seconds or
+    an HTTP date); RFC 9110, 10.2.3.
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        seconds = seconds_in(header(name), unit, sent=header("date"))
+        if seconds is not None:
+            return seconds if seconds > 0 else None
+    return None
 
 
 def said_in(body: object) -> str:

@@ -14,12 +14,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Final, cast
 
 import openai
 
 from novita_openai import sdk
-from novita_openai.error_replies import NO_WORD, NOT_JSON, said_in, seconds_in, word_in
+from novita_openai.error_replies import NO_WORD, NOT_JSON, in_a_line, said_in, wait_in, word_in
 from novita_openai.sdk.replies import header_of, json_body, status_of, url_of, whole_body
 
 __all__ = ["RULES", "Action", "ErrorRule", "Failure", "classify", "failure_of", "partial_text"]
@@ -189,6 +190,12 @@ class Failure:
         return self.reason if self.status is None else f"{self.status} {self.reason}"
 
     @property
+    def told(self) -> str:
+        """Return the failure as a person reads it: its status and word, what the service said, and what it means."""
+        word = self.reason if self.has_word else ""
+        return in_a_line(f"{self.status or ''} {word}".strip(), self.said, self.meaning or str(self.error))
+
+    @property
     def meaning(self) -> str:
         """Return what the failure means, with the way out."""
         is_told = self.reason != CONNECTION_ERROR or sdk.is_cut(self.error)  # else the error itself says what came
@@ -235,7 +242,7 @@ def failure_of(error: BaseException, rules: Sequence[ErrorRule] = RULES) -> Fail
         reason,
         _rule_for(reason, status, rules),
         said=said_by(error),
-        retry_after=retry_after(error),
+        retry_after=wait_in(partial(header_of, error)),
         should_retry=_SHOULD_RETRY.get(header_of(error, "x-should-retry") or "") if status is not None else None,
         is_ambiguous=is_ambiguous(error),
         is_unreachable=reason in (CONNECTION_ERROR, BAD_CERTIFICATE) and sdk.never_connected(error),
@@ -326,18 +333,6 @@ def _body_of(error: openai.APIStatusError) -> object:
     if isinstance(error.body, dict) and reason_in(cast("object", error.body)) != NO_WORD:
         return error.body
     return json_body(error, error.response)
-
-
-def retry_after(error: BaseException) -> float | None:
-    """Return the seconds the service asks to wait, None where it names no time, or one that is past.
-
-    Read from ``retry-after-ms`` (milliseconds), else ``retry-after`` (seconds or an HTTP date); RFC 9110, 10.2.3.
-    """
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        seconds = seconds_in(header_of(error, name), unit, sent=header_of(error, "date"))
-        if seconds is not None:
-            return seconds if seconds > 0 else None
-    return None
 
 
 def is_ambiguous(error: BaseException) -> bool:

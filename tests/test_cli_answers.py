@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from server import Reply, Server, chunk, error, stream
 from shell import Shell
+from terminals import Terminal
 
 from novita_openai.cli.answers import Answer, remark
 from novita_openai.cli.schemas import schema_in
+from novita_openai.emulator import Emulator
+from novita_openai.retry import no_wait
 
 PNG = b"\x89PNG\r\n\x1a\n"
 MODEL = "meta-llama/llama-3.1-8b-instruct"
@@ -107,6 +111,33 @@ def test_an_answer_that_breaks_off_ends_its_line(shell: Shell, server: Server) -
     server.always = Reply(body=whole.body.partition("\n\n")[0] + "\n\n", headers=whole.headers)
     ended = shell("chat", "Hi")
     assert (ended.code, ended.out) == (1, "Boil \n")
+    assert ended.line == ("The stream is broken: it ended without a finish_reason. The answer is not whole: ask again.")
+
+
+@pytest.mark.parametrize("fault", ["truncated", "html", "malformed", "not_utf8", "close", "bad_gateway", "null_list"])
+def test_what_came_in_place_of_an_answer_is_told(fault: str, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Emulator(faults={fault: 1.0}) as service:
+        monkeypatch.setenv("NOVITA_BASE_URL", service.base_url)
+        with no_wait():
+            ended = shell("chat", "Hi")
+    assert ended.code == 1
+    assert re.search(r"\w+ \w+ \w+", ended.told[-1])
+    assert re.findall("connection_error|not_json", " ".join(ended.told)) == []
+
+
+def test_to_a_person_an_answer_begins_with_its_first_word(shell: Shell, server: Server) -> None:
+    server.always = stream(chunk("\n"), chunk(" Boil"), chunk(" water.", "stop"))
+    assert shell("chat", "Hi").out == "\n Boil water.\n"
+    with Terminal("chat", "Hi", variables={"NOVITA_API_KEY": "k", "NOVITA_BASE_URL": server.base_url}) as terminal:
+        assert terminal.end() == 0
+    assert terminal.text == "Boil water.\n"
+
+
+@pytest.mark.parametrize("command", ["chat", "complete"])
+def test_the_local_model_is_asked_by_its_name_and_no_other(command: str, shell: Shell) -> None:
+    assert "leave out --model, or --local" in shell(command, "--local", "-m", "nope", "Hi").line
+    ended = shell(command, "--local", "--max-tokens", "1", "--json", "Hi")
+    assert json.loads(ended.out)["model"] == "gemma-3-270m-q4_k_m"
 
 
 def test_piped_text_and_the_argument_are_one_prompt(shell: Shell, server: Server) -> None:
@@ -221,11 +252,12 @@ def test_a_short_name_is_the_one_model_that_it_fits(shell: Shell, server: Server
         ("zzz", "there is no model 'zzz'; 'novita-openai models' lists them"),
     ],
 )
+@pytest.mark.parametrize("command", [["chat", "Hi", "-m"], ["prompt", "check"]])
 def test_a_name_of_no_model_or_of_several_is_told_with_those_near_it(
-    name: str, words: str, shell: Shell, server: Server
+    command: list[str], name: str, words: str, shell: Shell, server: Server
 ) -> None:
     server.script.extend([error(404, "MODEL_NOT_FOUND"), Reply(body=LISTED)])
-    ended = shell("chat", "Hi", "-m", name)
+    ended = shell(*command, name)
     assert (ended.code, words in ended.line) == (1, True), ended
 
 

@@ -125,6 +125,18 @@ def test_the_doctor_says_what_does_not_work(shell: Shell, server: Server) -> Non
     assert found["first token"][0] is False
 
 
+def test_the_doctor_takes_a_short_name_and_says_which_names_are_near(shell: Shell, server: Server) -> None:
+    listed = Reply(body={"data": [SMALL, SMALL | {"id": f"{SMALL['id']}-large"}]})
+    server.script.extend([listed, balance("1"), stream(chunk("Hi", "stop"))])
+    name = SMALL["id"].rpartition("/")[2]
+    assert f"it has {SMALL['id']}" in doctor_of(shell, "-m", name)["route"][1]
+    assert server.requests[2].json["model"] == SMALL["id"]
+    server.script.extend([listed, balance("1"), error(404, "MODEL_NOT_FOUND")])
+    wrong = f"{name}x"
+    said = doctor_of(shell, "-m", wrong)["route"][1]
+    assert f"it does not have {wrong}; near names: {SMALL['id']}" in said
+
+
 @pytest.mark.parametrize(
     ("reply", "good", "said"),
     [

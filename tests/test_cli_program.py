@@ -20,6 +20,8 @@ from shell import Shell
 import novita_openai
 from novita_openai.cli import failures, notices, terminal
 from novita_openai.cli.failures import IN_THE_SHELL, reported, told
+from novita_openai.error_replies import NO_WORD, NOT_JSON
+from novita_openai.errors import CONNECTION_ERROR, INVALID_ANSWER, TIMEOUT
 from novita_openai.logs import warn
 
 PROGRAM = [sys.executable, "-m", "novita_openai"]
@@ -102,10 +104,16 @@ def test_every_event_has_its_words() -> None:
 
 def test_an_event_without_a_status_is_told_by_its_reason() -> None:
     event = {"event": "stream.resumed", "status": None, "reason": "timeout", "wait": 1.0}
-    assert notices.in_words(event, "") == "timeout: the answer broke off; going on with it in 1 s"
+    assert notices.in_words(event, "") == "no answer in time: the answer broke off; going on with it in 1 s"
     assert notices.in_words({"event": "retry.scheduled", "reason": "timeout"}, "").startswith(
-        "timeout: asking again in ?"
+        "no answer in time: asking again in ?"
     )
+    page = {"event": "retry.scheduled", "status": 502, "reason": NOT_JSON}
+    assert notices.in_words(page, "").startswith("502: asking again")
+
+
+def test_reasons_that_a_person_reads_in_words_are_those_that_there_are() -> None:
+    assert notices._REASONS.keys() <= {TIMEOUT, CONNECTION_ERROR, INVALID_ANSWER, NO_WORD, NOT_JSON}
 
 
 def test_the_words_for_programs_that_a_shell_replaces_are_there() -> None:
@@ -133,12 +141,14 @@ def test_an_interrupt_outside_of_a_command_ends_as_one_inside(
         raise error
 
     monkeypatch.setattr("novita_openai.cli.program.get_command", lambda _: interrupted)
+    monkeypatch.setattr("novita_openai.cli.program.fit", lambda *_: None)
     ended = shell("--help")
     assert (ended.code, ended.line) == (130, "interrupted")
 
 
 def test_an_interrupt_that_typer_turned_into_a_code_is_told(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("novita_openai.cli.program.get_command", lambda _: lambda **__: 130)
+    monkeypatch.setattr("novita_openai.cli.program.fit", lambda *_: None)
     monkeypatch.setattr(failures, "_has_begun", False)
     ended = shell("chat")
     assert (ended.code, ended.line) == (130, "interrupted")
@@ -172,8 +182,28 @@ def test_help_fits_any_terminal(command: str, columns: int, shell: Shell, monkey
     printed = shell(*command.split(), "--help")
     lines = [line for line in printed.out.splitlines() if not re.search(r'^  .*novita-openai c\w+ .*"', line)]
     assert (printed.code, max(map(len, lines)) <= min(columns, 100)) == (0, True)
-    assert re.findall(r"^ +-.*<(?:str|int|float|path)", printed.out, re.MULTILINE) == []
+    assert re.findall(r"<(?:str|int|float|path|list)|\{[A-Z]+\}|\w\.\.\.$|-$", printed.out, re.MULTILINE) == []
     assert ("\n      Show this message and exit." in printed.out) == (columns < 60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["models", "--sort", "size"], "Invalid value for '--sort': 'size' is not one of 'price', 'context'."),
+        (["chat", "--modle", "x"], "No such option: --modle (did you mean --model)"),
+        (["caht"], "No such command 'caht'. Did you mean 'chat'?"),
+    ],
+)
+def test_a_wrong_option_is_told_in_words_of_the_shell(arguments: list[str], told: str, shell: Shell) -> None:
+    ended = shell(*arguments)
+    assert (ended.code, ended.line.partition(" (novita-openai")[0]) == (2, told)
+
+
+@pytest.mark.parametrize("option", [["--max-tokens", "x"], ["--max-tokens", "0"], ["--temperature", "x"]])
+def test_a_wrong_number_is_told_without_the_words_of_a_library(option: list[str], shell: Shell) -> None:
+    ended = shell("chat", *option, "Hi")
+    assert (ended.code, re.findall("Input|Value error|parse string", ended.line)) == (2, [])
+    assert option[0] in ended.line
 
 
 def test_lines_are_broken_between_words_at_a_terminal_alone() -> None:

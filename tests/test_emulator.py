@@ -28,7 +28,7 @@ from novita_openai.emulator.limits import Need, RateLimiter
 from novita_openai.emulator.replies import Reply, ServiceError, event
 from novita_openai.emulator.requests import tokens_in
 from novita_openai.emulator.samples import sample
-from novita_openai.errors import reason_of, retry_after
+from novita_openai.errors import failure_of, reason_of
 from novita_openai.installing import how_to_install
 
 
@@ -355,9 +355,9 @@ def test_more_requests_a_minute_than_allowed_are_refused() -> None:
         emulator.script.append(Fault("bad_gateway"))
         refusal_of(lambda: ask(emulator, model=MODELS[1].id))
         emulator.retry_after = False
-        assert retry_after(refusal_of(lambda: ask(emulator))[1]) is None
+        assert failure_of(refusal_of(lambda: ask(emulator))[1]).retry_after is None
         emulator.retry_after = 1.5
-        assert retry_after(refusal_of(lambda: ask(emulator))[1]) == 1.5
+        assert failure_of(refusal_of(lambda: ask(emulator))[1]).retry_after == 1.5
         emulator.rpm = None
         assert ask(emulator)
 
@@ -398,7 +398,7 @@ def test_requests_in_flight_are_counted_for_each_model() -> None:
             time.sleep(0.005)
         emulator.retry_after = 7
         reason, error = refusal_of(lambda: ask(emulator))
-        assert (reason, retry_after(error)) == ("RATE_LIMIT_EXCEEDED", 7)
+        assert (reason, failure_of(error).retry_after) == ("RATE_LIMIT_EXCEEDED", 7)
         thread.join()
         emulator.latency = 0
         assert ask(emulator)

@@ -36,6 +36,7 @@ from novita_openai import (
     OpenAI,
     RetryPolicy,
     create_async_client,
+    error_replies,
     errors,
     retry,
 )
@@ -335,11 +336,11 @@ def test_a_client_of_another_process_says_so(server: Server) -> None:
 
 
 def counted(call: Callable[[], Any]) -> Counter[str]:
-    """Return how often each function of ``errors`` is called."""
+    """Return how often each function of ``errors`` and of what it reads replies with is called."""
     calls: Counter[str] = Counter()
 
     def watch(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_filename == errors.__file__:
+        if event == "call" and frame.f_code.co_filename in (errors.__file__, error_replies.__file__):
             calls[frame.f_code.co_name] += 1
 
     sys.setprofile(watch)
@@ -355,7 +356,7 @@ def test_one_failure_is_worked_out_once(driver: Driver, server: Server) -> None:
     server.script.append(LIMITED)
     with capture_logs():
         once = counted(driver.chat)
-    assert (once["failure_of"], once["reason_of"], once["_rule_for"], once["retry_after"]) == (1, 1, 1, 1)
+    assert (once["failure_of"], once["reason_of"], once["_rule_for"], once["wait_in"]) == (1, 1, 1, 1)
     server.script.extend([LIMITED] * 2)
     with capture_logs():
         assert counted(driver.chat)["failure_of"] == 2

@@ -253,10 +253,17 @@ def test_a_body_of_more_bytes_than_any_request_has_is_refused(model: LocalModel)
 def test_structured_output_ends(client: openai.OpenAI) -> None:
     wanted: Any = {"type": "json_object"}
     messages: Any = [{"role": "user", "content": "List numbers."}]
-    patient = client.with_options(timeout=300.0)  # a thousand tokens, on a machine that may be busy
+    patient = client.with_options(timeout=300.0)  # hundreds of tokens, on a machine that may be busy
     answer = patient.chat.completions.create(model="any", messages=messages, response_format=wanted, temperature=0)
     assert answer.usage
-    assert answer.usage.completion_tokens <= 1024
+    assert answer.usage.completion_tokens <= 512
+
+
+def test_an_answer_that_nobody_limits_ends(client: openai.OpenAI) -> None:
+    patient = client.with_options(timeout=300.0)
+    answer = patient.completions.create(model="any", prompt=PROMPT, temperature=0)  # which it says again and again
+    assert answer.usage
+    assert (answer.choices[0].finish_reason, answer.usage.completion_tokens) == ("length", 512)
 
 
 @pytest.mark.parametrize(

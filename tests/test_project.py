@@ -117,6 +117,7 @@ EXTRAS = {
     "cli.batch": {"typer"},
     "cli.doctor": {"typer"},
     "cli.failures": {"typer"},
+    "cli.helping": {"typer"},
     "cli.listing": {"typer"},
     "cli.jobs": {"typer"},
     "cli.options": {"typer"},

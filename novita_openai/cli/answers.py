@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from novita_openai.cli.failures import FAILED
 from novita_openai.cli.service import pricing_for
-from novita_openai.cli.terminal import printable, show, styled, whisper
+from novita_openai.cli.terminal import is_terminal, printable, show, styled, whisper
 from novita_openai.prices import dollars, reported_tokens
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def remark(answer: Answer, max_tokens: int | None, *, is_chat: bool = True) -> R
     return Remark(f"the answer is empty: {_OTHERWISE if is_chat else _ENDING}", FAILED)
 
 
-_MORE: Final = "the service set the limit; ask for more, such as --max-tokens 8192"
+_MORE: Final = "it reached the limit of its model; ask for more, such as --max-tokens 8192"
 _OTHERWISE: Final = "ask again or otherwise, or ask another model (-m)"
 _ENDING: Final = "to this model the prompt is complete; end it where the text must go on, or ask another model (-m)"
 
@@ -74,7 +74,7 @@ class Screen:
         self._texts, self._thoughts = list[str](), list[str]()
         self._finish_reason: str | None = None
         self._usage: Any = None
-        self._calls_tools = False
+        self._calls_tools = self._has_word = False
 
     def read(self, chunks: Iterator[Any]) -> Answer:
         """Show chunks to their end; where they end too early, what is shown ends with its line all the same."""
@@ -116,7 +116,13 @@ class Screen:
             self._end_thoughts()
         self._texts.append(text)
         if self._shows_text:
-            show(printable(text, sys.stdout), end="")
+            show(printable(self._shown(text), sys.stdout), end="")
+
+    def _shown(self, text: str) -> str:
+        """Return a part of the answer as it is shown: to a person, a chat's begins with its first word."""
+        shown = text.lstrip() if self._is_chat and not self._has_word and is_terminal(sys.stdout) else text
+        self._has_word |= bool(shown)
+        return shown
 
     def _end_thoughts(self) -> None:
         if self._thoughts and self._shows_thoughts:

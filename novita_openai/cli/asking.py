@@ -15,7 +15,7 @@ from novita_openai.cli.failures import FAILED, reported
 from novita_openai.cli.inputs import image_part, parameters, read_question
 from novita_openai.cli.options import AnswerOptions, QuestionArgument, ServiceOptions, grouped
 from novita_openai.cli.schemas import AnswerSchema
-from novita_openai.cli.service import asked, listed_rows, open_client
+from novita_openai.cli.service import asked, listed_rows, model_to_ask, open_client
 from novita_openai.cli.terminal import is_terminal, show, tell
 
 if TYPE_CHECKING:
@@ -59,25 +59,33 @@ def chat(
     novita-openai chat -a photo.jpg -m qwen2.5-vl-72b "What is this?"
     novita-openai chat --schema 'name, born int' "Who wrote Faust?"
     """
+    _refuse_two_models(answer, service)
     wanted = AnswerSchema.read(schema)
     if prompt is None and is_terminal(sys.stdin) and is_terminal(sys.stdout):
         if images or wanted is not None or answer.as_json:
             raise typer.BadParameter("give a prompt: a conversation takes no --attach, --schema and --json")
-        _talk(Conversation(answer.model, system), answer, service)
+        _talk(system, answer, service)
         return
     messages = _messages(system, read_question(prompt, "\n\n"), images or [])
     body = _body(answer) | {"messages": messages}
     with open_client(service) as client:
+        body["model"] = model_to_ask(client, service, answer.model)
         if wanted is not None:
             _ask_for(client, wanted, body)
         _finish(client, client.chat.completions.create, body, answer, wanted)
 
 
-def _talk(conversation: Conversation, answer: AnswerOptions, service: ServiceOptions) -> None:
+def _refuse_two_models(answer: AnswerOptions, service: ServiceOptions) -> None:
+    if service.local and answer.model is not None:
+        raise typer.BadParameter("--local asks the one model of this machine: leave out --model, or --local")
+
+
+def _talk(system: str | None, answer: AnswerOptions, service: ServiceOptions) -> None:
     from novita_openai.cli.talking import talk
 
+    body = _body(answer) | {"stream_options": {"include_usage": True}}
     with open_client(service) as client:
-        talk(client, conversation, _body(answer) | {"stream_options": {"include_usage": True}}, answer)
+        talk(client, Conversation(model_to_ask(client, service, answer.model), system), body, answer)
 
 
 @reported()
@@ -88,8 +96,10 @@ def complete(*, prompt: QuestionArgument = None, answer: AnswerOptions, service:
     \b
     novita-openai complete --temperature 0 "The capital of France is"
     """
+    _refuse_two_models(answer, service)
     body = _body(answer) | {"prompt": read_question(prompt, "")}
     with open_client(service) as client:
+        body["model"] = model_to_ask(client, service, answer.model)
         _finish(client, client.completions.create, body, answer, None)
 
 
@@ -100,14 +110,14 @@ def _messages(system: str | None, text: str, images: list[str]) -> list[dict[str
 
 
 def _body(answer: AnswerOptions) -> dict[str, Any]:
-    """Return what a request says besides its prompt."""
+    """Return what a request says besides its model and its prompt."""
     more = parameters(answer.settings or ())
     if more.get("n", 1) != 1 and not answer.as_json:
         raise typer.BadParameter("--set n: several answers are printed with --json alone")
     given = {"max_tokens": answer.max_tokens, "temperature": answer.temperature, "extra_body": more or None}
     told = {"stream_options": {"include_usage": True}} if answer.usage and not answer.as_json else {}
     known = {name: value for name, value in given.items() if value is not None}
-    return {"model": answer.model, "stream": not answer.as_json, **known, **told}
+    return {"stream": not answer.as_json, **known, **told}
 
 
 def _ask_for(client: NovitaOpenAI, wanted: AnswerSchema, body: dict[str, Any]) -> None:

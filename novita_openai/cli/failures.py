@@ -71,12 +71,12 @@ def was_interrupted_early(code: int) -> bool:
     return code == INTERRUPTED and not _has_begun
 
 
-def told(error: Exception) -> None:
-    """Tell a failure in the words in which a command would end with it; raise what nobody expects."""
+def told(error: Exception) -> str:
+    """Return the words in which a command would end with a failure; raise what nobody expects."""
     ending = _ending(error)
     if ending is None:
         raise error
-    tell(in_the_shell(ending.words(error)))
+    return in_the_shell(ending.words(error))
 
 
 class Ending(NamedTuple):
@@ -97,13 +97,14 @@ def _one_line(error: Exception) -> str:
 
 
 def _of_the_service(error: openai.OpenAIError) -> str:
-    """Return the status, the reason, what the service says, and what it means, on one line."""
-    from novita_openai.errors import UNKNOWN, failure_of
+    """Return what is known of a failure, on one line, and what to do where a part of the answer had come."""
+    from novita_openai.errors import UNKNOWN, failure_of, partial_text
 
     failure = failure_of(error)
     if failure.rule is UNKNOWN:
         return _one_line(error)
-    return " ".join(f"{failure.summary}: {failure.said} {failure.meaning}".split())
+    way_out = " The answer is not whole: ask again." if partial_text(error) else ""
+    return failure.told + way_out
 
 
 def _of_a_file(error: OSError) -> str:

@@ -34,7 +34,7 @@ class Order(Enum):
 def models(
     *,
     search: Annotated[
-        list[str] | None, typer.Argument(metavar="[WORD]...", help="Words that the id or the title must have.")
+        list[str] | None, typer.Argument(metavar="WORD", help="Words that the id or the title must have.")
     ] = None,
     sort: Annotated[
         Order | None,
@@ -64,7 +64,7 @@ def models(
     if as_json:
         show(json.dumps(found))
     elif found or not (search or can):
-        print_table([_described(row) for row in found], "model", "context", "$ in / million", "$ out / million")
+        print_table([_described(row) for row in found], "model", "context", "$/M in", "$/M out")
     if rows and not found:
         tell(_nothing(rows, search or [], _words(can)))
         raise typer.Exit(FAILED)

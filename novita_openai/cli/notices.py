@@ -40,7 +40,8 @@ class _Failed(dict[str, Any]):
 
     def __missing__(self, name: str) -> str:
         if name == "failure":
-            return f"{self.get('status', '')} {self.get('reason', '')}".strip()
+            reason = str(self.get("reason", ""))
+            return f"{self.get('status', '')} {_REASONS.get(reason, reason)}".strip()
         if name == "where":
             known = [str(self[each]) for each in ("host", "cause") if each in self]
             return f" ({': '.join(known)})" if known else ""
@@ -53,6 +54,15 @@ class _Failed(dict[str, Any]):
             return f"; near names: {', '.join(self['near'])}" if "near" in self else ""
         return "?"
 
+
+_REASONS: Final = {
+    "connection_error": "the connection failed",
+    "timeout": "no answer in time",
+    "invalid_answer": "the reply holds no answer",
+    "no_word": "",
+    "not_json": "",
+}
+"""Why a request is sent again, where the service itself has not said it in a word, as a person says it."""
 
 _WORDS: Final = {
     "retry.scheduled": "{failure}: asking again in {wait} s (attempt {attempt} of {attempts} failed)",

@@ -14,7 +14,7 @@ DEFAULT_MODEL: Final = "meta-llama/llama-3.1-8b-instruct"
 """The model of the service's own example."""
 
 PromptArgument = Annotated[
-    str | None, typer.Argument(help="The prompt. Where it is missing or '-', standard input is read.")
+    str | None, typer.Argument(metavar="PROMPT", help="The prompt. Where it is missing or '-', standard input is read.")
 ]
 QuestionArgument = Annotated[
     str | None, typer.Argument(metavar="PROMPT", help="The prompt; text that is piped in goes before it.")
@@ -51,14 +51,15 @@ class AnswerOptions:
     """What every request for an answer says besides its prompt, and how the answer is shown."""
 
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--model",
             "-m",
             metavar="MODEL",
             help="The model's id, or a part that only one id has; the command 'models' lists them.",
+            show_default=DEFAULT_MODEL,
         ),
-    ] = DEFAULT_MODEL
+    ] = None
     max_tokens: Annotated[
         int | None,
         typer.Option(

@@ -90,6 +90,19 @@ def ended() -> int:
 
 def _in_one_line(problem: Any) -> str:
     """Return what is wrong with the options, and where to find them."""
-    words = " ".join(problem.format_message().removeprefix("Invalid value: ").split())
+    words = " ".join(problem.format_message().split())
+    for typers, ours in _TYPERS_WORDS.items():
+        words = words.replace(typers, ours)
     path = problem.ctx.command_path if getattr(problem, "ctx", None) else PROGRAM
     return f"{words} ({path} --help)"
+
+
+_TYPERS_WORDS: Final = {
+    "Invalid value: ": "",
+    "Value error, ": "",
+    "Input should be": "it must be",
+    ", unable to parse string as an integer": "",
+    ", unable to parse string as a number": "",
+    "(Possible options: ": "(did you mean ",
+}
+"""What typer says of a wrong option, as it checks them by pydantic, and in its place to a person."""

@@ -21,6 +21,7 @@ from novita_openai.cli.prompt_options import (
     read_tools,
 )
 from novita_openai.cli.prompt_rows import RowOptions, convert_rows, parsed_row, rendered_row
+from novita_openai.cli.service import asked
 from novita_openai.cli.terminal import print_table, show, tell
 
 prompt_app = typer.Typer(rich_markup_mode=None)
@@ -33,7 +34,7 @@ def start(context: typer.Context) -> None:
         show(context.get_help())
 
 
-@prompt_app.command()
+@prompt_app.command(short_help="List the formats.")
 @reported()
 def formats(*, as_json: JSONOption = False) -> None:
     """List the formats: name, stop strings, and the source that each was taken from."""
@@ -47,7 +48,7 @@ def formats(*, as_json: JSONOption = False) -> None:
     print_table(rows, "format", "stop", "source")
 
 
-@prompt_app.command()
+@prompt_app.command(short_help="Write messages as a prompt.")
 @reported()
 @grouped
 def render(
@@ -55,8 +56,9 @@ def render(
     messages: Annotated[
         str | None,
         typer.Argument(
+            metavar="MESSAGES",
             help="The messages, as a JSON list or an object that 'parse --json' printed. "
-            "Where they are missing or '-', standard input is read."
+            "Where they are missing or '-', standard input is read.",
         ),
     ] = None,
     choice: FormatOptions,
@@ -112,7 +114,7 @@ def render(
     show(write(history), end="")
 
 
-@prompt_app.command()
+@prompt_app.command(short_help="Read the messages in a prompt.")
 @reported()
 @grouped
 def parse(
@@ -137,7 +139,7 @@ def parse(
     show(json.dumps(row_of(history)) if as_json else json.dumps(history, ensure_ascii=False, indent=2))
 
 
-@prompt_app.command(name="detect")
+@prompt_app.command(name="detect", short_help="Tell which formats can read a prompt.")
 @reported()
 @grouped
 def detect_formats(*, prompt: PromptArgument = None, template: TemplateOptions) -> None:
@@ -153,10 +155,10 @@ def detect_formats(*, prompt: PromptArgument = None, template: TemplateOptions) 
     show("\n".join(names))
 
 
-@prompt_app.command(name="check")
+@prompt_app.command(name="check", short_help="Ask the service which formats fit a model.")
 @reported()
 def check_format(
-    model: Annotated[str, typer.Argument(help="The id of a model.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's id, or a part that only one id has.")],
     *,
     name: FormatOption = None,
     base_url: BaseURLOption = None,
@@ -168,7 +170,7 @@ def check_format(
     from novita_openai.prompts.over_completions.checking import RIGHT
 
     with create_client(base_url=base_url) as client:
-        found = check(client, model, format=name)
+        found = asked(client, partial(check, client, format=name), {"model": model})
     show(json.dumps(asdict(found)) if as_json else "\t".join((found.verdict, *found.formats)))
     if found.verdict != RIGHT:
         raise typer.Exit(FAILED)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from novita_openai.cli.options import DEFAULT_MODEL
 from novita_openai.cli.serving import local_model
 from novita_openai.cli.terminal import tell
 
@@ -15,10 +16,17 @@ if TYPE_CHECKING:
     from novita_openai.client import NovitaOpenAI
     from novita_openai.prices import Pricing
 
-__all__ = ["asked", "found_model", "listed_rows", "open_client", "pricing_for"]
+__all__ = ["asked", "found_model", "listed_rows", "model_to_ask", "open_client", "pricing_for"]
 
 NOT_FOUND: Final = "MODEL_NOT_FOUND"
 _T = TypeVar("_T")
+
+
+def model_to_ask(client: NovitaOpenAI, service: ServiceOptions, given: str | None) -> str:
+    """Return the model that is given, else the only one of this machine or the default of the service."""
+    if given is None and service.local:
+        return next(iter(client.models.list())).id
+    return given or DEFAULT_MODEL
 
 
 @contextmanager

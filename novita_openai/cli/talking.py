@@ -77,7 +77,7 @@ def _try(act: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         note("stopped")
     except Exception as error:  # noqa: BLE001 - what nobody expects is raised again
-        told(error)
+        note(told(error))
 
 
 def _answer(

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import openai
 
 from novita_openai.client.addresses import shown
+from novita_openai.client.catalog import models_like, near_names
 from novita_openai.client.clients import NovitaOpenAI
 from novita_openai.client.settings import MissingAPIKeyError
 from novita_openai.errors import failure_of
@@ -58,11 +59,12 @@ def diagnose(model: str, *, base_url: str | None = None) -> Iterator[Finding]:
         yield from _of_the_service(client, model, has_key=known is None)
 
 
-def _of_the_service(client: NovitaOpenAI, model: str, *, has_key: bool) -> Iterator[Finding]:
-    yield _looked("route", lambda: _listed(client, model))
+def _of_the_service(client: NovitaOpenAI, name: str, *, has_key: bool) -> Iterator[Finding]:
+    ids: list[str] = []
+    yield _looked("route", lambda: _listed(client, name, ids))
     if has_key:
         yield _looked("balance", lambda: _balance(client))
-        yield _looked("first token", lambda: _first_token(client, model))
+        yield _looked("first token", lambda: _first_token(client, _meant(name, ids) or name))
 
 
 def _versions() -> str:
@@ -108,17 +110,25 @@ def _looked(name: str, look: Callable[[], tuple[str, bool | None]]) -> Finding:
     try:
         said, is_good = look()
     except openai.OpenAIError as error:
-        failure = failure_of(error)
-        return Finding(name, " ".join(f"{failure.summary}: {failure.said} {failure.meaning}".split()), is_good=False)
+        return Finding(name, failure_of(error).told, is_good=False)
     return Finding(name, said, is_good)
 
 
-def _listed(client: NovitaOpenAI, model: str) -> tuple[str, bool]:
+def _listed(client: NovitaOpenAI, name: str, ids: list[str]) -> tuple[str, bool]:
+    """Look whether the service has a model; ``ids`` gets those that it has."""
     start = time.monotonic()
     models: list[Model] = [*client.models.list()]
     seconds = time.monotonic() - start
-    has = "has" if any(each.id == model for each in models) else "does not have"
-    return f"{len(models)} models in {seconds:.2f} s; it {has} {model}", True
+    ids += [each.id for each in models]
+    meant, near = _meant(name, ids), models_like(name, ids) or near_names(name, ids)
+    has = f"it has {meant}" if meant else f"it does not have {name}{'; near names: ' if near else ''}{', '.join(near)}"
+    return f"{len(models)} models in {seconds:.2f} s; {has}", True
+
+
+def _meant(name: str, ids: list[str]) -> str | None:
+    """Return the one model that a name means, None where it means none or several."""
+    found = models_like(name, ids)
+    return found[0] if len(found) == 1 else None
 
 
 def _balance(client: NovitaOpenAI) -> tuple[str, bool | None]:

@@ -50,8 +50,8 @@ _OPEN: Final = frozenset(f"{BASE_PATH}/{name}" for name in ("models", "completio
 # A page of the web can have a browser send requests to this machine: under a name of its own, or with its origin.
 _OWN_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _MOST_BYTES: Final = 64 * 2**20
-# A small model may never close what a grammar lets it write on.
-_MOST_STRUCTURED_TOKENS: Final = 1024
+# A model so small says the same again and again, and never closes what a grammar lets it write on.
+_MOST_TOKENS: Final = 512
 # Headers that are for one connection only: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1. aiohttp has
 # answered "Expect" by itself.
 _CONNECTION_HEADERS: Final = {"connection", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -85,6 +85,7 @@ def _load(settings: ServerSettings) -> Any:
         params.chat_template = _CHAT_TEMPLATE
         params.antiprompt = list(_STOPS)
         params.sampling.temp = _TEMPERATURE
+        params.n_predict = _MOST_TOKENS  # of answers to requests that name no number
     params.api_prefix = BASE_PATH
     params.api_keys = [] if settings.api_key is None else [settings.api_key]
     params.n_ctx = settings.context_size
@@ -115,8 +116,7 @@ async def _forward(session: ClientSession, engine_url: str, request: web.Request
     if (refusal := _refusal(request.path, request.host, request.headers.get("Origin"))) is not None:
         return web.json_response(refusal, status=refusal["code"])
     url, headers = engine_url + _engine_path(request.path_qs), _end_to_end(request.headers)
-    body = _bounded(await request.read())
-    headers = {name: value for name, value in headers.items() if name.lower() != "content-length"}
+    body = await request.read()
     async with session.request(request.method, url, headers=headers, data=body or None) as reply:
         response = web.StreamResponse(status=reply.status, headers=_end_to_end(reply.headers))
         await response.prepare(request)
@@ -134,17 +134,6 @@ def _refusal(path: str, host: str, origin: str | None) -> dict[str, Any] | None:
     if path not in _OPEN:
         return {"code": 404, "reason": "API_NOT_FOUND", "message": f"there is no {path}", "metadata": {}}
     return None
-
-
-def _bounded(body: bytes) -> bytes:
-    """Return a request, with a limit where it asks for a form and names none."""
-    if b'"response_format"' not in body or b'"max_tokens"' in body:
-        return body
-    try:
-        asked = json.loads(body)
-    except ValueError:
-        return body  # llama.cpp says what is wrong with it
-    return json.dumps(asked | {"max_tokens": _MOST_STRUCTURED_TOKENS}).encode() if isinstance(asked, dict) else body
 
 
 def _engine_path(path: str) -> str:

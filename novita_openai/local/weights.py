@@ -31,7 +31,8 @@ def packaged_model() -> Path:
     """Return the path of the packaged model in the user's cache; write the file first where it is missing or cut off.
 
     It was trained to continue text, not to chat: its replies are real, and not often good. Where a request names no
-    stop strings, they end before a line that starts with ``Question:`` or ``USER:``.
+    stop strings, they end before a line that starts with ``Question:`` or ``USER:``; where it names no ``max_tokens``,
+    after 512 tokens.
     """
     require_package(_PACKAGE)
     package = import_module(_PACKAGE)
