@@ -157,6 +157,9 @@ FINE = {
     "not UTF-8 after the finish_reason": Reply(body=events(*TWO).body.encode() + b"data: \xff\n\n", headers=SSE),
     "a list after the finish_reason": events(*TWO, [1]),
     "[DONE] in quotes": events(*TWO, '"[DONE]"', "never read"),
+    "an event named done that says something": Reply(
+        body=events(*TWO).body + 'event: done\ndata: {"status": "ok"}\n\ndata: x\n\n', headers=SSE
+    ),
     "an event named done": Reply(body=events(*TWO).body + "event: done\ndata: {}\n\ndata: x\n\n", headers=SSE),
     "usage in an event named done": Reply(
         body=events(*TWO).body + f"event: done\ndata: {json.dumps(USAGE)}\n\n", headers=SSE

@@ -123,9 +123,7 @@ class ClientCall(Call):
         return attempt
 
     def guard(self, stream: Any) -> Any:
-        """Return what the SDK has built: of a stream each event is bounded, and that of a text is guarded too."""
-        if not sdk.is_stream(stream):
-            return stream
+        """Return a stream that the SDK has built, each event bounded; that of a text is guarded too."""
         limits = Limits(self.client.max_answer_bytes, self.ends)
         if not self.is_guarded or not sdk.is_text(stream):
             return self.streams.bounded(stream, limits)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -188,7 +188,8 @@ def in_time(response: Any, limits: Limits) -> Iterator[None]:
 
 
 def _counted(response: Any, limits: Limits) -> Iterator[bytes]:
-    size = _check_length(response, limits)
+    _check_length(response, limits)
+    size = 0
     for piece in opened(response):
         size += len(piece)
         limits.check(size, response)
@@ -196,18 +197,18 @@ def _counted(response: Any, limits: Limits) -> Iterator[bytes]:
 
 
 async def _counted_async(response: Any, limits: Limits) -> AsyncIterator[bytes]:
-    size = _check_length(response, limits)
+    _check_length(response, limits)
+    size = 0
     async for piece in opened_async(response):
         size += len(piece)
         limits.check(size, response)
         yield piece
 
 
-def _check_length(response: Any, limits: Limits) -> int:
-    """Raise where the length alone is too large; return the number of bytes that have come."""
+def _check_length(response: Any, limits: Limits) -> None:
+    """Raise where the length alone is too large."""
     length = response.headers.get("content-length", "")
     limits.check(int(length) if length.isdecimal() else 0, response)
-    return 0
 
 
 def with_content(response: Any, content: bytes) -> Any:
@@ -215,7 +216,7 @@ def with_content(response: Any, content: bytes) -> Any:
     headers = [each for each in response.headers.multi_items() if each[0] not in _OF_THE_TRANSPORT]
     same = {name: getattr(response, name) for name in ("request", "extensions", "history", "default_encoding")}
     made = library_of(response).Response(response.status_code, headers=headers, content=content, **same)
-    if response.is_closed:  # else its time is not over, and not known
+    with suppress(RuntimeError):  # how long it took is not known of one that came from no network
         made.elapsed = response.elapsed
     return made
 

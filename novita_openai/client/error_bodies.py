@@ -7,7 +7,8 @@ decoded; the end of the call ends reading too.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from typing import Any, Final
 
 import anyio
@@ -44,26 +45,14 @@ class _Beginning:
         self.content += piece[: self.most - len(self.content)]
         return len(self.content) >= self.most
 
-    def survive(self, error: Exception, response: Any) -> None:
-        """Raise an error of any other kind than those by which a body is cut or cannot be decoded."""
-        if isinstance(error, openai.APITimeoutError):  # the SDK expects what its HTTP library raises
-            raise library_of(response).ReadTimeout("The call has ended.") from error
-        if not sdk.is_named(error, *sdk.TRANSPORT_ERRORS):
-            raise error
-
 
 def read_error(response: Any, most: float) -> Any:
     """Return a response that holds the body of an error status, or its beginning; a success as it is, unread."""
     if response.status_code < _SUCCESSES_END or response.is_closed:
         return response
     beginning = _Beginning(most)
-    try:
-        with in_time(response, Limits(math.inf, call_ends.get())):
-            any(map(beginning.is_enough, opened(response)))
-    except Exception as error:  # noqa: BLE001 - others are raised again
-        beginning.survive(error, response)
-    finally:
-        response.close()
+    with closing(response), _surviving(response), in_time(response, Limits(math.inf, call_ends.get())):
+        any(map(beginning.is_enough, opened(response)))
     return with_content(response, bytes(beginning.content))
 
 
@@ -73,13 +62,31 @@ async def read_error_async(sent: Awaitable[Any], most: float) -> Any:
     if response.status_code < _SUCCESSES_END or response.is_closed:
         return response
     beginning = _Beginning(most)
-    try:
+    async with _closing(response):
         async for piece in opened_async(response):
             if beginning.is_enough(piece):
                 break
-    except Exception as error:  # noqa: BLE001 - others are raised again
-        beginning.survive(error, response)
+    return with_content(response, bytes(beginning.content))
+
+
+@contextmanager
+def _surviving(response: Any) -> Iterator[None]:
+    """Go on where a body is cut, cannot be decoded, or is not over when its call ends; raise every other error."""
+    try:
+        yield
+    except openai.APITimeoutError as error:  # the SDK expects what its HTTP library raises
+        raise library_of(response).ReadTimeout("The call has ended.") from error
+    except Exception as error:
+        if not sdk.is_named(error, *sdk.TRANSPORT_ERRORS):
+            raise
+
+
+@asynccontextmanager
+async def _closing(response: Any) -> AsyncIterator[None]:
+    """Do the same, and close the response, whatever happens."""
+    try:
+        with _surviving(response):
+            yield
     finally:
         with anyio.CancelScope(shield=True):
             await response.aclose()
-    return with_content(response, bytes(beginning.content))

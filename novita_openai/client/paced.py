@@ -135,7 +135,7 @@ class PacedCall(ClientCall):
 
     def guard(self, stream: Any) -> Any:
         """Do the same, and keep the place while a stream is read."""
-        if self.turn is not None and sdk.is_stream(stream):
+        if self.turn is not None:
             self.turn.hold(stream.response)
         return super().guard(stream)
 

@@ -264,11 +264,11 @@ class AsyncGuardedStream(_Guard, sdk.AsyncStream[_T]):
     async def _parts(self) -> AsyncIterator[bytes]:
         if not self.first.is_stream:
             yield self.first.document(b"".join([self.bound.counted(piece) async for piece in self.pieces]))
-            return
-        yield self.first.data
-        async for piece in self.pieces:
-            yield self.bound.counted(piece)
-        yield _END
+        else:
+            yield self.first.data
+            async for piece in self.pieces:
+                yield self.bound.counted(piece)
+            yield _END
 
     async def start(self) -> None:
         """Read the first event, which the loop gets first."""

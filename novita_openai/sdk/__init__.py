@@ -260,11 +260,6 @@ class AsyncStream(_Around, openai.AsyncStream[_T]):
             await self.close()
 
 
-def is_stream(built: Any) -> bool:
-    """Tell whether what the SDK has built is a stream of events."""
-    return isinstance(built, (openai.Stream, openai.AsyncStream))
-
-
 def is_text(stream: Any) -> bool:
     """Tell whether a stream is one of chat completions or completions."""
     return getattr(getattr(stream, "_cast_to", None), "__name__", "") in _CHUNKS
