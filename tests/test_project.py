@@ -39,7 +39,7 @@ HOUSE: Rows = {
         "tokens": None,
         "tool_calls": modules(
             "calls declarations typescript arguments dialect tagged hermes deepseek llama mistral mistral_tekken"
-            " minimax kimi gemma cohere harmony granite smollm families"
+            " minimax kimi gemma cohere harmony granite smollm olmo families"
         ),
         "engine": modules(
             "separators scanner trimming table dates losses reasoning description control folding blanking forgeries"

@@ -42,6 +42,7 @@ TODAY = [
     "kimi-k3",
     "minimax-m3",
     "ministral-3",
+    "olmo-3",
     "smollm3",
 ]
 
@@ -347,3 +348,31 @@ def test_what_follows_the_mark_of_calls_and_is_none_stays_text() -> None:
 def test_a_reply_of_kimi_3_that_is_closed_without_calls_has_none() -> None:
     assert KIMI_3.read_calls("Yes.<|close|>response<|sep|>") == ("Yes.", ())
     assert KIMI_3.read_calls("Yes.<|close|>response<|sep|><|close|>message<|sep|>") == ("Yes.", ())
+
+
+def test_olmo_calls_functions_as_python_does() -> None:
+    fmt = get_format("olmo-3")
+    calls = 'f(a=1, b="x)\\n", c=[{"d": null}])\ng()'
+    for text in ("", "Let me see.\n"):
+        message = fmt.message(f"{text}<function_calls>{calls}</function_calls><|im_end|>")
+        names = [(call["function"]["name"], call["function"]["arguments"]) for call in message["tool_calls"]]
+        assert names == [("f", '{"a": 1, "b": "x)\\n", "c": [{"d": null}]}'), ("g", "{}")]
+        assert (message["content"] or "") == text
+        assert fmt.render([QUESTION, message], reply=False).endswith(
+            f"{text}<function_calls>{calls}</function_calls><|im_end|>"
+        )
+    for inside in ("", "f", "f(", "f(a)", "f(a=)", "f(a=x)", "f(a=1", "f()x", " f()", "f(=1)", "f(a=" + "[" * 20_000):
+        assert fmt.message(f"<function_calls>{inside}</function_calls>") == {
+            "role": "assistant",
+            "content": f"<function_calls>{inside}</function_calls>",
+        }
+    for text in ("<function_calls>f()", "<function_calls>f()</function_calls>x"):
+        assert fmt.message(text)["content"] == text
+
+
+@pytest.mark.parametrize("name", ["f(", "f=1", "f g", "a,b", ""])
+def test_a_name_that_olmo_cannot_call_is_refused(name: str) -> None:
+    chat = [QUESTION, called()]
+    chat[1]["tool_calls"][0]["function"]["name"] = name
+    with pytest.raises(PromptError):
+        get_format("olmo-3").render(chat, reply=False)

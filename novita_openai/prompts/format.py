@@ -16,7 +16,7 @@ from novita_openai.prompts.engine.conversion import Conversion
 from novita_openai.prompts.engine.description import Description
 from novita_openai.prompts.engine.separators import END, REPLY, PromptEnding
 from novita_openai.prompts.errors import PromptError
-from novita_openai.prompts.given import check_date, check_flags, check_text
+from novita_openai.prompts.given import check_flags, check_text, no_date
 from novita_openai.prompts.messages import ChatMessage, ChatTurn, History, Tools, read_messages
 from novita_openai.prompts.tool_calls.calls import numbered
 
@@ -83,7 +83,7 @@ class PromptFormat(Description):
             return
         with _named(self.name):
             check_flags(**dict(zip(("continue_final", "reply", "bos", "keep_reasoning"), flags, strict=True)))
-            check_date(date)
+            raise no_date(date)
 
     def _render_plain(self, messages: list[Any], date: dt.date | None, ending: str) -> str | None:
         """Return the prompt of dicts of only a role and a text, the quick way; None if they need the long way."""

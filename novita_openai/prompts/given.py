@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import reprlib
 from typing import Any
 
 from novita_openai.prompts.errors import PromptError
 
-__all__ = ["check_date", "check_flags", "check_text", "shown"]
+__all__ = ["check_flags", "check_text", "no_date", "shown"]
 
 
 def shown(given: Any) -> str:
@@ -29,7 +28,6 @@ def check_flags(**flags: Any) -> None:
             raise PromptError(f"{name} must be True, False or None, not {shown(given)}: give one of these")
 
 
-def check_date(date: Any) -> None:
-    """Raise PromptError for what is neither a date nor None."""
-    if not (date is None or isinstance(date, dt.date)):
-        raise PromptError(f"date must be a datetime.date, not {shown(date)}: give datetime.date(2026, 1, 31), or None")
+def no_date(given: Any) -> PromptError:
+    """Return the error for what is neither a date nor None."""
+    return PromptError(f"date must be a datetime.date, not {shown(given)}: give datetime.date(2026, 1, 31), or None")

@@ -19,6 +19,7 @@ from novita_openai.prompts.tool_calls.llama import LLAMA
 from novita_openai.prompts.tool_calls.minimax import MINIMAX_3
 from novita_openai.prompts.tool_calls.mistral import MISTRAL, MISTRAL_V7, MISTRAL_V7_TEKKEN
 from novita_openai.prompts.tool_calls.mistral_tekken import MISTRAL_V11, MISTRAL_V11_BARE, MISTRAL_V13
+from novita_openai.prompts.tool_calls.olmo import OLMO_3
 from novita_openai.prompts.tool_calls.smollm import SMOLLM_3
 from novita_openai.prompts.tool_calls.tagged import Tagged
 
@@ -153,6 +154,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
     "granite-3": GRANITE_3,
     "granite-3.1": GRANITE_31,
     "smollm-3": SMOLLM_3,
+    "olmo-3": OLMO_3,
     "granite-4": _JSON_TAGS,
     "qwen3-omni": _JSON_TAGS,
     "ling-3": _LING_3,
