@@ -13,7 +13,7 @@ from conftest import Driver
 from server import Reply, Server
 
 from novita_openai import OpenAI, RetryPolicy
-from novita_openai.client.hosted import as_promised, hosted_url, seconds_in
+from novita_openai.client.hosted import as_promised, hosted_url, unix_seconds
 from novita_openai.emulator import Emulator, Fault
 
 ROWS = b"".join(json.dumps({"custom_id": f"{number}", "body": CHAT}).encode() + b"\n" for number in range(3))
@@ -176,7 +176,7 @@ def test_only_the_base_paths_of_the_service_are_changed(url: str, base_url: str,
     ],
 )
 def test_times_of_every_form_are_seconds(time: object, expected: int | None) -> None:
-    assert seconds_in(time) == expected
+    assert unix_seconds(time) == expected
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from novita_openai import AsyncNovitaOpenAI, NovitaOpenAI, Pace, RetryPolicy, ba
 from novita_openai.client import turns
 from novita_openai.client.lending import LentTurns
 from novita_openai.client.pace import ModelPace
-from novita_openai.client.turns import Caller, Clock, Turns
+from novita_openai.client.turns import Caller, PaceClock, Turns
 from novita_openai.emulator import Emulator, Fault
 from novita_openai.pacing import Pacer
 
@@ -513,7 +513,7 @@ def test_a_batch_that_is_cancelled_gives_its_places_back(service: Emulator) -> N
 
 
 def test_places_are_given_back_once_whoever_holds_the_lock() -> None:
-    line = Turns(Pacer(0.0, concurrency=1), Clock())
+    line = Turns(Pacer(0.0, concurrency=1), PaceClock())
     place = line.take_now(Caller())
     assert place is not None
     with line:
@@ -523,7 +523,7 @@ def test_places_are_given_back_once_whoever_holds_the_lock() -> None:
 
 
 def test_a_place_that_is_given_back_twice_counts_once() -> None:
-    line = Turns(Pacer(0.0, concurrency=2), Clock())
+    line = Turns(Pacer(0.0, concurrency=2), PaceClock())
     places = [line.take(Caller()), line.take(Caller())]
     for _ in range(2):
         assert places[0] is not None
@@ -532,7 +532,7 @@ def test_a_place_that_is_given_back_twice_counts_once() -> None:
 
 
 def test_an_answer_that_does_not_say_its_tokens_came_to_as_many_as_expected() -> None:
-    line = Turns(Pacer(0.0, tpm=60), Clock())
+    line = Turns(Pacer(0.0, tpm=60), PaceClock())
     place = line.take_now(Caller(30.0))
     assert place is not None
     line.answered(place, None, 0.0)
@@ -541,14 +541,14 @@ def test_an_answer_that_does_not_say_its_tokens_came_to_as_many_as_expected() ->
 
 
 def test_faults_that_a_batch_meets_pause_the_model_for_all() -> None:
-    line = Turns(Pacer(0.0), Clock())
+    line = Turns(Pacer(0.0), PaceClock())
     lent, now = LentTurns(line), time.monotonic()
     lent.failed(lent.start(now), now, 0.0, 60.0)
     assert (line.in_flight, line.take_now(Caller())) == (0, None)
 
 
 def test_a_refusal_that_a_batch_meets_is_known_to_all() -> None:
-    line = Turns(Pacer(0.0), Clock())
+    line = Turns(Pacer(0.0), PaceClock())
     lent, now = LentTurns(line), time.monotonic()
     lent.refused(lent.start(now), now, 60.0)
     assert (line.refusals, line.take_now(Caller())) == (1, None)
@@ -557,7 +557,7 @@ def test_a_refusal_that_a_batch_meets_is_known_to_all() -> None:
 
 
 def test_the_first_who_came_goes_first() -> None:
-    line, order = Turns(Pacer(0.0, concurrency=1), Clock()), list[int]()
+    line, order = Turns(Pacer(0.0, concurrency=1), PaceClock()), list[int]()
     held = line.take_now(Caller())
     threads = []
 

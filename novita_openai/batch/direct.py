@@ -73,7 +73,7 @@ class DirectSender:
             direct.keep_cookies(self._client, received)
             self._heads.clear()
         if received.status_code not in _SUCCESSES:
-            raise direct.status_error(self._client, received)
+            raise direct.error_of_status(self._client, received)
         return received
 
     async def _head(self, path: str, headers: Mapping[str, str]) -> RequestHead:

@@ -46,7 +46,7 @@ class SDKSender:
 
 def with_headers(options: Any, content: bytes, headers: Mapping[str, str]) -> Any:
     """Return a copy of a request's options with a body and headers."""
-    options = sdk.with_content(options, content)
+    options = sdk.with_raw_content(options, content)
     if headers:
         options.headers = headers
     return options

@@ -21,7 +21,7 @@ import openai
 from novita_openai import sdk
 from novita_openai.errors import BASE_URL
 
-__all__ = ["URL", "BaseURLError", "check_base_url", "find_base_url", "shown", "unquoted"]
+__all__ = ["URL", "BaseURLError", "check_base_url", "find_base_url", "shown_address", "unquoted"]
 
 
 class URL(Protocol):
@@ -57,7 +57,7 @@ def check_base_url(given: str | URL, source: str) -> str:
     url = _ENDPOINT.sub("", _text_of(given, source).rstrip("?#"))
     problem = _problem_of(url)
     if problem is not None:
-        raise BaseURLError(f"{source}={shown(url)!r} {problem}")
+        raise BaseURLError(f"{source}={shown_address(url)!r} {problem}")
     parts = urlsplit(url)
     if parts.scheme == "http" and not _is_loopback(f"{parts.hostname}"):
         message = f"{source}: the API key would travel unencrypted to {parts.hostname}; use https"
@@ -122,7 +122,7 @@ def _refusals(parts: SplitResult) -> tuple[tuple[bool, str], ...]:
     )
 
 
-def shown(url: str) -> str:
+def shown_address(url: str) -> str:
     """Return an address for a message: without user, password, query, fragment, and whatever may be a key."""
     scheme, separator, rest = url.rpartition("@")[0].partition("://")
     public = f"{scheme if separator and scheme.isalnum() else ''}{separator}...@" * bool(scheme or rest)

@@ -16,7 +16,7 @@ import openai
 from novita_openai import sdk
 from novita_openai.client.bodies import Limits
 from novita_openai.client.events import choices_asked_for
-from novita_openai.client.hosted import creates, hosted_url, is_hosted
+from novita_openai.client.hosted import creates, hosted_url, is_hosted_path
 from novita_openai.client.options import counted_by
 from novita_openai.client.translation import translated
 from novita_openai.errors import CONNECTION_ERROR, TIMEOUT
@@ -81,7 +81,7 @@ class ClientCall(Call):
         resume: Callable[[Continuation, Exception], Any],
     ) -> None:
         policy = counted_by(options.max_retries, client.policy)
-        if is_hosted(options.url):
+        if is_hosted_path(options.url):
             policy = replace(policy, retry_ambiguous=False) if creates(options.method, options.url) else policy
             options = _at(options, hosted_url(options.url, client.base_url))
         super().__init__(policy)

@@ -258,7 +258,7 @@ def _undone(response: Any, encoding: str, pieces: Any) -> Any:
     return library.Response(200, headers={"content-encoding": encoding}, stream=stream, request=response.request)
 
 
-class _Pieces:
+class _PieceStream:
     """Pieces of a body as a stream of an HTTP library."""
 
     def __init__(self, pieces: Any) -> None:
@@ -273,7 +273,7 @@ class _Pieces:
 
 @cache
 def _stream_class(library: Any) -> Any:
-    return type("Pieces", (_Pieces, library.SyncByteStream, library.AsyncByteStream), {})
+    return type("PieceStream", (_PieceStream, library.SyncByteStream, library.AsyncByteStream), {})
 
 
 def library_of(response: Any) -> Any:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from novita_openai.client.addresses import shown
+from novita_openai.client.addresses import shown_address
 from novita_openai.client.catalog import models_like, near_names
 from novita_openai.client.clients import NovitaOpenAI
 from novita_openai.client.settings import MissingAPIKeyError
@@ -55,7 +55,7 @@ def diagnose(model: str, *, base_url: str | None = None) -> Iterator[Finding]:
         yield Finding("address", str(error), is_good=False)
         return
     with client:
-        yield Finding("address", shown(str(client.base_url)), is_good=True)
+        yield Finding("address", shown_address(str(client.base_url)), is_good=True)
         yield from _of_the_service(client, model, has_key=known is None)
 
 
@@ -90,7 +90,7 @@ def _network() -> str:
 
 
 def _hidden(value: str) -> str:
-    return shown(value) if "://" in value else value.rpartition("@")[2]
+    return shown_address(value) if "://" in value else value.rpartition("@")[2]
 
 
 def _key() -> tuple[Finding, str | None]:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["LISTS", "as_promised", "creates", "hosted_url", "is_hosted", "seconds_in"]
+__all__ = ["LISTS", "as_promised", "creates", "hosted_url", "is_hosted_path", "unix_seconds"]
 
 _BASE_PATHS: Final = ("/v3/openai", "/openai", "/openai/v1")
 _HOSTED_PATH: Final = "/openai/v1"
@@ -29,7 +29,7 @@ LISTS: Final = frozenset(f"{page}CursorPage[{item}]" for page in ("Sync", "Async
 """The names of the SDK's classes for lists of files and batches."""
 
 
-def is_hosted(url: str) -> bool:
+def is_hosted_path(url: str) -> bool:
     """Tell whether a path is one of those that the service has in one place only."""
     return url.startswith(_HOSTED)
 
@@ -39,7 +39,7 @@ def hosted_url(url: str, base_url: object) -> str:
 
     Only where the base URL ends in one of the service's three base paths: other servers have one base path for all.
     """
-    if not is_hosted(url):
+    if not is_hosted_path(url):
         return url
     base = urlsplit(f"{base_url}")
     if base.path.rstrip("/") not in _BASE_PATHS:
@@ -76,7 +76,7 @@ def _batch(batch: Any, _: Any) -> None:
     for name in (*type(batch).model_fields, *(batch.model_extra or ())):
         value = getattr(batch, name)
         if name.endswith("_at"):
-            setattr(batch, name, seconds_in(value))
+            setattr(batch, name, unix_seconds(value))
         elif name.endswith("_file_id"):
             setattr(batch, name, value or None)
 
@@ -84,7 +84,7 @@ def _batch(batch: Any, _: Any) -> None:
 def _file(file: Any, _: Any) -> None:
     """Say that a file can be used at once, as the service names no status."""
     file.status = getattr(file, "status", None) or _PROCESSED
-    file.created_at = seconds_in(file.created_at)
+    file.created_at = unix_seconds(file.created_at)
 
 
 def _completion(completion: Any, _: Any) -> None:
@@ -107,7 +107,7 @@ def _folded(status: object) -> object:
     return _STATUS.get(word, word) if isinstance(word, str) else word
 
 
-def seconds_in(time: object) -> int | None:
+def unix_seconds(time: object) -> int | None:
     """Return a time in seconds since 1970: from a number, a text of RFC 3339 or digits; None where it names none."""
     if isinstance(time, (int, float)):
         return int(time)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
-from novita_openai.client.turns import Clock, Turns
+from novita_openai.client.turns import PaceClock, Turns
 from novita_openai.pacing import FEW, SHARE, Pacer
 
 __all__ = ["ModelPace", "Pace"]
@@ -46,7 +46,7 @@ class Pace:
     tpm: float | None = None
     concurrency: int | None = None
     patience: float = 600.0
-    clock: Clock = field(default_factory=Clock, init=False, repr=False)
+    clock: PaceClock = field(default_factory=PaceClock, init=False, repr=False)
     _turns: dict[str, Turns] = field(default_factory=dict, init=False, repr=False)
 
     if not TYPE_CHECKING:  # type checkers see the dataclass, which takes arguments by name

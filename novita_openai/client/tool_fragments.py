@@ -13,7 +13,7 @@ Problem: TypeAlias = tuple[str, object] | None
 
 
 @dataclass(slots=True)
-class _Call:
+class _ToolCall:
     """What has come of one tool call."""
 
     id: str | None = None
@@ -36,7 +36,7 @@ class ToolFragments:
     """
 
     def __init__(self) -> None:
-        self.calls: dict[int, _Call] = {}
+        self.calls: dict[int, _ToolCall] = {}
 
     def mend(self, fragments: Any) -> Problem:
         """Repair the fragments of one event in place; return what cannot be read, None where all can."""
@@ -77,7 +77,7 @@ class ToolFragments:
         open_calls = (index for index, call in self.calls.items() if index >= place and not call.is_complete)
         return next(open_calls, following if name or not following else following - 1)
 
-    def _drop_repeated(self, fragment: dict[str, Any], function: dict[str, Any], call: _Call | None) -> None:
+    def _drop_repeated(self, fragment: dict[str, Any], function: dict[str, Any], call: _ToolCall | None) -> None:
         """Remove what an earlier fragment of the call has said, as readers join the parts of names and ids."""
         if call is not None and call.id and fragment.get("id") == call.id:
             fragment["id"] = None
@@ -87,7 +87,7 @@ class ToolFragments:
     def _note(self, index: int, fragment: dict[str, Any], name: Any, arguments: str | None) -> None:
         call = self.calls.get(index)
         if call is None:
-            call = self.calls[index] = _Call()
+            call = self.calls[index] = _ToolCall()
             fragment["type"] = fragment.get("type") or "function"
         call.id, call.name = call.id or fragment.get("id"), call.name or name
         call.arguments += arguments or ""

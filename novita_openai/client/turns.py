@@ -27,7 +27,7 @@ from novita_openai.client.places import Place
 if TYPE_CHECKING:
     from novita_openai.pacing import Pacer, Ticket
 
-__all__ = ["Caller", "Clock", "Turns"]
+__all__ = ["Caller", "PaceClock", "Turns"]
 
 LONGEST_SLEEP: Final = 5.0
 """Seconds of the machine after which a caller asks again, whatever it was told."""
@@ -35,7 +35,7 @@ SOONER: Final = 0.001
 """Seconds by which a turn must come sooner than foretold for a caller to be woken."""
 
 
-class Clock:
+class PaceClock:
     """Seconds, of which ``speed`` pass in each second of the machine."""
 
     def __init__(self, speed: float = 1.0) -> None:
@@ -78,7 +78,7 @@ class Turns:
     ``known``: the requests a second above which no turn can come, infinite where only the pacer knows.
     """
 
-    def __init__(self, pacer: Pacer, clock: Clock, known: float = math.inf) -> None:
+    def __init__(self, pacer: Pacer, clock: PaceClock, known: float = math.inf) -> None:
         self._pacer, self._clock, self._known = pacer, clock, known
         self._lock = threading.Lock()
         self._line: list[Caller] = []

@@ -171,7 +171,7 @@ async def options_of_post(client: Any, path: str) -> Any:
     return taken[0]
 
 
-def with_content(options: Any, content: bytes) -> Any:
+def with_raw_content(options: Any, content: bytes) -> Any:
     """Return a copy of a request's options that sends these bytes; since SDK 2.0 they have a field of their own."""
     options = copy.copy(options)
     setattr(options, "content" if _CONTENT else "json_data", content)
@@ -211,7 +211,7 @@ class Event:
         return self.value
 
 
-class _Feed:
+class _Decoded:
     """What decodes the bytes of a stream for the SDK; this one gives events that are decoded elsewhere."""
 
     def __init__(self, events: Any) -> None:
@@ -220,7 +220,7 @@ class _Feed:
 
 def feed(stream: Any, events: Callable[[Any], Any]) -> None:
     """Make a stream of the SDK read the events that a function makes with its decoder of bytes."""
-    stream._decoder = _Feed(events(stream._decoder))
+    stream._decoder = _Decoded(events(stream._decoder))
 
 
 class _Around:

@@ -23,10 +23,10 @@ __all__ = [
     "as_response",
     "certificates_of",
     "connection_error",
+    "error_of_status",
     "is_direct",
     "keep_cookies",
     "request_with",
-    "status_error",
     "unpacked",
 ]
 
@@ -103,7 +103,7 @@ def keep_cookies(client: Any, received: Received) -> None:
     client._client.cookies.extract_cookies(received.response)
 
 
-def status_error(client: Any, received: Received) -> openai.APIStatusError:
+def error_of_status(client: Any, received: Received) -> openai.APIStatusError:
     """Return the error that the SDK raises for the status of a response."""
     error: openai.APIStatusError = client._make_status_error_from_response(received.response)
     return error
