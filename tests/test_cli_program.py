@@ -53,7 +53,7 @@ def test_help_shows_what_is_written_in_brackets(shell: Shell) -> None:
 def test_help_imports_neither_the_sdk_nor_what_only_some_commands_need() -> None:
     code = """import sys; sys.argv = ["novita-openai", "--help"]
 from novita_openai.__main__ import main
-late = {"openai", "pydantic", "structlog", "tenacity", "prompt_toolkit"}
+late = {"openai", "pydantic", "structlog", "tenacity", "prompt_toolkit", "rich"}
 try: main()
 except SystemExit: print(sorted(late & set(sys.modules)))"""
     assert run(code).stdout.splitlines()[-1] == "[]"
@@ -190,13 +190,14 @@ def test_help_fits_any_terminal(command: str, columns: int, shell: Shell, monkey
     ("arguments", "told"),
     [
         (["models", "--sort", "size"], "Invalid value for '--sort': 'size' is not one of 'price', 'context'."),
-        (["chat", "--modle", "x"], "No such option: --modle (did you mean --model)"),
-        (["caht"], "No such command 'caht'. Did you mean 'chat'?"),
+        (["chat", "--modle", "x"], "id you mean [\"']?--model\\b"),  # each typer has its own marks around it
+        (["caht"], "No such command 'caht'. Did you mean 'chat'"),
     ],
 )
 def test_a_wrong_option_is_told_in_words_of_the_shell(arguments: list[str], told: str, shell: Shell) -> None:
     ended = shell(*arguments)
-    assert (ended.code, ended.line.partition(" (novita-openai")[0]) == (2, told)
+    assert ended.code == 2
+    assert re.search(told, ended.line)
 
 
 @pytest.mark.parametrize("option", [["--max-tokens", "x"], ["--max-tokens", "0"], ["--temperature", "x"]])

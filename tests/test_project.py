@@ -127,7 +127,7 @@ EXTRAS = {
     "cli.page.writing": {"jinja2"},
     "cli.prompt": {"typer"},
     "cli.prompt_options": {"typer"},
-    "cli.prompt_rows": {"rich", "typer"},
+    "cli.prompt_rows": {"typer"},
     "cli.serving": {"typer"},
     "cli.tables": {"typer"},
     "cli.talking": {"prompt_toolkit"},

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from novita_openai.cli.closing import facts_of, tell_report
 from novita_openai.cli.failures import BAD_INPUT, FAILED, INTERRUPTED, STOPPED, in_the_shell, reported
 from novita_openai.cli.jobs import ChangedOption, JobOptions  # noqa: TC001 - typer reads the annotations
 from novita_openai.cli.options import BaseURLOption, JSONOption, grouped
-from novita_openai.cli.progress import both, progress_display
 from novita_openai.cli.reports import described_status
 from novita_openai.cli.tables import AskOptions  # noqa: TC001 - the same
 from novita_openai.cli.terminal import show, show_lines, tell, write_json
@@ -110,6 +108,8 @@ def _run(requests: str, output: str, options: TableOptions, *, page: Page | None
     from novita_openai import batch
     from novita_openai.batch.files import is_kept
     from novita_openai.batch.tables.jobs import is_table, journal_of
+    from novita_openai.cli.closing import facts_of, tell_report  # these load rich, which help does not need
+    from novita_openai.cli.progress import both, progress_display
 
     kept = str(journal_of(Path(output))) if is_table(requests, options) else output
     if not (is_kept(kept) or quiet):

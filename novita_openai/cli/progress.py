@@ -7,21 +7,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
 
-from novita_openai.cli.terminal import tell, writes_json
+from novita_openai.cli.terminal import SECONDS_A_LINE, tell, writes_json
 from novita_openai.prices import counted
 
 if TYPE_CHECKING:
     from novita_openai.batch import BatchProgress
-
-SECONDS_A_LINE: Final = 10.0
-"""Between two lines of progress where there is no terminal."""
 
 
 class Display(Protocol):

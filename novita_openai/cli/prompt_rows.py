@@ -15,8 +15,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from novita_openai.cli.failures import FAILED
-from novita_openai.cli.progress import SECONDS_A_LINE
-from novita_openai.cli.terminal import tell
+from novita_openai.cli.terminal import SECONDS_A_LINE, tell
 from novita_openai.prompts.errors import PromptError
 from novita_openai.prompts.rows import fields_of, messages_from, row_of
 

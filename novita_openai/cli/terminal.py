@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Sequence
 from typing import TextIO
 
+SECONDS_A_LINE = 10.0
+"""Between two lines of progress where there is no terminal."""
 STDERR = 2
 """The number of the file that is standard error."""
 
