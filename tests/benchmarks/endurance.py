@@ -118,7 +118,8 @@ class Recount:
     sent: int = 0
     rows: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
-    cost: dict[str, float | None] = field(default_factory=dict)
+    cost: Counter[str] = field(default_factory=Counter)
+    unpriced: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
@@ -130,7 +131,8 @@ class Recount:
         self.rows[model] += 1
         self.sent += spent["requests"]
         self.tokens[model] += spent["tokens"]
-        self.cost[model] = added(self.cost.get(model, 0.0), spent["dollars"])
+        self.cost[model] += spent["dollars"] or 0.0
+        self.unpriced[model] += spent["dollars"] is None
         if failed:
             self.errors[row["error"]["code"]] += 1
             if not _is_explained(row):
@@ -144,11 +146,8 @@ class Recount:
         once = {f"row-{number}": 1 for number in range(count)}
         models = {model: {"rows": self.rows[model], "tokens": self.tokens[model]} for model in self.rows}
         told = {name: {"rows": each["rows"], "tokens": each["tokens"]} for name, each in report["models"].items()}
-        costs = [(report["models"][model]["cost"], self.cost[model]) for model in self.rows]
-        total: float | None = 0.0
-        for cost in self.cost.values():
-            total = added(total, cost)
-        costs += [(report["cost"], total), (report["job_cost"], total)]
+        costs = [is_paid(report["models"][model], self.cost[model], self.unpriced[model]) for model in self.rows]
+        costs.append(is_paid(report, self.cost.total(), self.unpriced.total()))
         checks = {
             "each row once": self.seen == once,
             "total": report["total"] == count,
@@ -160,19 +159,20 @@ class Recount:
             "retries": report["retries"] == self.sent - count,
             "tokens": report["tokens"] == self.tokens.total(),
             "models": told == models,
-            "costs": all(is_same(*pair) for pair in costs),
+            "costs": all(costs),
         }
         return [*(f"not as in the files: {name}" for name, holds in checks.items() if not holds), *self.problems]
 
 
-def added(left: float | None, right: float | None) -> float | None:
-    """Return a sum, None where one is not known: an answer may be whole, and what it has cost be lost on the way."""
-    return None if left is None or right is None else left + right
+def is_paid(told: dict[str, Any], cost: float, unpriced: int) -> bool:
+    """Tell whether the cost told is that of the rows, of which so many do not say it.
 
-
-def is_same(left: float | None, right: float | None) -> bool:
-    """Tell whether two sums are the same, but for their rounding."""
-    return left == right if left is None or right is None else isclose(left, right, rel_tol=1e-6)
+    An answer may be whole, and what it has cost be lost on the way; its row has no cost, though others of its answers
+    have one.
+    """
+    if not unpriced:
+        return told["unpriced"] == 0 and isclose(told["cost"], cost, rel_tol=1e-6, abs_tol=1e-9)
+    return bool(told["unpriced"] >= unpriced and told["cost"] >= cost * (1 - 1e-6))
 
 
 def _is_explained(row: dict[str, Any]) -> bool:
