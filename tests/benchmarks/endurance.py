@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -118,7 +118,7 @@ class Recount:
     sent: int = 0
     rows: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
-    cost: Counter[str] = field(default_factory=Counter)
+    cost: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     unpriced: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
@@ -147,7 +147,7 @@ class Recount:
         models = {model: {"rows": self.rows[model], "tokens": self.tokens[model]} for model in self.rows}
         told = {name: {"rows": each["rows"], "tokens": each["tokens"]} for name, each in report["models"].items()}
         costs = [is_paid(report["models"][model], self.cost[model], self.unpriced[model]) for model in self.rows]
-        costs.append(is_paid(report, self.cost.total(), self.unpriced.total()))
+        costs.append(is_paid(report, sum(self.cost.values()), self.unpriced.total()))
         checks = {
             "each row once": self.seen == once,
             "total": report["total"] == count,
