@@ -19,7 +19,7 @@ from server import CHAT, Reply, Server, error
 from novita_openai.batch import BatchProgress, BatchReport
 from novita_openai.batch.report import ModelReport
 from novita_openai.cli.page import charts, failed
-from novita_openai.cli.page.timeline import MOST_MOMENTS, MOST_SPANS, Timeline, all_latencies, share_of
+from novita_openai.cli.page.timeline import FEWEST_SPANS, MOST_MOMENTS, MOST_SPANS, Timeline, all_latencies, share_of
 from novita_openai.cli.page.writing import MARK, Page
 from novita_openai.emulator import Emulator
 
@@ -61,6 +61,13 @@ def test_a_long_run_takes_no_more_memory_and_loses_nothing() -> None:
     assert sum(span.rows for span in spans) == 19_999
     assert sum(span.refused for span in spans) == 19_999 // 3
     assert max(span.end - span.start for span in spans) < 4 * min(span.end - span.start for span in spans[:-1])
+
+
+def test_a_long_run_of_few_rows_is_shown_in_wide_spans() -> None:
+    slow, fast = (followed(*(state(each, each * rows // 60) for each in range(3_600))).spans() for rows in (3, 60))
+    assert len(slow) <= FEWEST_SPANS
+    assert MOST_SPANS / 4 < len(fast) <= MOST_SPANS
+    assert sum(span.rows for span in slow) == 3_599 * 3 // 60
 
 
 @pytest.mark.parametrize("states", [(), (state(1, 1),), (state(1, 1), state(1, 2))])

@@ -15,8 +15,11 @@ __all__ = ["Span", "Timeline", "all_latencies", "share_of"]
 
 MOST_MOMENTS: Final = 240
 """Moments that are kept; when there are more, every second one is dropped."""
-MOST_SPANS: Final = 80
-"""Spans that a chart shows."""
+MOST_SPANS: Final = 60
+"""Spans that a chart shows at most."""
+FEWEST_SPANS: Final = 12
+ROWS_A_SPAN: Final = 30
+"""Rows that a span has on average, where that leaves more than ``FEWEST_SPANS``: with fewer a rate is chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,11 @@ class Timeline:
             self._step = 2 * progress.elapsed / MOST_MOMENTS
 
     def spans(self) -> list[Span]:
-        """Return what happened, in at most ``MOST_SPANS`` spans one after the other."""
+        """Return what happened, in at most ``MOST_SPANS`` spans one after the other, each of many rows."""
         last = [] if self.last is None else [_moment(self.last)]
         moments = [*self._moments[:-1], *last]  # the last moment is in the last state, which may be later
-        every = -(-len(moments) // MOST_SPANS)
+        rows = moments[-1].rows - moments[0].rows if moments else 0
+        every = -(-len(moments) // min(MOST_SPANS, max(FEWEST_SPANS, rows // ROWS_A_SPAN)))
         kept = [*moments[:-1:every], *moments[-1:]] if every else []
         return [_span(earlier, later) for earlier, later in pairwise(kept) if later.seconds > earlier.seconds]
 
