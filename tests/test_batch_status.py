@@ -144,6 +144,12 @@ def test_the_example_of_a_reason_is_a_row_that_still_fails(scripted: Job, server
     assert (report.examples, report.said) == ({"validation_failed": "r1"}, {"validation_failed": "not good"})
 
 
+def test_a_row_that_left_the_input_is_no_example(scripted: Job, server: Server) -> None:
+    server.answer = lambda request: error(422, "TOO_LONG") if b"messages" in request.body else None
+    assert scripted.run(rows(3), concurrency=1).examples == {"TOO_LONG": "r0"}
+    assert scripted.run(rows(3)[1:]).examples == {"TOO_LONG": "r1"}
+
+
 def test_the_first_failure_of_each_reason_is_told_with_what_it_means(scripted: Job, server: Server) -> None:
     server.answer = bad_rows
     scripted.write(rows(4))
