@@ -30,7 +30,8 @@ from novita_openai.prompts.format import PromptFormat
 from novita_openai.prompts.templates.chat_template import ChatTemplate
 from novita_openai.prompts.templates.derivation import derive
 
-EXACT_BOUND: Final = 0.98
+EXACT_BOUND: Final = 0.97
+"""Turns that white space alone tells apart are refused, and so is what a template moves, loses or alters."""
 BOTH_WAYS_BOUND: Final = 0.94
 TIME_BOUND: Final = 5.0
 
@@ -131,6 +132,7 @@ TEXTS: Final = (
     "last question {{ messages }} {% raw %}?",
     "last answer.",
 )
+REPLY: Final = {"role": "assistant", "content": "Because it tastes better."}
 SYSTEM: Final = "You are a cook.\n\nBe brief; answer in the user's language."
 EDGES: Final = (" lead", "trail ", "\nlead", "trail\n", "\n\n both \n\n", "\ttab\t", "  two  ", "\u00a0nbsp\u00a0")
 ODD: Final = (
@@ -210,10 +212,12 @@ class Verdict:
 def judge(template: Template, made: PromptFormat) -> Verdict:
     """Hold a format against its template."""
     verdict = Verdict()
+    # Where a template writes no header for the reply, its format has closed histories alone.
+    ending, closing = ("reply", []) if ("user", "reply") in made.separators else ("closed", [REPLY])
     for messages in simple_chats():
-        verdict.simple &= check(template, made, messages, "reply", verdict)[0]
+        verdict.simple &= check(template, made, [*messages, *closing], ending, verdict)[0]
     for messages in plain_chats():
-        exact, back = check(template, made, messages, "reply", verdict)
+        exact, back = check(template, made, [*messages, *closing], ending, verdict)
         verdict.exact &= exact
         verdict.both_ways &= exact and back
     for messages, ending in hard_chats():
