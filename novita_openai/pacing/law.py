@@ -20,7 +20,7 @@ minute are found as thirty thousand are. Its rules:
    nothing left all along. So each further refusal corrects the rate, by what was taken since the first one; but where
    the service saves up nothing, it refuses each second request that comes a little too soon, and takes too few.
 5. **Nothing.** Where nothing was taken between two refusals, the model pauses as long as it has waited already, up to
-   ``LONGEST_PAUSE``; then one request is in flight, and twice as many after each round of answers.
+   ``LONGEST_PAUSE``; then a quarter as many are in flight, and twice as many after each round of answers.
 6. **Pause.** ``Retry-After`` holds for the whole model, with some jitter. Without it the next request starts when the
    new rate allows.
 7. **Hold and growth.** A rate is ``known`` by the number of requests that it was told from, up to ``KNOWN``. It holds
@@ -263,8 +263,8 @@ class Pacer:
         self.pause(self._starts.last + 1 / self._base)
 
     def _ask(self, now: float) -> None:
-        """Wait once more as long as there was nothing, and begin with one request."""
-        self.in_flight.limit = 1
+        """Wait once more as long as there was nothing, and go on with a quarter as many requests."""
+        self.in_flight.limit = max(self.in_flight.limit // 4, 1)
         self._hold = self._known = 0.0
         self.pause(now + max(min(now - self._wave.time, LONGEST_PAUSE), 1 / self._base))
 

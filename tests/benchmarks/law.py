@@ -8,45 +8,45 @@ It takes about two minutes, and is not changed by other work on the machine. Wit
 
     limit                                      time  longest  refused  most
     steady, 10 at once, 0.05 s                 1.00  1.00     1.9%     2.0%
-    steady, 10 at once, 0.05 s Retry-After-Ms  1.00  1.03     2.0%     2.4%
-    steady, 10 at once, 0.05 s Retry-After     1.17  1.25     1.5%     1.8%
-    steady, 10 at once, 0.2 s                  1.01  1.01     2.1%     2.5%
+    steady, 10 at once, 0.05 s Retry-After-Ms  1.00  1.00     1.9%     2.1%
+    steady, 10 at once, 0.05 s Retry-After     1.19  1.26     1.6%     2.0%
+    steady, 10 at once, 0.2 s                  1.01  1.01     2.1%     2.4%
     steady, 10 at once, 0.2 s Retry-After-Ms   1.01  1.02     2.1%     2.3%
-    steady, 10 at once, 0.2 s Retry-After      1.18  1.21     1.6%     1.7%
-    steady, 10 at once, 1 s                    1.14  1.18     3.1%     4.0%
-    steady, 10 at once, 1 s Retry-After-Ms     1.14  1.17     3.2%     4.0%
-    steady, 10 at once, 1 s Retry-After        1.36  1.45     2.4%     3.2%
-    step, 10 at once, 0.05 s                   1.04  1.05     2.9%     3.1%
-    step, 10 at once, 0.05 s Retry-After-Ms    1.04  1.08     3.0%     3.6%
-    step, 10 at once, 0.05 s Retry-After       1.24  1.34     2.4%     2.7%
-    step, 10 at once, 0.2 s                    1.05  1.07     3.8%     4.8%
-    step, 10 at once, 0.2 s Retry-After-Ms     1.05  1.10     3.6%     4.0%
-    step, 10 at once, 0.2 s Retry-After        1.29  1.42     2.8%     3.7%
-    step, 10 at once, 1 s                      1.23  1.29     7.1%     9.0%
-    step, 10 at once, 1 s Retry-After-Ms       1.24  1.35     7.1%     8.1%
-    step, 10 at once, 1 s Retry-After          1.50  1.56     5.9%     8.1%
-    steady, 1 at once, 0.05 s                  1.11  1.12     2.4%     2.5%
-    steady, 1 at once, 0.05 s Retry-After-Ms   1.13  1.14     2.5%     2.7%
-    steady, 1 at once, 0.05 s Retry-After      1.48  1.92     1.5%     1.8%
-    4 minutes, 1 at once, 1 s                  1.10  1.13     2.5%     2.7%
-    4 minutes, 1 at once, 1 s Retry-After      1.20  1.21     1.3%     1.4%
+    steady, 10 at once, 0.2 s Retry-After      1.17  1.20     1.5%     1.7%
+    steady, 10 at once, 1 s                    1.14  1.18     3.3%     4.0%
+    steady, 10 at once, 1 s Retry-After-Ms     1.14  1.18     3.3%     4.4%
+    steady, 10 at once, 1 s Retry-After        1.35  1.46     2.6%     3.6%
+    step, 10 at once, 0.05 s                   1.04  1.05     2.9%     3.2%
+    step, 10 at once, 0.05 s Retry-After-Ms    1.04  1.07     3.0%     3.5%
+    step, 10 at once, 0.05 s Retry-After       1.26  1.34     2.4%     2.7%
+    step, 10 at once, 0.2 s                    1.05  1.08     3.9%     4.8%
+    step, 10 at once, 0.2 s Retry-After-Ms     1.05  1.07     3.5%     3.7%
+    step, 10 at once, 0.2 s Retry-After        1.27  1.35     2.7%     3.0%
+    step, 10 at once, 1 s                      1.26  1.40     7.6%     10.7%
+    step, 10 at once, 1 s Retry-After-Ms       1.23  1.30     7.3%     8.6%
+    step, 10 at once, 1 s Retry-After          1.51  1.61     5.9%     7.2%
+    steady, 1 at once, 0.05 s                  1.10  1.12     2.4%     2.7%
+    steady, 1 at once, 0.05 s Retry-After-Ms   1.13  1.14     2.5%     2.6%
+    steady, 1 at once, 0.05 s Retry-After      1.43  2.30     1.6%     2.4%
+    4 minutes, 1 at once, 1 s                  1.10  1.11     2.4%     2.6%
+    4 minutes, 1 at once, 1 s Retry-After      1.20  1.21     1.3%     1.5%
     4 minutes, 10 at once, 1 s                 1.01  1.02     1.4%     1.5%
-    4 minutes, 10 at once, 1 s Retry-After     1.11  1.12     0.8%     0.9%
-    4 minutes, 100 at once, 1 s                1.00  1.03     1.5%     2.2%
-    4 minutes, 100 at once, 1 s Retry-After    1.09  1.18     1.8%     2.6%
-    10 in flight, 1 s                          1.23  1.28     3.7%     4.8%
-    10 in flight, 1 s Retry-After              1.41  1.46     2.1%     2.3%
-    100 in flight, 1 s                         1.17  1.24     1.2%     1.4%
-    100 in flight, 1 s Retry-After             1.39  1.58     0.2%     0.3%
-    100 calls, pace=True, 30 at once           1.01  1.02     20.5%    25.0%
-    100 calls, pace=True, 1 at once            1.21  1.57     7.3%     8.0%
+    4 minutes, 10 at once, 1 s Retry-After     1.12  1.17     0.8%     0.9%
+    4 minutes, 100 at once, 1 s                1.00  1.01     1.4%     1.7%
+    4 minutes, 100 at once, 1 s Retry-After    1.10  1.25     2.2%     3.0%
+    10 in flight, 1 s                          1.21  1.26     3.0%     4.5%
+    10 in flight, 1 s Retry-After              1.41  1.46     2.1%     2.4%
+    100 in flight, 1 s                         1.15  1.22     1.5%     3.6%
+    100 in flight, 1 s Retry-After             1.39  1.52     0.2%     0.3%
+    100 calls, pace=True, 30 at once           1.01  1.02     19.2%    24.0%
+    100 calls, pace=True, 1 at once            1.25  1.52     7.4%     10.0%
     100 calls, Pace(rpm=30), 30 at once        1.41  1.41     0.0%     0.0%
     100 calls, Pace(rpm=30), 1 at once         1.04  1.04     1.0%     1.0%
-    2 processes, pace=True                     1.35  1.65     13.9%    19.5%
+    2 processes, pace=True                     1.20  1.41     12.4%    17.8%
     2 processes, Pace(rpm=30 / 2)              1.08  1.08     0.0%     0.0%
-    8 processes, pace=True                     1.60  1.76     36.6%    44.2%
+    8 processes, pace=True                     1.58  1.72     37.7%    43.8%
     8 processes, Pace(rpm=30 / 8)              1.08  1.08     0.0%     0.0%
-    100 processes, pace=True                   1.02  1.03     552.7%   558.3%
+    100 processes, pace=True                   1.03  1.04     650.0%   661.2%
     100 processes, Pace(rpm=30 / 100)          1.03  1.03     0.0%     0.0%
 
 Where a refusal stops the model for a second (``Retry-After``), a change of the limit costs several of them. A limit of
