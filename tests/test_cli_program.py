@@ -96,7 +96,7 @@ def test_every_event_has_its_words() -> None:
     paths = (path for path in PACKAGE.rglob("*.py") if path != Path(notices.__file__))
     sources = "".join(path.read_text(encoding="utf-8") for path in paths)
     events = set(re.findall(r'"((?:batch|retry|stream)\.[a-z_]+)"', sources))
-    assert events - {"batch.progress"} <= notices._WORDS.keys()
+    assert events - {"batch.progress", "batch.done"} <= notices._WORDS.keys()
     event = {"event": "batch.unfit_model", "model": "a/b", "problem": "is not in the models list"}
     assert notices.in_words(event, "") == "the model a/b is not in the models list"
     assert notices.in_words(event | {"near": ["a/c", "a/d"]}, "").endswith("list; near names: a/c, a/d")
