@@ -152,10 +152,12 @@ def test_undo_forgets_the_last_question_and_its_answer(talk: Talk, server: Serve
 
 def test_the_prompt_of_what_was_said_is_shown(talk: Talk, server: Server) -> None:
     server.always = said("Boil water.")
-    ended = talk("/prompt\r", "Pasta?\r", "/prompt\r")
+    ended = talk("/prompt\r", "Pasta?\r", "/prompt\r", "/prompt vicuna-newline\r")
     assert ended.told[1] == "nothing has been said yet"
     assert "<|start_header_id|>user<|end_header_id|>\n\nPasta?<|eot_id|>" in ended.out
     assert ended.told[2].startswith("format llama-3.1, ")
+    assert "USER: Pasta?\nASSISTANT: Boil water." in ended.out
+    assert ended.told[3].startswith("format vicuna-newline, ")
 
 
 def test_each_role_has_its_colour_in_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ COMMANDS: Final = {
     "/model": "NAME: ask this model from now on; without a name, say which is asked",
     "/system": "TEXT: say who the model is to be; without a text, say what was said",
     "/undo": "forget the last question and its answer",
-    "/prompt": "show what has been said as the prompt of a completion model",
+    "/prompt": "FORMAT: show what has been said as a prompt of that format; without a name, of the model's own",
     "/cost": "say the tokens and dollars so far",
     "/save": "FILE: write what has been said to a file, as JSON",
     "/help": "list these commands",
@@ -96,15 +96,15 @@ def _shortened(text: str, longest: int = 60) -> str:
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 
-def _show_prompt(conversation: Conversation, _: NovitaOpenAI, __: str) -> None:
+def _show_prompt(conversation: Conversation, _: NovitaOpenAI, name: str) -> None:
     import sys
 
-    from novita_openai.prompts import format_for_model
+    from novita_openai.prompts import format_for_model, get_format
 
     if not conversation.turns:
         note("nothing has been said yet")
         return
-    fmt = format_for_model(conversation.model)
+    fmt = get_format(name) if name else format_for_model(conversation.model)
     text = fmt.render(conversation.messages, reply=False)
     show("".join(painted(text, fmt.normalize(conversation.messages), sys.stdout)))
     note(f"format {fmt.name}, {len(text)} characters")
