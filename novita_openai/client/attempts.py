@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -113,14 +113,6 @@ class ClientCall(Call):
     def ends(self) -> float:
         """Return when the call ends, by ``time.monotonic()``; infinity where it has no deadline."""
         return self.started + (self.policy.deadline or math.inf)
-
-    def in_turn(self, attempt: Callable[[int], Any]) -> Callable[[int], Any]:
-        """Return an attempt that waits for what it has to wait for before it sends: nothing, without a pace."""
-        return attempt
-
-    def in_turn_async(self, attempt: Callable[[int], Awaitable[Any]]) -> Callable[[int], Awaitable[Any]]:
-        """Do the same for the async client."""
-        return attempt
 
     def guard(self, stream: Any) -> Any:
         """Return a stream that the SDK has built, each event bounded; that of a text is guarded too."""

@@ -181,7 +181,7 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
 
     def _run(self, request: ClientCall) -> Any:
         attempt = self._attempt if request.policy.deadline is None else self._attempt_in_time
-        return request.run(request.in_turn(partial(attempt, request)))
+        return request.run(partial(attempt, request))
 
     def _attempt(self, request: ClientCall, made: int) -> Any:
         kind, options, stream = request.cast_to, request.options_for(made), request.is_stream
@@ -226,7 +226,7 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
 
     async def _run(self, request: ClientCall) -> Any:
         attempt = self._attempt if request.policy.deadline is None else self._attempt_in_time
-        return await request.run_async(request.in_turn_async(partial(attempt, request)))
+        return await request.run_async(partial(attempt, request))
 
     async def _attempt(self, request: ClientCall, made: int) -> Any:
         kind, options, stream = request.cast_to, request.options_for(made), request.is_stream

@@ -125,13 +125,13 @@ class PacedCall(ClientCall):
         pace = cast("Pace", self.client.paced_by)
         self.turn = turn_of(pace, sdk.body_of(self.options), sdk.extra_body_of(self.options))
 
-    def in_turn(self, attempt: Callable[[int], Any]) -> Callable[[int], Any]:
-        """Return an attempt that waits for its turn, where it has one."""
-        return attempt if self.turn is None else _paced(self, self.turn, attempt)
+    def run(self, send: Callable[[int], Any]) -> Any:
+        """Do the same, each attempt in its turn."""
+        return super().run(send if self.turn is None else _in_turns(self, self.turn, send))
 
-    def in_turn_async(self, attempt: Callable[[int], Awaitable[Any]]) -> Callable[[int], Awaitable[Any]]:
+    async def run_async(self, send: Callable[[int], Awaitable[Any]]) -> Any:
         """Do the same for the async client."""
-        return attempt if self.turn is None else _paced_async(self, self.turn, attempt)
+        return await super().run_async(send if self.turn is None else _in_turns_async(self, self.turn, send))
 
     def guard(self, stream: Any) -> Any:
         """Do the same, and keep the place while a stream is read."""
@@ -194,7 +194,7 @@ class PacedContinuation(PacedCall, Continuation):
     """A request that resumes a stream, and waits for its turn."""
 
 
-def _paced(call: PacedCall, turn: Turn, attempt: Callable[[int], Any]) -> Callable[[int], Any]:
+def _in_turns(call: PacedCall, turn: Turn, attempt: Callable[[int], Any]) -> Callable[[int], Any]:
     def in_turn(made: int) -> Any:
         caller = turn.limit(call.remaining())
         if not turn.has(turn.turns.take_now(caller) or turn.turns.take(caller)):
@@ -212,7 +212,7 @@ def _paced(call: PacedCall, turn: Turn, attempt: Callable[[int], Any]) -> Callab
     return in_turn
 
 
-def _paced_async(
+def _in_turns_async(
     call: PacedCall, turn: Turn, attempt: Callable[[int], Awaitable[Any]]
 ) -> Callable[[int], Awaitable[Any]]:
     async def in_turn(made: int) -> Any:
