@@ -291,7 +291,7 @@ def _flaw(holder: Any, wanted: _Wanted) -> str | None:
         failure = reason if is_failure(reason) else failure
     if wanted.name != "choices":
         return None
-    if names_error(error := fields.get("error")):
+    if (error := fields.get("error")) and names_error(error):
         return f"The answer is not whole: the service says {error!r} beside the choices."
     return None if failure is None else f"The answer is not whole: its finish_reason is {failure!r}."
 

@@ -132,14 +132,6 @@ class _Preconfigured(Generic[_Key]):
         """What is known of the pace of each model that was asked so far; empty for a client without a pace."""
         return {} if self.paced_by is None else self.paced_by.models
 
-    def _kind_of_call(self) -> type[ClientCall]:
-        """Return the class of the client's calls, which wait for turns where it has a pace."""
-        if self.paced_by is None:
-            return ClientCall
-        from novita_openai.client.paced import PacedCall
-
-        return PacedCall
-
     @discreet
     def _set_base_url(self, url: str | URL) -> None:
         cast("Any", openai.OpenAI.base_url).fset(self, check_base_url(url, "base_url"))
@@ -170,13 +162,11 @@ class NovitaOpenAI(_Preconfigured[Key], sdk.AnsweringClient, openai.OpenAI):
 
     _checked = CheckedKey.of
     _received = staticmethod(read_error)
+    _answer = staticmethod(answer)
     _streamed = StreamedResponse
 
-    def _answer(self, make: Any, response: Any, kind: Any, mode: str | None) -> Any:
-        return answer(make, response, kind, mode, self.max_answer_bytes)
-
     def _request_retried(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        call = self._kind_of_call()
+        call = ClientCall if self.paced_by is None else _paced_call()
         return self._run(call(self, cast_to, options, stream, stream_cls, _STREAMS, self._resume))
 
     def _run(self, request: ClientCall) -> Any:
@@ -213,15 +203,13 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
 
     _checked = AsyncCheckedKey.of
     _received = staticmethod(read_error_async)
+    _answer = staticmethod(answer_async)
     _streamed = AsyncStreamedResponse
-
-    def _answer(self, make: Any, response: Any, kind: Any, mode: str | None) -> Any:
-        return answer_async(make, response, kind, mode, self.max_answer_bytes)
 
     async def _request_retried(
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        call = self._kind_of_call()
+        call = ClientCall if self.paced_by is None else _paced_call()
         return await self._run(call(self, cast_to, options, stream, stream_cls, _ASYNC_STREAMS, self._resume))
 
     async def _run(self, request: ClientCall) -> Any:
@@ -250,6 +238,13 @@ class AsyncNovitaOpenAI(_Preconfigured[AsyncKey], sdk.AnsweringClient, openai.As
 
     if not TYPE_CHECKING:  # type checkers see the SDK's own overloads
         request = _request_retried
+
+
+def _paced_call() -> type[ClientCall]:
+    """Return the class of calls that wait for turns, which is imported late, as most clients have no pace."""
+    from novita_openai.client.paced import PacedCall
+
+    return PacedCall
 
 
 OpenAI = NovitaOpenAI

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final
 
 __all__ = ["RETRY_COUNT", "AnsweringClient", "pass_received", "raw_response_header"]
 
@@ -63,9 +63,11 @@ class AnsweringClient:
     _streamed: ClassVar[Any]
     """The class of the responses that ``with_streaming_response`` gives for streams."""
 
-    _answer: Callable[..., Any]
-    """Is given ``make``, the response, its type and its mode (the value of ``raw_response_header``); returns
-    ``make(type, response)``, which is what the SDK makes of a response of which the body is read."""
+    _answer: ClassVar[Any]
+    """Is given ``make``, the response, its type, its mode (the value of ``raw_response_header``) and the most bytes of
+    an answer; returns ``make(type, response)``, which is what the SDK makes of a response of which the body is read."""
+
+    max_answer_bytes: float
 
     def _should_stream_response_body(self, request: Any) -> bool:
         """Have the SDK leave every body of a success unread, as ``_answer`` reads it."""
@@ -73,7 +75,8 @@ class AnsweringClient:
         return True
 
     def _process_response(self, *, cast_to: Any, response: Any, stream: bool, **rest: Any) -> Any:
-        sdk_step, mode = cast("Any", super())._process_response, None  # noqa: SLF001 - this module's purpose
+        sdk_step: Any = super()._process_response  # type: ignore[misc]
+        mode = None
         # Most calls add no headers, and to search all that were sent takes longer.
         if headers := rest["options"].headers:
             rest["retries_taken"], mode = _retries_before(headers), headers.get(raw_response_header())
@@ -83,4 +86,4 @@ class AnsweringClient:
 
         if stream:
             return make(self._streamed[cast_to] if mode == "stream" else cast_to, response)
-        return self._answer(make, response, cast_to, mode)
+        return self._answer(make, response, cast_to, mode, self.max_answer_bytes)
