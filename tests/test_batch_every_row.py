@@ -6,6 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from structlog.testing import capture_logs
 
 from novita_openai import batch
 from novita_openai.batch import BatchStopped
+from novita_openai.batch.outcomes import moment
 
 PAGE = Reply(403, b"<html>Request blocked</html>", {"content-type": "text/html"})
 TOO_LARGE = error(429, "TOKEN_LIMIT_EXCEEDED")
@@ -227,3 +229,9 @@ def test_a_model_that_is_put_off_leaves_a_file_to_the_others(scripted: Job, serv
     assert (caught.value.report.succeeded, caught.value.report.failed, caught.value.needs_change) == (1_500, 0, False)
     server.answer = lambda _: None
     assert scripted.run().succeeded == 3_000
+
+
+def test_a_time_is_told_with_its_date_where_it_is_not_today() -> None:
+    now = datetime(2026, 11, 26, 23, 30, tzinfo=UTC)
+    assert moment(now + timedelta(minutes=20), now) == "23:50:00 UTC"
+    assert moment(now + timedelta(hours=1), now) == "2026-11-27 00:30:00 UTC"

@@ -38,6 +38,11 @@ NO_PROGRESS: Final = 1_800.0
 TOO_MANY_REQUESTS: Final = 429
 
 
+def moment(then: datetime, now: datetime) -> str:
+    """Return a time as text, with its date where it is not today."""
+    return f"{then:%H:%M:%S %Z}" if then.date() == now.date() else f"{then:%Y-%m-%d %H:%M:%S %Z}"
+
+
 class Sink(Protocol):
     """Where results go."""
 
@@ -105,7 +110,7 @@ class Outcomes:
         told = [
             f"the service asks to wait {lane.put_off.asked:g} s for {lane.model}, above max_wait "
             f"({self._session.policy.retry_after_cap:g} s): start again after "
-            f"{now + timedelta(seconds=lane.put_off.due - self._clock()):%H:%M:%S %Z}"
+            f"{moment(now + timedelta(seconds=lane.put_off.due - self._clock()), now)}"
             for lane in lanes
             if lane.put_off is not None
         ]

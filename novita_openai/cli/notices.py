@@ -48,7 +48,9 @@ class _Failed(dict[str, Any]):
         if name == "meaning":
             from novita_openai.batch.explanations import explained
 
-            meaning = "" if "cause" in self else in_the_shell(explained(str(self["reason"])))
+            reason = str(self["reason"])
+            is_said = "cause" in self or bool(_REASONS.get(reason))
+            meaning = "" if is_said else in_the_shell(explained(reason))
             return f": {meaning}" if meaning else ""
         if name == "nearest":
             return f"; near names: {', '.join(self['near'])}" if "near" in self else ""
