@@ -106,19 +106,20 @@ def test_a_batch_shows_bar_count_and_time_left_and_at_the_end_a_table_at_any_wid
     frames = re.findall(r"[━╸╺]+ +\d+/601 \d:\d\d:\d\d", terminal.text)
     assert {len(frame) for frame in frames} == {columns}
     assert "rows/s" in terminal.text
-    table = terminal.text[terminal.text.rindex("succeeded ") :].splitlines()
-    assert table[0].split() == ["succeeded", "600", "of", "601", "rows"]
-    assert [line.split()[0] for line in table if line[:1].isalpha()][:5] == [
-        "succeeded",
-        "failed",
+    table = terminal.text[terminal.text.rindex("rows  ") :].splitlines()
+    assert table[0].split()[:6] == ["rows", "600", "of", "601", "rows", "succeeded,"]
+    assert [line.split()[0] for line in table if line[:1].isalpha()][:6] == [
+        "rows",
         "requests",
         "tokens",
         "cost",
+        "time",
+        "failed",
     ]
     assert max(len(line.rstrip()) for line in table) <= columns
     whole = "".join("".join(table).split())
     for words in (
-        "MODEL_NOT_FOUND:suchasbad[/b]",
+        "1failedwithMODEL_NOT_FOUND,suchasbad[/b]:",
         "no/such[/i]-with-a-name-that-is-longer-than-a-narrow-terminal-is-wide",
     ):
         assert words in whole
