@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -113,7 +114,8 @@ async def _serve(listener: socket.socket, engine_url: str, report: int) -> None:
 
 async def _forward(session: ClientSession, engine_url: str, request: web.Request) -> web.StreamResponse:
     """Send a request on to llama.cpp, and its reply back piece by piece."""
-    if (refusal := _refusal(request.path, request.host, request.headers.get("Origin"))) is not None:
+    callers = (f"//{request.host}", *request.headers.getall("Origin", ()))
+    if (refusal := _refusal(request.path, callers)) is not None:
         return web.json_response(refusal, status=refusal["code"])
     url, headers = engine_url + _engine_path(request.path_qs), _end_to_end(request.headers)
     body = await request.read()
@@ -126,14 +128,23 @@ async def _forward(session: ClientSession, engine_url: str, request: web.Request
         return response
 
 
-def _refusal(path: str, host: str, origin: str | None) -> dict[str, Any] | None:
+def _refusal(path: str, callers: Iterable[str]) -> dict[str, Any] | None:
     """Return the error for a request that comes from elsewhere, or to what is not the service's; None for others."""
-    foreign = [name for name in (f"//{host}", origin) if name is not None and urlsplit(name).hostname not in _OWN_HOSTS]
-    if foreign:
-        return {"code": 403, "reason": "ACCESS_DENY", "message": f"{foreign[0]} is not this machine", "metadata": {}}
+    foreign = next((address for address in callers if not _is_own(address)), None)
+    if foreign is not None:
+        message = f"{foreign.removeprefix('//')} is not this machine"
+        return {"code": 403, "reason": "ACCESS_DENY", "message": message, "metadata": {}}
     if path not in _OPEN:
         return {"code": 404, "reason": "API_NOT_FOUND", "message": f"there is no {path}", "metadata": {}}
     return None
+
+
+def _is_own(address: str) -> bool:
+    """Tell whether an address is one of this machine; what cannot be read is none."""
+    try:
+        return urlsplit(address).hostname in _OWN_HOSTS
+    except ValueError:
+        return False
 
 
 def _engine_path(path: str) -> str:
