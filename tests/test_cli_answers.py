@@ -133,6 +133,12 @@ def test_to_a_person_an_answer_begins_with_its_first_word(shell: Shell, server: 
     assert terminal.text == "Boil water.\n"
 
 
+def test_the_local_model_answers_by_a_schema(shell: Shell) -> None:
+    ended = shell("chat", "--local", "--schema", "name, born int", "--temperature", "0", "Who wrote Faust?")
+    assert ended.code == 0
+    assert json.loads(ended.out).keys() == {"name", "born"}
+
+
 @pytest.mark.parametrize("command", ["chat", "complete"])
 def test_the_local_model_is_asked_by_its_name_and_no_other(command: str, shell: Shell) -> None:
     assert "leave out --model, or --local" in shell(command, "--local", "-m", "nope", "Hi").line

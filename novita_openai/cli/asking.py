@@ -71,7 +71,7 @@ def chat(
     with open_client(service) as client:
         body["model"] = model_to_ask(client, service, answer.model)
         if wanted is not None:
-            _ask_for(client, wanted, body)
+            _ask_for(client, wanted, body, is_local=service.local)
         _finish(client, client.chat.completions.create, body, answer, wanted)
 
 
@@ -120,14 +120,14 @@ def _body(answer: AnswerOptions) -> dict[str, Any]:
     return {"stream": not answer.as_json, **known, **told}
 
 
-def _ask_for(client: NovitaOpenAI, wanted: AnswerSchema, body: dict[str, Any]) -> None:
+def _ask_for(client: NovitaOpenAI, wanted: AnswerSchema, body: dict[str, Any], *, is_local: bool) -> None:
     """Have a request ask for an answer by a schema: as a parameter where the model can do that, else in words."""
     from novita_openai.client.catalog import models_like
 
     rows = listed_rows(client)
     meant = models_like(body["model"], rows)
     model = meant[0] if len(meant) == 1 else body["model"]  # the service says what is wrong with it
-    if _can(rows.get(model, {}), "structured-outputs"):
+    if is_local or _can(rows.get(model, {}), "structured-outputs"):  # llama.cpp can, though its list does not say so
         body |= {"model": model, "response_format": wanted.response_format}
     else:
         body |= {"model": model, "messages": [{"role": "system", "content": wanted.request}, *body["messages"]]}

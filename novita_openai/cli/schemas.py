@@ -51,8 +51,8 @@ class AnswerSchema:
 
         try:
             return flaws_of(self.validator, json.loads(text))
-        except ValueError as error:
-            return f"it is not JSON ({error})"
+        except ValueError:
+            return "it is not JSON"
 
 
 def schema_in(given: str) -> dict[str, Any]:
@@ -68,8 +68,9 @@ def schema_in(given: str) -> dict[str, Any]:
 def _schema_in(text: str, place: str) -> dict[str, Any]:
     try:
         schema: Any = json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{place}: this is not JSON: {error}") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise typer.BadParameter(f"{place}: this is not JSON: {error.msg} at {where}") from None
     if not isinstance(schema, dict):
         raise typer.BadParameter(f"{place}: a JSON Schema is an object, not {type(schema).__name__}")
     return cast("dict[str, Any]", schema)
