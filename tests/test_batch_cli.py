@@ -87,6 +87,7 @@ def test_bad_input_is_told_line_by_line(run: Run, job: Job, emulator: Emulator) 
         (["requests.jsonl", "-o", "-", "--json"], "both print to standard output"),
         (["missing.jsonl", "-o", "out.jsonl"], "missing.jsonl: No such file"),
         (["requests.jsonl", "-o", "."], "Is a directory"),
+        (["requests.jsonl", "-o", "no/such/out.jsonl"], "no/such: there is no such folder; make it, or give another"),
         (
             ["requests.jsonl", "-o", "out.jsonl", "--concurrency", "9999999"],
             "--concurrency 9999999: this process may open",

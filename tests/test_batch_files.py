@@ -481,3 +481,10 @@ def test_a_fault_of_the_models_list_changes_nothing_of_this(job: Job, emulator: 
     job.run(bare("a"))
     emulator.script.append(Fault("SERVICE_NOT_AVAILABLE"))
     assert job.run(bare("b", "a"), model=MODEL).sent == 1
+
+
+def test_results_in_a_folder_that_does_not_exist_are_refused(job: Job, emulator: Emulator) -> None:
+    job.write(rows(1))
+    with pytest.raises(FileNotFoundError, match=f"no such folder; make it, or give another: '{job.folder / 'no'}'"):
+        batch.run(job.requests, job.folder / "no" / "results.jsonl", client=job.client())
+    assert emulator.requests == []

@@ -49,7 +49,7 @@ def test_the_end_of_a_job_names_what_failed_and_the_way_out(scripted: Job, serve
         for line in lines
     )
     assert "1 answer ended with length: cut at its max_tokens, or at the model's longest answer" in lines
-    assert "other: 1 row, 5 tokens, cost not known of 1 answer" in lines
+    assert "other: 1 row, 5 tokens, 1 answer of unknown cost" in lines
     again = json.loads(run(scripted, "--json", "-q").stdout)
     assert again["errors"] == {"TOO_LONG": 1, "INVALID_REQUEST_BODY": 1}
     assert again["examples"] == {"TOO_LONG": "r1", "INVALID_REQUEST_BODY": "r3"}

@@ -99,7 +99,7 @@ def test_one_of_something_is_told_as_one() -> None:
             "cost",
             "$0.5000, without 1 answer of unknown cost",
         ),
-        (BatchReport(total=9, succeeded=9, unpriced=9), "cost", "cost not known of 9 answers"),
+        (BatchReport(total=9, succeeded=9, unpriced=9), "cost", "9 answers of unknown cost"),
         (BatchReport(total=9, succeeded=9, resumed=3, elapsed=3.0), "time", "3.0 s, 2.0 rows/s"),
         (
             BatchReport(total=9, succeeded=9, finish_reasons={"stop": 8, "content_filter": 2}),

@@ -92,6 +92,8 @@ class ResultFiles:
     def __init__(self, path: Path, source: Source) -> None:
         if path.suffix == ".gz":
             raise BatchInputError([f"{path}: results are not compressed; give a name without .gz"])
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "there is no such folder; make it, or give another", str(path.parent))
         both = (path, beside(path, "errors"))
         if any(source.is_file(each) for each in both):
             raise BatchInputError([f"{path}: the results would overwrite the input {source}"])

@@ -85,7 +85,7 @@ def failures(report: BatchReport) -> Iterator[tuple[str, int, str, str]]:
 def in_words(cost: float | None, unpriced: int, *, is_estimate: bool = False) -> str:
     """Return a sum of dollars, as far as it is known; what the service does not list is an estimate, and says so."""
     if cost is None:
-        return f"cost not known of {counted(unpriced, 'answer')}"
+        return f"{counted(unpriced, 'answer')} of unknown cost"
     known = f"about {dollars(cost)} ({ESTIMATE})" if is_estimate else dollars(cost)
     return f"{known}, without {counted(unpriced, 'answer')} of unknown cost" if unpriced else known
 
