@@ -60,7 +60,7 @@ def test_models_are_searched_and_sorted(arguments: list[str], found: list[str], 
     ("arguments", "words"),
     [
         (["lema-3.1-8b"], "no model fits; near names: meta-llama/llama-3.1-8b-instruct"),
-        (["zzzz"], "no model fits"),
+        (["zzzz"], "no model fits; 'novita-openai models' lists them all"),
         (["llama", "--can", "vision"], "no model fits"),
         (["--can", "fly"], "no model says that it can 'fly'; they say: batch-api, chat, "),
     ],

@@ -92,7 +92,8 @@ def _nothing(rows: list[dict[str, Any]], words: list[str], can: list[str]) -> st
     if odd := [word for word in can if word not in known]:
         return f"no model says that it can {odd[0]!r}; they say: {', '.join(sorted(known))}"
     near = near_names(" ".join(words), [str(row.get("id")) for row in rows]) if not can else ()
-    return f"no model fits{'; near names: ' if near else ''}{', '.join(near)}"
+    hint = f"near names: {', '.join(near)}" if near else "'novita-openai models' lists them all"
+    return f"no model fits; {hint}"
 
 
 def _sorted(rows: list[dict[str, Any]], order: Order | None) -> list[dict[str, Any]]:
