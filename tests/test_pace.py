@@ -24,7 +24,9 @@ import pytest
 from batch_jobs import rows
 from calls import CHAT, MODEL, text_of
 from conftest import Driver
-from server import Server, error
+from openai.types.chat import ChatCompletionChunk
+from server import Server, chunk, error
+from server import stream as streamed
 
 from novita_openai import AsyncNovitaOpenAI, NovitaOpenAI, Pace, RetryPolicy, batch, create_async_client, create_client
 from novita_openai.client import turns
@@ -431,6 +433,15 @@ def test_what_names_no_model_waits_for_no_turn(build: Build) -> None:
     driver = build(quick(rpm=1))
     for _ in range(3):
         driver.collect(lambda client: client.models.list())
+    assert driver.client.pace == {}
+
+
+def test_nor_does_a_stream_that_names_none(connect: Callable[..., Driver], server: Server) -> None:
+    server.always = streamed(chunk("Boil water.", "stop"))
+    driver = connect(pace=True)
+    kind: Any = openai.AsyncStream if driver.is_async else openai.Stream
+    options = {"cast_to": ChatCompletionChunk, "stream": True, "stream_cls": kind[ChatCompletionChunk]}
+    assert driver.collect(lambda client: client.post("/chat/completions", body={"messages": []}, **options))
     assert driver.client.pace == {}
 
 
