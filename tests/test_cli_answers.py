@@ -111,7 +111,7 @@ def test_an_answer_that_breaks_off_ends_its_line(shell: Shell, server: Server) -
     server.always = Reply(body=whole.body.partition("\n\n")[0] + "\n\n", headers=whole.headers)
     ended = shell("chat", "Hi")
     assert (ended.code, ended.out) == (1, "Boil \n")
-    assert ended.line == ("The stream is broken: it ended without a finish_reason. The answer is not whole: ask again.")
+    assert ended.line == ("the answer broke off, ask again: The stream is broken: it ended without a finish_reason.")
 
 
 @pytest.mark.parametrize("fault", ["truncated", "html", "malformed", "not_utf8", "close", "bad_gateway", "null_list"])

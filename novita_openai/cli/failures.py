@@ -103,8 +103,7 @@ def _of_the_service(error: openai.OpenAIError) -> str:
     failure = failure_of(error)
     if failure.rule is UNKNOWN:
         return _one_line(error)
-    way_out = " The answer is not whole: ask again." if partial_text(error) else ""
-    return failure.told + way_out
+    return f"{'the answer broke off, ask again: ' if partial_text(error) else ''}{failure.told}"
 
 
 def _of_a_file(error: OSError) -> str:
