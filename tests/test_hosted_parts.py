@@ -125,7 +125,7 @@ def test_an_answer_is_read_in_every_form(error: object) -> None:
         ({"response": {"status_code": 200, "body": WHOLE}, "error": {"code": "odd"}}, "odd"),
         ({"response": {"status_code": 200, "body": {"choices": [{"message": {}, "finish_reason": None}]}}},
          "invalid_answer"),
-        ({"response": {"status_code": 204, "body": {}}}, "no_word"),
+        ({"response": {"status_code": 204, "body": {}}}, "invalid_answer"),
         ({}, "no_word"),
     ],
 )  # fmt: skip
