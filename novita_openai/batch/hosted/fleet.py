@@ -96,7 +96,7 @@ class Fleet:
         """Say why rows are left on purpose; None where none are."""
         if self.options.detaches and self.waiting:
             rows = counted(self.waiting, "row", "are")
-            return f"submitted: {rows} at the service; a start without detach=True collects them"
+            return f"submitted: {rows} at the service; a start without detach=True collects the results"
         if not self.options.cancels:
             return None
         return "cancelled: rows without a result are free" if self._was_open else NOTHING_TO_CANCEL
@@ -158,7 +158,7 @@ class Fleet:
         named = "; ".join(str(state) for state in self.ledger.open)
         return (
             f"{counted(self.waiting, 'row', 'wait')} at the service: {named}. The same with via='batch-api' "
-            "collects them, and with cancel=True takes them back"
+            "collects the results, and with cancel=True takes the rows back"
         )
 
     # What earlier starts have left.
