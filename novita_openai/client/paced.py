@@ -109,7 +109,7 @@ def _response_of(answer: Any) -> Any:
 
 def turn_of(pace: Pace, body: object, extra: Mapping[str, Any]) -> Turn | None:
     """Return the turns that a request has to wait for: those of the model that its body names, None without one."""
-    merged = {**body, **extra} if isinstance(body, Mapping) else {}
+    merged = {**body, **extra} if isinstance(body, (dict, Mapping)) else {}
     model = merged.get("model")
     return Turn(pace, model, merged) if isinstance(model, str) else None
 
@@ -122,7 +122,7 @@ class PacedCall(ClientCall):
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        pace = cast("Pace", self.client.paced_by)
+        pace: Any = self.client.paced_by
         self.turn = turn_of(pace, sdk.body_of(self.options), sdk.extra_body_of(self.options))
 
     def run(self, send: Callable[[int], Any]) -> Any:
