@@ -317,9 +317,11 @@ def said_by(error: BaseException) -> str:
         return ""
     response = getattr(error, "response", None)
     body = error.body if response is None else whole_body(error, response)
-    # A success may hold a reply, which is never quoted; an error that is in no known form is quoted as it came.
-    is_to_quote = isinstance(error, openai.APIStatusError) and bool(body) and not isinstance(body, str)
-    return said_in(body) or (said_in(json.dumps(body, ensure_ascii=False)) if is_to_quote else "")
+    if isinstance(error, openai.APIStatusError):  # in no known form it is quoted as it came
+        is_to_quote = bool(body) and not isinstance(body, str)
+        return said_in(body) or (said_in(json.dumps(body, ensure_ascii=False)) if is_to_quote else "")
+    # A success may hold a reply, whole or cut, which is never quoted.
+    return "" if isinstance(body, str) and body.lstrip().startswith(("{", "[")) else said_in(body)
 
 
 def partial_text(error: BaseException) -> str:

@@ -247,6 +247,12 @@ def test_packed_errors_are_unpacked(way: Way, server: Server) -> None:
     assert failure.said == "the RATE_LIMIT_EXCEEDED message"
 
 
+def test_an_error_with_headers_of_any_letters_is_that_error(way: Way, server: Server) -> None:
+    server.always = Reply(400, {"message": "no such size"}, {"X-Said": "Gr\u00f6\u00dfe"})
+    failure = way.failure()
+    assert (failure.status, failure.said) == (400, "no such size")
+
+
 def test_an_answer_that_is_packed_wrongly_is_a_lost_one(way: Way, server: Server) -> None:
     server.always = Reply(body=b"not packed", headers={"content-encoding": "gzip"})
     failure = way.failure()

@@ -25,6 +25,7 @@ from calls import CHAT
 from conftest import Driver
 from hypothesis import given
 from hypothesis import strategies as st
+from server import CHAT as CHAT_BODY
 from server import Reply, Server, error
 from structlog.testing import capture_logs
 
@@ -133,6 +134,25 @@ def test_a_page_of_a_firewall_is_no_want_of_credit(driver: Driver, server: Serve
     assert "firewall" in notes_of(failure)
     assert "Attention Required! | Cloudflare" in notes_of(failure)
     assert "credit" not in notes_of(failure)
+
+
+@pytest.mark.parametrize("options", [{}, {"policy": RetryPolicy(deadline=60.0)}], ids=["whole", "counted"])
+def test_headers_of_any_letters_pass(options: Any, connect: Callable[..., Driver], server: Server) -> None:
+    headers = {"X-Said": "Gr\u00f6\u00dfe"}
+    server.script += [Reply(400, {"message": "no such size"}, headers), Reply(body=CHAT_BODY, headers=headers)]
+    driver = connect(**options)
+    failure = caught(driver)
+    assert (failure.status_code, failure.response.headers["x-said"]) == (400, "Gr\u00f6\u00dfe")
+    answer = driver.call(lambda client: client.chat.completions.with_raw_response.create(model="m", messages=MESSAGES))
+    assert answer.headers["x-said"] == "Gr\u00f6\u00dfe"
+
+
+@pytest.mark.parametrize("sent", [json.dumps(CHAT_BODY)[:-9], " " + json.dumps([CHAT_BODY])[:-9]])
+def test_a_reply_that_was_cut_is_not_quoted(sent: str, connect: Callable[..., Driver], server: Server) -> None:
+    server.always = Reply(body=sent)
+    failure = caught(connect(policy=RetryPolicy.off()))
+    assert reason_of(failure) == "invalid_answer"
+    assert "Boil water" not in f"{failure} {notes_of(failure)}"
 
 
 def test_blanks_say_nothing(driver: Driver, server: Server) -> None:

@@ -213,7 +213,8 @@ def _check_length(response: Any, limits: Limits) -> None:
 
 def with_content(response: Any, content: bytes) -> Any:
     """Return a response that holds a decoded body, and all else that another one says."""
-    headers = [each for each in response.headers.multi_items() if each[0] not in _OF_THE_TRANSPORT]
+    # As bytes, as the HTTP library reads headers that are no ASCII, and refuses to write them.
+    headers = [each for each in response.headers.raw if each[0].lower() not in _OF_THE_TRANSPORT]
     same = {name: getattr(response, name) for name in ("request", "extensions", "history", "default_encoding")}
     made = library_of(response).Response(response.status_code, headers=headers, content=content, **same)
     with suppress(RuntimeError):  # how long it took is not known of one that came from no network
@@ -221,7 +222,7 @@ def with_content(response: Any, content: bytes) -> Any:
     return made
 
 
-_OF_THE_TRANSPORT: Final = ("content-encoding", "content-length", "transfer-encoding")
+_OF_THE_TRANSPORT: Final = (b"content-encoding", b"content-length", b"transfer-encoding")
 
 
 def opened(response: Any) -> Iterator[bytes]:

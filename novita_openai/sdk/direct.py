@@ -80,7 +80,9 @@ class Received:
     @cached_property
     def response(self) -> Any:
         """The SDK's response; it says nothing of how the body was packed."""
-        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _OF_PACKING]
+        kept = [(name, value) for name, value in self.headers.items() if name.lower() not in _OF_PACKING]
+        # As aiohttp has received them: the HTTP library takes others than ASCII as bytes only.
+        headers = [(name.encode(), value.encode(errors="surrogateescape")) for name, value in kept]
         return http_library().Response(self.status_code, headers=headers, content=self.content, request=self._request)
 
 
