@@ -19,7 +19,15 @@ from server import CHAT, Reply, Server, error
 from novita_openai.batch import BatchProgress, BatchReport
 from novita_openai.batch.report import ModelReport
 from novita_openai.cli.page import charts, failed
-from novita_openai.cli.page.timeline import FEWEST_SPANS, MOST_MOMENTS, MOST_SPANS, Timeline, all_latencies, share_of
+from novita_openai.cli.page.timeline import (
+    FEWEST_SPANS,
+    MOST_MOMENTS,
+    MOST_SPANS,
+    Timeline,
+    all_latencies,
+    joined,
+    share_of,
+)
 from novita_openai.cli.page.writing import MARK, Page
 from novita_openai.emulator import Emulator
 
@@ -68,6 +76,27 @@ def test_a_long_run_of_few_rows_is_shown_in_wide_spans() -> None:
     assert len(slow) <= FEWEST_SPANS
     assert MOST_SPANS / 4 < len(fast) <= MOST_SPANS
     assert sum(span.rows for span in slow) == 3_599 * 3 // 60
+
+
+def test_spans_are_joined_into_wider_ones_and_lose_nothing() -> None:
+    spans = followed(
+        *(state(each, each * 60, each // 9, each // 7, latencies={1.0: each}) for each in range(100))
+    ).spans()
+    wide = joined(spans, 7)
+    assert len(wide) <= 7 < len(spans)
+    assert (wide[0].start, wide[-1].end) == (0, 99)
+    for name in ("rows", "refused", "failures"):
+        assert sum(getattr(span, name) for span in wide) == sum(getattr(span, name) for span in spans)
+    assert all_latencies(wide) == all_latencies(spans)
+    assert joined(spans, 1_000) == spans
+    assert joined([], 7) == []
+
+
+def test_few_refusals_in_a_long_run_are_drawn_in_wide_bars() -> None:
+    states = [state(each, each * 60, each // 9) for each in range(1_000)]
+    spans = followed(*states).spans()
+    bars = charts.charts(spans)[1].curves[0].path.count("M")
+    assert bars <= FEWEST_SPANS < len(spans)
 
 
 @pytest.mark.parametrize("states", [(), (state(1, 1),), (state(1, 1), state(1, 2))])

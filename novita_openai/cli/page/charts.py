@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from novita_openai.cli.page.timeline import all_latencies, share_of
+from novita_openai.cli.page.timeline import FEWEST_SPANS, all_latencies, joined, share_of
 from novita_openai.prices import dollars
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ __all__ = ["Chart", "charts", "duration"]
 
 WIDTH: Final = 1_000.0
 HEIGHT: Final = 100.0
+COUNTS_A_BAR: Final = 20
+"""Failures that a bar stands for on average, where that leaves more bars than a few."""
 HALF: Final = 0.5
 MOST: Final = 0.95
 """The shares of answers within whose seconds the lines of latency run."""
@@ -69,6 +71,7 @@ def _rows(spans: Sequence[Span]) -> Chart:
 
 def _troubles(spans: Sequence[Span]) -> Chart:
     refused, failed = sum(span.refused for span in spans), sum(span.failures for span in spans)
+    spans = joined(spans, max(FEWEST_SPANS, (refused + failed) // COUNTS_A_BAR))
     top = _top(max(span.a_second(span.refused + span.failures) for span in spans))
     curves = [Curve("refused (429)", _bars(spans, [span.refused for span in spans], top), "bars", "wait")]
     if failed:  # drawn first, so that the bars of the refusals cover their lower part

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from novita_openai.batch import BatchProgress
 
-__all__ = ["Span", "Timeline", "all_latencies", "share_of"]
+__all__ = ["FEWEST_SPANS", "Span", "Timeline", "all_latencies", "joined", "share_of"]
 
 MOST_MOMENTS: Final = 240
 """Moments that are kept; when there are more, every second one is dropped."""
@@ -89,6 +89,18 @@ class Timeline:
         every = -(-len(moments) // min(MOST_SPANS, max(FEWEST_SPANS, rows // ROWS_A_SPAN)))
         kept = [*moments[:-1:every], *moments[-1:]] if every else []
         return [_span(earlier, later) for earlier, later in pairwise(kept) if later.seconds > earlier.seconds]
+
+
+def joined(spans: Sequence[Span], most: int) -> list[Span]:
+    """Return the same in at most so many spans, which are wider."""
+    every = -(-len(spans) // most)
+    return [_joined(spans[start : start + every]) for start in range(0, len(spans), every or 1)]
+
+
+def _joined(spans: Sequence[Span]) -> Span:
+    sums = (sum(counts) for counts in zip(*((span.rows, span.refused, span.failures) for span in spans), strict=True))
+    rows, refused, failures = sums
+    return Span(spans[0].start, spans[-1].end, rows, refused, failures, spans[-1].cost, all_latencies(spans))
 
 
 def share_of(latencies: Mapping[float, int], share: float) -> float:
