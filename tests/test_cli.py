@@ -475,10 +475,11 @@ def test_emulate_refuses_settings_that_cannot_be(arguments: list[str], told: str
     assert "secret" not in result.stderr
 
 
-def test_emulate_says_that_a_port_is_taken(server: Server) -> None:
-    result = program("emulate", "--port", str(server.port))
+@pytest.mark.parametrize("command", ["emulate", "serve"])
+def test_a_port_that_is_taken_is_told(command: str, server: Server) -> None:
+    result = program(command, "--port", str(server.port))
     assert result.returncode == 2
-    assert "in use" in " ".join(result.stderr.replace("│", " ").split())
+    assert f"--port {server.port}: Address already in use; name another, or 0 for a free one" in result.stderr
 
 
 @pytest.mark.parametrize(

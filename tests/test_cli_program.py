@@ -191,6 +191,7 @@ def test_help_fits_any_terminal(command: str, columns: int, shell: Shell, monkey
     [
         (["models", "--sort", "size"], "Invalid value for '--sort': 'size' is not one of 'price', 'context'."),
         (["chat", "--modle", "x"], "id you mean [\"']?--model\\b"),  # each typer has its own marks around it
+        (["chat", "What", "is", "it?"], r"\(is it\?\); a text of several words goes into quotes"),
         (["caht"], "No such command 'caht'. Did you mean 'chat'"),
     ],
 )

@@ -93,6 +93,8 @@ def _in_one_line(problem: Any) -> str:
     words = " ".join(problem.format_message().split())
     for typers, ours in _TYPERS_WORDS.items():
         words = words.replace(typers, ours)
+    if "unexpected extra argument" in words:
+        words += "; a text of several words goes into quotes"
     path = problem.ctx.command_path if getattr(problem, "ctx", None) else PROGRAM
     return f"{words} ({path} --help)"
 

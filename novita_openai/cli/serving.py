@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -37,6 +39,7 @@ def serve(
     port: PortOption = 8080,
 ) -> None:
     """Serve a small model on this machine until Ctrl-C; print its base URL."""
+    _refuse_taken(port)
     with local_model(path, port) as server:
         show(server.base_url)
         tell(f"Serving until Ctrl-C. To use it: export NOVITA_API_KEY=local NOVITA_BASE_URL={server.base_url}")
@@ -44,6 +47,15 @@ def serve(
         from novita_openai.local import LocalModelError
 
         raise LocalModelError("the local model's process has ended")
+
+
+def _refuse_taken(port: int) -> None:
+    """Refuse a port that nothing can listen on."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise typer.BadParameter(f"--port {port}: {why}; name another, or 0 for a free one") from error
 
 
 @contextmanager
@@ -149,10 +161,11 @@ def emulate(
 def _started(options: EmulatorOptions) -> Emulator:
     from novita_openai.emulator import Emulator
 
+    _refuse_taken(options.port)
     try:
         server = Emulator(**options.arguments())
         server.start()
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     return server
 
