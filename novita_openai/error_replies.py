@@ -16,6 +16,8 @@ NO_WORD: Final = "no_word"
 """A JSON error body that names no reason."""
 NOT_JSON: Final = "not_json"
 """An error body that is not a JSON object."""
+LONGEST_WAIT: Final = 100 * 365 * 86_400.0
+"""Seconds above which a wait is not told apart: so many can be added to the time of today."""
 
 
 def word_in(body: object, types: Collection[str | None] = ()) -> str:
@@ -42,7 +44,7 @@ def in_a_line(head: str, said: str, meaning: str) -> str:
 
 
 def wait_in(header: Callable[[str], str | None]) -> float | None:
-    """Return the seconds a reply asks to wait, None where it names no time, or one that is past.
+    """Return the seconds a reply asks to wait, at most ``LONGEST_WAIT``; None where it names no time, or a past one.
 
     ``header`` gives its headers by name. Read from ``retry-after-ms`` (milliseconds), else ``retry-after`` (seconds or
     an HTTP date); RFC 9110, 10.2.3.
@@ -50,7 +52,7 @@ def wait_in(header: Callable[[str], str | None]) -> float | None:
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         seconds = seconds_in(header(name), unit, sent=header("date"))
         if seconds is not None:
-            return seconds if seconds > 0 else None
+            return min(seconds, LONGEST_WAIT) if seconds > 0 else None
     return None
 
 

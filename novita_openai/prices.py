@@ -16,6 +16,8 @@ from typing import Any, Final, NamedTuple, cast
 __all__ = ["Pricing", "Rates", "Tokens", "counted", "dollars", "pricing_of", "reported_tokens", "whole_number"]
 
 MILLION: Final = 1_000_000
+MOST_COUNTED: Final = 2**64
+"""A number above counts nothing that there is, and may be too large to have a price."""
 DOLLARS_PER_UNIT: Final = 0.0001
 """The list gives whole numbers in units of 0.0001 dollars for a million tokens."""
 DECIMALS: Final = 4
@@ -122,12 +124,12 @@ _COUNTS: Final = {"prompt_tokens", "completion_tokens"}
 
 
 def whole_number(value: object) -> int | None:
-    """Return a number of 0 or more that is whole, also where it is written as 100.0; None for anything else."""
+    """Return a whole number from 0 to ``MOST_COUNTED``, also where it is written as 100.0; None for anything else."""
     if type(value) is int:  # as nearly all are
-        return value if value >= 0 else None
+        return value if 0 <= value <= MOST_COUNTED else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return int(value) if value >= 0 and value % 1 == 0 else None
+    return int(value) if 0 <= value <= MOST_COUNTED and value % 1 == 0 else None
 
 
 def dollars(amount: float) -> str:

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from novita_openai import batch
 from novita_openai.batch import BatchStopped
 from novita_openai.batch.outcomes import moment
+from novita_openai.sdk import http_library
 
 PAGE = Reply(403, b"<html>Request blocked</html>", {"content-type": "text/html"})
 TOO_LARGE = error(429, "TOKEN_LIMIT_EXCEEDED")
@@ -229,6 +230,28 @@ def test_a_model_that_is_put_off_leaves_a_file_to_the_others(scripted: Job, serv
     assert (caught.value.report.succeeded, caught.value.report.failed, caught.value.needs_change) == (1_500, 0, False)
     server.answer = lambda _: None
     assert scripted.run().succeeded == 3_000
+
+
+@pytest.mark.parametrize("asked", ["1e999", "9999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_wait_of_which_no_calendar_has_the_end_puts_a_model_off(scripted: Job, server: Server, asked: str) -> None:
+    server.answer = to_rows("r0", reply=error(429, "RATE_LIMIT_EXCEEDED", retry_after=asked))
+    with pytest.raises(BatchStopped, match=r"asks to wait .* start again after 2"):
+        scripted.run([row("r0", model="slow"), row("r1")])
+    assert list(scripted.answers()) == ["r1"]
+
+
+@pytest.mark.parametrize("charset", ["hex", "idna", "undefined", "zlib"])
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_charset_that_no_text_has_fails_its_row_alone(
+    scripted: Job, server: Server, charset: str, status: int, *, own: bool
+) -> None:
+    page = Reply(status, b"caf\xe9, not JSON", {"content-type": f"text/plain; charset={charset}"})
+    server.answer = to_rows("r0", reply=page)
+    client = scripted.client(**({"http_client": http_library().AsyncClient()} if own else {}))
+    report = scripted.run(rows(5), client=client)
+    assert (report.succeeded, report.failed) == (4, 1)
+    scripted.assert_complete(f"r{number}" for number in range(5))
 
 
 def test_a_time_is_told_with_its_date_where_it_is_not_today() -> None:

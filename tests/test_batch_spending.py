@@ -116,6 +116,7 @@ def test_an_answer_that_was_lost_counts_as_the_most_that_it_can_have_cost() -> N
         ),
         ({"prompt_tokens": 10, "prompt_tokens_details": None}, (10, 0, 0, 0)),
         ({"prompt_tokens": "ten", "completion_tokens": True}, (0, 0, 0, 0)),
+        ({"prompt_tokens": 10**400, "completion_tokens": 1e300}, (0, 0, 0, 0)),
         ({}, None),
         (None, None),
         ("free", None),

@@ -22,6 +22,7 @@ from novita_openai.client.bodies import read, read_async
 from novita_openai.client.events import is_end, is_failure, names_error
 from novita_openai.client.hosted import LISTS, as_promised
 from novita_openai.client.status_errors import status_error
+from novita_openai.sdk.replies import with_readable_text
 
 __all__ = [
     "AsyncGuardedResponse",
@@ -167,7 +168,7 @@ def refuse(response: Any, kind: Any, cause: Exception | None = None) -> None:
 
     ``response`` is the SDK's HTTP response, its body read.
     """
-    problem = _problem(response, kind) if is_guardable(kind) else None
+    problem = _problem(with_readable_text(response), kind) if is_guardable(kind) else None
     try:
         if problem is not None:
             raise problem from cause

@@ -23,6 +23,7 @@ import openai
 from novita_openai import sdk
 from novita_openai.client.draining import shut_down_after
 from novita_openai.errors import AnswerTooLargeError
+from novita_openai.sdk.replies import with_readable_text
 
 __all__ = [
     "EventBound",
@@ -219,7 +220,7 @@ def with_content(response: Any, content: bytes) -> Any:
     made = library_of(response).Response(response.status_code, headers=headers, content=content, **same)
     with suppress(RuntimeError):  # how long it took is not known of one that came from no network
         made.elapsed = response.elapsed
-    return made
+    return with_readable_text(made)
 
 
 _OF_THE_TRANSPORT: Final = (b"content-encoding", b"content-length", b"transfer-encoding")

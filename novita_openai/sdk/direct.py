@@ -16,6 +16,7 @@ import openai
 
 from novita_openai.sdk.exceptions import forget_frames, is_named, replacement_cause
 from novita_openai.sdk.library import http_library
+from novita_openai.sdk.replies import with_readable_text
 
 __all__ = [
     "Received",
@@ -83,7 +84,8 @@ class Received:
         kept = [(name, value) for name, value in self.headers.items() if name.lower() not in _OF_PACKING]
         # As aiohttp has received them: the HTTP library takes others than ASCII as bytes only.
         headers = [(name.encode(), value.encode(errors="surrogateescape")) for name, value in kept]
-        return http_library().Response(self.status_code, headers=headers, content=self.content, request=self._request)
+        kind = http_library().Response
+        return with_readable_text(kind(self.status_code, headers=headers, content=self.content, request=self._request))
 
 
 _OF_PACKING: Final = {"content-encoding", "content-length", "transfer-encoding"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import openai
 
-__all__ = ["header_of", "json_body", "status_of", "text_of", "url_of", "whole_body"]
+__all__ = ["header_of", "json_body", "status_of", "text_of", "url_of", "whole_body", "with_readable_text"]
 
 
 def status_of(error: BaseException) -> int | None:
@@ -46,3 +46,12 @@ def text_of(response: Any) -> str:
         return str(response.text)
     except RuntimeError:
         return ""
+
+
+def with_readable_text(response: Any) -> Any:
+    """Have the text of a response be read as UTF-8 where its charset cannot be, such as hex or idna; return it."""
+    try:
+        response.content.decode(response.encoding or "utf-8", "replace")
+    except (LookupError, UnicodeError):
+        response.encoding = "utf-8"
+    return response
