@@ -11,7 +11,9 @@ import math
 import pickle
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from email.utils import format_datetime
 from typing import Any
 
@@ -20,7 +22,7 @@ import pytest
 from conftest import Driver
 from hypothesis import given
 from hypothesis import strategies as st
-from server import CHAT, MODELS, Reply, Server, error
+from server import CHAT, MODELS, Reply, Server, chunk, error, stream
 from structlog.testing import capture_logs
 
 from novita_openai import (
@@ -586,15 +588,33 @@ def test_an_error_raised_twice_has_its_notes_once() -> None:
     assert len(same.__notes__) == 2
 
 
-@pytest.mark.parametrize("reply", [error(401), error(500), Reply(fault="close"), Reply(200, ""), Reply(200, "{}")])
-def test_an_error_that_is_dropped_is_gone_at_once(reply: Reply, connect: Callable[..., Driver], server: Server) -> None:
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        error(401),
+        error(500),
+        Reply(fault="close"),
+        Reply(200, ""),
+        Reply(200, "{}"),
+        replace(stream(chunk("Boil"), chunk(" water")), cut=300),
+        Reply(200, 'data: {"choices": [{"index": 0, "text": "Boil"}]}\n\ndata: {"error": {"message": "no"}}\n\n'),
+    ],
+)
+def test_an_error_that_is_dropped_is_gone_at_once(
+    reply: Reply,
+    is_stream: bool,
+    connect: Callable[..., Driver],
+    server: Server,
+) -> None:
     server.always = reply
     driver = connect(policy=unlimited())
     raised: list[weakref.ref[BaseException]] = []
 
     async def call_async(client: Any) -> None:  # asyncio itself makes a cycle of an error that leaves its runner
         try:
-            await client.completions.create(model="m", prompt="p")
+            answer = await client.completions.create(model="m", prompt="p", stream=is_stream)
+            [None async for _ in answer]
         except openai.APIError as failure:
             raised.append(weakref.ref(failure))
 
@@ -603,7 +623,7 @@ def test_an_error_that_is_dropped_is_gone_at_once(reply: Reply, connect: Callabl
             driver.call(call_async)
             return
         try:
-            driver.complete()
+            deque(driver.complete(stream=is_stream), maxlen=0)
         except openai.APIError as failure:
             raised.append(weakref.ref(failure))
 

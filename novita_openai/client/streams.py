@@ -117,7 +117,10 @@ class _Guard:
 
     def go_on(self, error: Exception) -> None:
         """Go on after an error with what a further request adds, or end; raise it where neither can be."""
-        self.rest = None if self.can_ignore(error) else self._further(self.survive(error))
+        try:
+            self.rest = None if self.can_ignore(error) else self._further(self.survive(error))
+        finally:
+            del error  # as in survive()
 
     def end(self) -> None:
         """Raise where the end of the stream is not the end of the answer."""
