@@ -140,12 +140,10 @@ def read(response: Any, size: float) -> Any:
     Raises :class:`AnswerTooLargeError` where there are more.
     """
     try:
-        ends = call_ends.get()
-        if ends == math.inf and (response.is_closed or _is_surely_within(size, response.headers)):
+        if (ends := call_ends.get()) == math.inf and (response.is_closed or _is_surely_within(size, response.headers)):
             response.read()
             return response
-        limits = Limits(size, ends)
-        with in_time(response, limits):
+        with in_time(response, limits := Limits(size, ends)):
             return with_content(response, b"".join(_counted(response, limits)))
     except BaseException as error:  # noqa: BLE001 - raised again
         response.close()
@@ -165,8 +163,7 @@ async def read_async(response: Any, size: float) -> Any:
         if response.is_closed or _is_surely_within(size, response.headers):
             await response.aread()
             return response
-        pieces = _counted_async(response, Limits(size))
-        return with_content(response, b"".join([piece async for piece in pieces]))
+        return with_content(response, b"".join([piece async for piece in _counted_async(response, Limits(size))]))
     except BaseException as error:  # noqa: BLE001 - raised again
         with anyio.CancelScope(shield=True):
             await response.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from random import random
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -73,16 +74,22 @@ class Turn:
         if self.place is not None and not self.place.is_kept:
             held_response(response, self.place)
 
-    def answered(self, answer: Any) -> None:
-        """Give the place back once the answer is read."""
+    def answered(self, answer: Any) -> Any:
+        """Give the place back once the answer is read, and return the answer."""
         place, response = self.place, _response_of(answer)
         if place is None or place.is_kept:
-            return
+            return answer
         if response is not None:
             held_response(response, place)
-            return
+            return answer
         tokens = getattr(getattr(answer, "usage", None), "total_tokens", None)
         self.turns.answered(place, tokens, self._prompt_tokens)
+        return answer
+
+    def left(self, error: BaseException) -> None:
+        """Give the place of a call back that is cancelled; of a failure it is decided what it means for the place."""
+        if not isinstance(error, Exception):
+            self.give_back()
 
     def refused(self, place: Place, failure: Failure, asked: float) -> None:
         """Count a refusal; ``asked``: the seconds for which the service asks to wait."""
@@ -127,11 +134,11 @@ class PacedCall(ClientCall):
 
     def run(self, send: Callable[[int], Any]) -> Any:
         """Do the same, each attempt in its turn."""
-        return super().run(send if self.turn is None else _in_turns(self, self.turn, send))
+        return super().run(send if self.turn is None else partial(_in_turn, self, self.turn, send))
 
     async def run_async(self, send: Callable[[int], Awaitable[Any]]) -> Any:
         """Do the same for the async client."""
-        return await super().run_async(send if self.turn is None else _in_turns_async(self, self.turn, send))
+        return await super().run_async(send if self.turn is None else partial(_in_turn_async, self, self.turn, send))
 
     def guard(self, stream: Any) -> Any:
         """Do the same, and keep the place while a stream is read."""
@@ -194,39 +201,23 @@ class PacedContinuation(PacedCall, Continuation):
     """A request that resumes a stream, and waits for its turn."""
 
 
-def _in_turns(call: PacedCall, turn: Turn, attempt: Callable[[int], Any]) -> Callable[[int], Any]:
-    def in_turn(made: int) -> Any:
-        caller = turn.limit(call.remaining())
-        if not turn.has(turn.turns.take_now(caller) or turn.turns.take(caller)):
-            raise call.too_late()
-        try:
-            answer = attempt(made)
-            turn.answered(answer)
-        except Exception:
-            raise  # what it means for the place is decided with what it means for the call
-        except BaseException:
-            turn.give_back()
-            raise
-        return answer
-
-    return in_turn
+def _in_turn(call: PacedCall, turn: Turn, attempt: Callable[[int], Any], made: int) -> Any:
+    caller = turn.limit(call.remaining())
+    if not turn.has(turn.turns.take_now(caller) or turn.turns.take(caller)):
+        raise call.too_late()
+    try:
+        return turn.answered(attempt(made))
+    except BaseException as error:
+        turn.left(error)
+        raise
 
 
-def _in_turns_async(
-    call: PacedCall, turn: Turn, attempt: Callable[[int], Awaitable[Any]]
-) -> Callable[[int], Awaitable[Any]]:
-    async def in_turn(made: int) -> Any:
-        caller = turn.limit(call.remaining())
-        if not turn.has(turn.turns.take_now(caller) or await turn.turns.take_async(caller)):
-            raise call.too_late()
-        try:
-            answer = await attempt(made)
-            turn.answered(answer)
-        except Exception:
-            raise
-        except BaseException:
-            turn.give_back()
-            raise
-        return answer
-
-    return in_turn
+async def _in_turn_async(call: PacedCall, turn: Turn, attempt: Callable[[int], Awaitable[Any]], made: int) -> Any:
+    caller = turn.limit(call.remaining())
+    if not turn.has(turn.turns.take_now(caller) or await turn.turns.take_async(caller)):
+        raise call.too_late()
+    try:
+        return turn.answered(await attempt(made))
+    except BaseException as error:
+        turn.left(error)
+        raise

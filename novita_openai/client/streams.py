@@ -18,7 +18,7 @@ import json
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -311,30 +311,28 @@ class AsyncGuardedStream(_Guard, sdk.AsyncStream[_T]):
 
 def bounded(stream: Any, limits: Limits) -> Any:
     """Return a stream of the SDK, of which each event is bounded in size."""
-    bound, response = EventBound(limits, stream.response), stream.response
-
-    def events(decoder: Any) -> Iterator[Any]:
-        try:
-            yield from map(bound.passed, decoder.iter_bytes(map(bound.counted, opened(response))))
-        except Exception:
-            response.close()  # not every release of the SDK does that
-            raise
-
-    sdk.feed(stream, events)
+    sdk.feed(stream, partial(_bounded_events, EventBound(limits, stream.response)))
     return stream
+
+
+def _bounded_events(bound: EventBound, decoder: Any) -> Iterator[Any]:
+    try:
+        yield from map(bound.passed, decoder.iter_bytes(map(bound.counted, opened(bound.response))))
+    except Exception:
+        bound.response.close()  # not every release of the SDK does that
+        raise
 
 
 def bounded_async(stream: Any, limits: Limits) -> Any:
     """Do the same for the async client."""
-    bound, response = EventBound(limits, stream.response), stream.response
-
-    async def events(decoder: Any) -> AsyncIterator[Any]:
-        try:
-            async for event in decoder.aiter_bytes(bound.counted(piece) async for piece in opened_async(response)):
-                yield bound.passed(event)
-        except Exception:
-            await response.aclose()
-            raise
-
-    sdk.feed(stream, events)
+    sdk.feed(stream, partial(_bounded_events_async, EventBound(limits, stream.response)))
     return stream
+
+
+async def _bounded_events_async(bound: EventBound, decoder: Any) -> AsyncIterator[Any]:
+    try:
+        async for event in decoder.aiter_bytes(bound.counted(piece) async for piece in opened_async(bound.response)):
+            yield bound.passed(event)
+    except Exception:
+        await bound.response.aclose()
+        raise
