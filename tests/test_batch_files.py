@@ -195,6 +195,21 @@ def test_without_locks_a_lock_file_keeps_others_out(job: Job) -> None:
     assert sorted(each.name for each in job.folder.glob("*results*")) == ["results.errors.jsonl", "results.jsonl"]
 
 
+def test_empty_lines_in_the_results_are_in_the_way_of_nothing(job: Job) -> None:
+    job.run(rows(3))
+    one, two, three = job.results.read_text().splitlines()
+    job.results.write_text(f"\n{three}\r\n\n  \n{one}\n{two}\n\n")
+    same = row("again") | {"body": row("r0")["body"] | {"temperature": 0}}
+    assert job.run([*rows(3), same], ordered=True, dedupe=True).succeeded == 4
+    assert list(job.answers()) == ["r0", "r1", "r2", "again"]
+
+
+def test_failed_rows_need_a_file_of_their_own(job: Job) -> None:
+    job.errors.symlink_to(job.results.name)
+    with pytest.raises(BatchInputError, match="is the same file: remove that link"):
+        job.run(rows(1))
+
+
 def test_a_lock_file_goes_with_a_file_that_is_replaced_while_it_is_opened(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from novita_openai.batch.jsonl import placed_lines
 from novita_openai.batch.rows import ID_PREFIX
 from novita_openai.batch.states import BITS
 
@@ -96,11 +97,9 @@ def _can_share(request: BatchRequest) -> bool:
 def _places(path: Path) -> dict[str, tuple[Path, int]]:
     """Return where the first result of each request begins in a file, by the request's digest."""
     places: dict[str, tuple[Path, int]] = {}
-    start = 0
     with path.open("rb") as file:
-        for line in file:
+        for _, start, line in placed_lines(file):
             places.setdefault(json.loads(line)["id"].removeprefix(ID_PREFIX), (path, start))
-            start += len(line)
     return places
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from novita_openai.batch.disk import require_room
-from novita_openai.batch.jsonl import DisplacedError, Journal, numbered_lines, write_whole
+from novita_openai.batch.jsonl import DisplacedError, Journal, numbered_lines, placed_lines, write_whole
 from novita_openai.batch.requests import BatchInputError, Source
 from novita_openai.batch.rows import ID_PREFIX, ROW_START
 
@@ -97,6 +97,8 @@ class ResultFiles:
         both = (path, beside(path, "errors"))
         if any(source.is_file(each) for each in both):
             raise BatchInputError([f"{path}: the results would overwrite the input {source}"])
+        if path.resolve() == both[1].resolve():
+            raise BatchInputError([f"{path}: {both[1]} is the same file: remove that link, it is for failed rows"])
         for each in both:
             _refuse_another(each)
         self._new = [each for each in both if not each.exists()]
@@ -225,12 +227,8 @@ def set_aside(path: Path, lines: Iterable[bytes]) -> Path:
 
 def _places(path: Path) -> dict[str, int]:
     """Return the position of each row in its file."""
-    places, start = {}, 0
     with path.open("rb") as file:
-        for line in file:
-            places[json.loads(line)["custom_id"]] = start
-            start += len(line)
-    return places
+        return {json.loads(line)["custom_id"]: start for _, start, line in placed_lines(file)}
 
 
 def _ordered(path: Path, places: dict[str, int], custom_ids: Iterator[str]) -> Iterator[bytes]:
@@ -238,10 +236,10 @@ def _ordered(path: Path, places: dict[str, int], custom_ids: Iterator[str]) -> I
         for custom_id in custom_ids:
             if custom_id in places:
                 file.seek(places.pop(custom_id))
-                yield file.readline().rstrip(b"\n")
+                yield file.readline().strip()
         for start in places.values():  # rows that the input does not hold
             file.seek(start)
-            yield file.readline().rstrip(b"\n")
+            yield file.readline().strip()
 
 
 class Outlet:
