@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from datetime import UTC
 from typing import Any, Final, cast
 
-__all__ = ["NOT_JSON", "NO_WORD", "in_a_line", "said_in", "seconds_in", "wait_in", "word_in"]
+__all__ = ["NOT_JSON", "NO_WORD", "in_a_line", "said_in", "said_instead", "seconds_in", "wait_in", "word_in"]
 
 NO_WORD: Final = "no_word"
 """A JSON error body that names no reason."""
@@ -60,6 +60,11 @@ def said_in(body: object) -> str:
     """Return what an error body says, on one line, in whichever form; of a page its title; "" where it says nothing."""
     line = " ".join(_said_in(body).split())
     return line if len(line) <= _LONGEST_SAYING else f"{line[:_LONGEST_SAYING]} ..."
+
+
+def said_instead(body: object) -> str:
+    """Return what a body says that came as a success in place of an answer; of a part of an answer, nothing."""
+    return "" if isinstance(body, str) and body.lstrip().startswith(("{", "[")) else said_in(body)
 
 
 def _said_in(body: object) -> str:

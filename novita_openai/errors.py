@@ -20,7 +20,7 @@ from typing import Final, cast
 import openai
 
 from novita_openai import sdk
-from novita_openai.error_replies import NO_WORD, NOT_JSON, in_a_line, said_in, wait_in, word_in
+from novita_openai.error_replies import NO_WORD, NOT_JSON, in_a_line, said_in, said_instead, wait_in, word_in
 from novita_openai.sdk.replies import header_of, json_body, status_of, url_of, whole_body
 
 __all__ = ["RULES", "Action", "ErrorRule", "Failure", "classify", "failure_of", "partial_text"]
@@ -320,8 +320,7 @@ def said_by(error: BaseException) -> str:
     if isinstance(error, openai.APIStatusError):  # in no known form it is quoted as it came
         is_to_quote = bool(body) and not isinstance(body, str)
         return said_in(body) or (said_in(json.dumps(body, ensure_ascii=False)) if is_to_quote else "")
-    # A success may hold a reply, whole or cut, which is never quoted.
-    return "" if isinstance(body, str) and body.lstrip().startswith(("{", "[")) else said_in(body)
+    return said_instead(body)
 
 
 def partial_text(error: BaseException) -> str:

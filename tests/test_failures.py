@@ -111,6 +111,24 @@ def test_what_a_stream_says_reaches_the_reader(
     assert "connection" not in notes_of(failure).partition("attempt")[0]
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("<html><title>Please log in</title></html>", "a page: Please log in"),
+        ({"msg": "no such model"}, "no such model"),
+        ("out of memory", "out of memory"),
+        (json.dumps(CHAT_BODY)[:-9], "came instead of it."),
+    ],
+)
+def test_what_comes_in_place_of_a_stream_is_told_but_for_replies(
+    body: Any, words: str, connect: Callable[..., Driver], server: Server
+) -> None:
+    server.always = Reply(body=body, headers={"content-type": "text/html"})
+    failure = caught(connect(policy=RetryPolicy.off()), stream=True)
+    assert words in str(failure)
+    assert "Boil water" not in f"{failure} {notes_of(failure)}"
+
+
 def test_nothing_is_said_where_there_is_nothing_to_say() -> None:
     assert [failure_of(each).said for each in (ValueError("x"), openai.APIConnectionError(request=None))] == ["", ""]  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     assert said_in({"choices": [{"text": "a reply"}]}) == ""

@@ -7,6 +7,7 @@ import re
 from typing import Any, Final
 
 from novita_openai.client.events import BrokenStream, is_end, is_error
+from novita_openai.error_replies import said_instead
 
 __all__ = ["FirstBytes"]
 
@@ -60,7 +61,8 @@ class FirstBytes:
         chunk = _as_chunk(document)
         if not is_error(chunk) and not _has_ended(chunk.get("choices")):
             media_type = self.media_type or "no content type"
-            raise BrokenStream(f"{len(body)} bytes of {media_type} came instead of it")
+            said = said_instead(document or body.decode(errors="replace"))
+            raise BrokenStream(f"{len(body)} bytes of {media_type} came instead of it{said and f': {said}'}")
         return b"data: %s\n\ndata: [DONE]\n\n" % json.dumps(chunk).encode()
 
 
