@@ -254,6 +254,20 @@ def test_input_that_changes_while_it_is_run_ends_the_job(job: Job, line: str, pr
     job.assert_complete(["r0", "r1", "r2"])
 
 
+def test_a_row_that_moves_to_the_place_of_another_is_not_sent_twice(job: Job, emulator: Emulator) -> None:
+    lines = [f"{json.dumps(each):<20000}" for each in rows(9)]  # longer than what is read ahead of a file
+
+    def move(progress: BatchProgress) -> None:
+        if progress.succeeded:
+            job.write([lines[0], *lines])
+
+    emulator.latency = 0.1
+    with pytest.raises(BatchInputError, match=r"line .: the input changed during the run: another row is there"):
+        job.run(lines, concurrency=1, on_progress=move)
+    assert job.run(lines).succeeded == 9
+    job.assert_complete(f"r{number}" for number in range(9))
+
+
 def test_a_changed_request_is_not_taken_for_done(job: Job, emulator: Emulator) -> None:
     job.run(rows(2))
     count = len(posts(emulator))

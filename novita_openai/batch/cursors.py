@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from novita_openai.batch.pending import PendingRows
     from novita_openai.batch.requests import BatchRequest
-    from novita_openai.batch.worklist import Places
+    from novita_openai.batch.states import Places
 
 __all__ = ["Cursors"]
 
@@ -42,7 +42,7 @@ class Cursors:
         while self.has(model):
             position = self._next[model]
             self._next[model] += 1
-            request = self._rows.at(places.numbers[position], places.starts[position])
+            request = self._rows.at(places[position])
             if request is not None and self._accept(request):
                 return request
         return None
@@ -57,8 +57,8 @@ class Cursors:
 
     def drop(self, model: str) -> None:
         """Skip the rows of a model."""
-        self._next[model] = len(self._places[model].starts)
+        self._next[model] = len(self._places[model])
 
     def _left(self, model: str) -> int:
         has_changed = self._rows.is_cut or self._rows.error is not None
-        return 0 if has_changed else len(self._places[model].starts) - self._next[model]
+        return 0 if has_changed else len(self._places[model]) - self._next[model]

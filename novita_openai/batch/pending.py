@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from novita_openai.batch.requests import BatchInputError
 
 if TYPE_CHECKING:
     from novita_openai.batch.requests import BatchRequest, Reader, Source
+    from novita_openai.batch.states import Place
     from novita_openai.batch.worklist import Worklist
 
 __all__ = ["PendingRows"]
@@ -34,11 +36,15 @@ class PendingRows:
             if request is not None:
                 yield request
 
-    def at(self, number: int, start: int) -> BatchRequest | None:
-        """Return the row of the line that begins at a position; None where it is not to be sent."""
-        line = self._source.line_at(start)
+    def at(self, place: Place) -> BatchRequest | None:
+        """Return the row of the line in a place; None where it is not to be sent, or where another line is there."""
+        line = self._source.line_at(place.start)
         self.is_cut = not line
-        return self._request(number, line) if line else None
+        request = self._request(place.number, line) if line else None
+        if request is not None and crc32(line) != place.checksum:  # it may be a row that was sent from its own place
+            self._note_change(place.number, "another row is there")
+            return None
+        return request
 
     def custom_ids(self) -> Iterator[str]:
         """Yield the custom_ids of all rows of the input."""
@@ -50,10 +56,12 @@ class PendingRows:
             request = self._reader.line(number, line)
             is_pending = self._worklist.is_pending(request)
         except ValueError as error:
-            told = f"{self._source}, line {number}: the input changed during the run: {error}"
-            self.error = BatchInputError([told])
+            self._note_change(number, error)
             return None
         if not is_pending:
             return None
         request.spent = self._worklist.earlier(request)
         return request
+
+    def _note_change(self, number: int, problem: object) -> None:
+        self.error = BatchInputError([f"{self._source}, line {number}: the input changed during the run: {problem}"])

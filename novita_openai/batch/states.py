@@ -1,12 +1,16 @@
-"""A table of whole numbers by digests, in 16 to 40 bytes an entry where a dict takes up to 170, and a set of them."""
+"""A table of whole numbers by digests, in 16 to 40 bytes an entry where a dict takes up to 170, and a set of them.
+
+And a list of the places of lines, in 20 bytes each.
+"""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
-__all__ = ["BITS", "Numbers", "States"]
+__all__ = ["BITS", "Numbers", "Place", "Places", "States"]
 
 BITS: Final = (1 << 60) - 1
 SMALLEST: Final = 1 << 10
@@ -106,3 +110,32 @@ class Numbers:
     def __contains__(self, number: int) -> bool:
         page = self._pages.get(number // PAGE)
         return page is not None and bool(page[number % PAGE // 8] & 1 << number % 8)
+
+
+class Place(NamedTuple):
+    """Where a line is: its ``number``, and the position of its ``start``. ``checksum``: of what stands there."""
+
+    number: int
+    start: int
+    checksum: int
+
+
+@dataclass(slots=True)
+class Places:
+    """The places of the pending lines of one model, in numbers that take up little memory."""
+
+    _numbers: array[int] = field(default_factory=lambda: array("Q"))
+    _starts: array[int] = field(default_factory=lambda: array("Q"))
+    _checksums: array[int] = field(default_factory=lambda: array("I"))
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, position: int) -> Place:
+        return Place(self._numbers[position], self._starts[position], self._checksums[position])
+
+    def add(self, place: Place) -> None:
+        """Add a line."""
+        self._numbers.append(place.number)
+        self._starts.append(place.start)
+        self._checksums.append(place.checksum)

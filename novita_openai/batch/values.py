@@ -98,9 +98,11 @@ def _held(value: Any, place: str) -> Any:
         return str(value)
     if isinstance(value, Enum):
         return value.value
-    if is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, type):
+        raise ValueError(f"{place or 'the row'} is the class {value.__name__}: give an object of it")  # noqa: TRY004 - bad input is one error
+    if is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in fields(value)}
-    if hasattr(value, "model_dump") and not isinstance(value, type):
+    if hasattr(value, "model_dump"):
         return value.model_dump(exclude_unset=True)  # as the SDK sends models
     method = next((found for name in _METHODS if callable(found := getattr(value, name, None))), None)
     if method is None:
@@ -112,4 +114,6 @@ def is_missing(value: Any) -> bool:
     """Tell whether a value stands for a missing one."""
     if type(value).__name__ in _MISSING:
         return True
-    return isinstance(value, (numbers.Real, Decimal)) and bool(value != value)  # noqa: PLR0124 - NaN alone is so
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    return isinstance(value, numbers.Real) and bool(value != value)  # noqa: PLR0124 - NaN alone is so

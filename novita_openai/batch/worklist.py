@@ -8,17 +8,17 @@ in 2 million.
 from __future__ import annotations
 
 import asyncio
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
+from zlib import crc32
 
 from novita_openai.batch.files import KnownRow, read_rows
 from novita_openai.batch.requests import BatchInputError, BatchRequest, Entry, Reader, Source
 from novita_openai.batch.rows import error_in
-from novita_openai.batch.states import BITS, States
+from novita_openai.batch.states import BITS, Place, Places, States
 from novita_openai.batch.unnamed import UnnamedResult, UnnamedResults, place_of
 from novita_openai.batch.usage import Spent, reported_tokens
 from novita_openai.prices import Tokens, counted
@@ -26,7 +26,7 @@ from novita_openai.prices import Tokens, counted
 if TYPE_CHECKING:
     from novita_openai.batch.spending import ModelPrices
 
-__all__ = ["Places", "Worklist", "read_worklist"]
+__all__ = ["Worklist", "read_worklist"]
 
 HEX_DIGITS: Final = 15
 LINES_A_TURN: Final = 500
@@ -44,19 +44,6 @@ HELD: Final = 3
 _STATES: Final = (PENDING, ANSWERED, FAILED, HELD)
 _NOT_SEEN: Final = 1 << 61
 """Added to the digest of a row that is held, until the input's row is read."""
-
-
-@dataclass(slots=True)
-class Places:
-    """The ``numbers`` of the pending lines of one model, and the ``starts``, the positions where these begin."""
-
-    numbers: array[int] = field(default_factory=lambda: array("Q"))
-    starts: array[int] = field(default_factory=lambda: array("Q"))
-
-    def add(self, number: int, start: int) -> None:
-        """Add a line."""
-        self.numbers.append(number)
-        self.starts.append(start)
 
 
 @dataclass(slots=True)
@@ -184,8 +171,8 @@ class Worklist:
         earlier = self._earlier.get(_number(request.custom_id)) if self._earlier else None
         return Spent() if earlier is None else replace(earlier)
 
-    def add(self, request: Entry, number: int, start: int, *, retry_failed: bool) -> None:
-        """Take a row of the input, with its line's number and position.
+    def add(self, request: Entry, place: Place, *, retry_failed: bool) -> None:
+        """Take a row of the input, with the place of its line.
 
         Raises ``ValueError`` where its custom_id stands for another one.
         """
@@ -194,7 +181,7 @@ class Worklist:
             if request.headers and self.with_headers is None:
                 self.with_headers = request.custom_id
             if self.places is not None:
-                self.places.setdefault(request.model, Places()).add(number, start)
+                self.places.setdefault(request.model, Places()).add(place)
 
     def _add(self, request: Entry, *, retry_failed: bool) -> bool:
         """Settle the state of a row; tell whether it is pending."""
@@ -312,7 +299,7 @@ async def read_worklist(  # noqa: PLR0913 - what is read, and how
     count = 0
     for count, (number, start, line) in enumerate(source.placed_lines(), start=1):
         try:
-            worklist.add(reader.entry(number, line), number, start, retry_failed=retry_failed)
+            worklist.add(reader.entry(number, line), Place(number, start, crc32(line)), retry_failed=retry_failed)
         except ValueError as error:
             worklist.errors.append(f"{source}, line {number}: {error}")
             if len(worklist.errors) >= MOST_ERRORS:
