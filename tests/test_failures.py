@@ -99,6 +99,8 @@ def test_what_the_service_says_reaches_the_reader(
     [
         ('{"detail": "out of memory"}', "out of memory"),
         ('{"error": "model overloaded"}', "model overloaded"),
+        ('{"error": "Bad Request", "message": "n must be 1"}', "n must be 1"),
+        ('{"error": {"odd": "form"}}', "{'odd': 'form'}"),
         ("Internal Server Error", "Internal Server Error"),
     ],
 )

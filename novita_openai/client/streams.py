@@ -31,6 +31,7 @@ from novita_openai.client.draining import drain, drain_async
 from novita_openai.client.events import BrokenStream, ErrorEvent, EventReader, UnreadableEvent
 from novita_openai.client.first_bytes import FirstBytes
 from novita_openai.client.status_errors import status_error
+from novita_openai.error_replies import said_in
 from novita_openai.errors import UnreadableEventError
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ def _translate(error: Exception, response: Any) -> openai.APIError:
     if isinstance(error, openai.APIError):
         return error
     if isinstance(error, ErrorEvent):
-        return status_error(response, error.body) or _broken(response, f"the service says: {_message_in(error.body)}")
+        said = said_in(error.body) or error.body.get("error") or error.body
+        return status_error(response, error.body) or _broken(response, f"the service says: {said}")
     if isinstance(error, UnreadableEvent):
         return UnreadableEventError(response, error.value, message=str(error))
     if sdk.is_named(error, sdk.TIMEOUT):
@@ -174,12 +176,6 @@ def _what_broke(error: Exception) -> str:
 
 
 _LONGEST_QUOTE: Final = 200
-
-
-def _message_in(body: Any) -> object:
-    """Return what an error object says."""
-    inner = body.get("error") or body.get("detail") or body
-    return inner.get("message") or inner if isinstance(inner, dict) else inner
 
 
 class GuardedStream(_Guard, sdk.Stream[_T]):
