@@ -228,6 +228,21 @@ def test_a_full_disk_stops_the_batch(job: Job) -> None:
     assert caught.value.needs_change
 
 
+def test_results_that_cannot_be_put_in_order_are_told_with_the_report(job: Job) -> None:
+    job.run(rows(20))
+    told = r"the results are whole, but cannot be put in order: .*results\.jsonl: File too large"
+    with no_file_above(2_000), pytest.raises(BatchStopped, match=told) as caught:
+        job.run(ordered=True)
+    report = caught.value.report
+    assert (report.succeeded, caught.value.needs_change, str(report.stopped)[:21]) == (
+        20,
+        False,
+        "the results are whole",
+    )
+    assert job.run(ordered=True).succeeded == 20
+    job.assert_complete(f"r{number}" for number in range(20))
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_nothing_is_sent_where_answers_cannot_be_kept(
     job: Job, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, number: int

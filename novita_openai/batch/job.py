@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from novita_openai.batch.backlog import ReadAhead
 from novita_openai.batch.cursors import Cursors
 from novita_openai.batch.dedupe import Dedupe
+from novita_openai.batch.disk import is_full
 from novita_openai.batch.engine import Engine
 from novita_openai.batch.examples import Examples, examples_in
 from novita_openai.batch.files import known_rows
@@ -177,6 +178,7 @@ class Execution:
         report = self._in_place(self._report())
         if not report.unfinished and self._engine.shutdown.stopped is None:
             self._order()
+            report = replace(report, stopped=self._engine.shutdown.stopped or report.stopped)
         self._raise_for(report)
         return report
 
@@ -223,9 +225,14 @@ class Execution:
             self._engine.shutdown.stop_writing(error)
 
     def _order(self) -> None:
-        if self._job.files is not None and self._job.options.get("ordered"):
-            self._worklist.states.clear()  # ordering needs as much memory
+        if self._job.files is None or not self._job.options.get("ordered"):
+            return
+        self._worklist.states.clear()  # ordering needs as much memory
+        try:
             self._job.files.order(self._rows.custom_ids)
+        except OSError as error:
+            told = f"the results are whole, but cannot be put in order: {error.filename}: {error.strerror}"
+            self._engine.shutdown.stop(told, needs_change=is_full(error))
 
     def _raise_for(self, report: BatchReport) -> None:
         """Raise the error for a run that has ended too early, unless by a signal."""
