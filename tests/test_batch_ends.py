@@ -311,7 +311,7 @@ def test_what_refuses_every_request_is_learned_from_few(scripted: Job, server: S
 
 
 def test_a_first_answer_that_takes_long_does_not_hold_the_others_up(job: Job, emulator: Emulator) -> None:
-    emulator.latency = 2 * ALONE
+    emulator.latency = 3 * ALONE  # about one report of progress comes between the others and the first answer
     seen: list[tuple[int, int]] = []
     job.run(rows(5), on_progress=lambda progress: seen.append((progress.in_flight, progress.succeeded)))
     assert (5, 0) in seen
