@@ -73,6 +73,58 @@ def test_a_limit_is_that_of_all_starts_of_a_job(job: Job, accounts: Emulator) ->
     assert limit / 2 < costs[0] <= costs[-1] <= limit
 
 
+def refuse(_: batch.BatchResult) -> None:
+    raise ValueError("no answer will do")
+
+
+def test_a_limit_counts_what_failed_rows_have_cost_that_are_sent_again(job: Job, accounts: Emulator) -> None:
+    job.write(rows(40))
+    first = job.run(validate=refuse, validate_attempts=0)
+    assert first.failed == 40
+    limit, kept = 1.5 * paid(accounts), job.folder / "results.reopened.jsonl"
+    assert not kept.exists()
+    for _ in range(4):
+        with pytest.raises(BatchStopped, match="max_cost is") as caught:
+            job.run(validate=refuse, validate_attempts=0, retry_failed=True, max_cost=limit)
+        assert caught.value.report.job_cost == pytest.approx(paid(accounts))
+    assert first.cost is not None
+    assert first.cost < paid(accounts) <= limit
+    assert kept.exists()
+    last = job.run()
+    assert last.job_cost == pytest.approx(paid(accounts))
+    assert not kept.exists()
+    job.assert_complete(f"r{number}" for number in range(40))
+
+
+def test_a_limit_counts_answers_that_another_check_takes_out(job: Job, accounts: Emulator) -> None:
+    job.run(rows(40))
+    limit = 1.5 * paid(accounts)
+    for _ in range(3):
+        with pytest.raises(BatchStopped, match="max_cost is") as caught:
+            job.run(validate=refuse, validate_attempts=0, max_cost=limit)
+        assert caught.value.report.job_cost == pytest.approx(paid(accounts))
+    assert paid(accounts) <= limit
+
+
+def test_what_was_kept_is_read_but_for_what_was_cut_and_goes_with_a_new_job(job: Job, accounts: Emulator) -> None:
+    kept = job.folder / "results.reopened.jsonl"
+    line = json.dumps({"custom_id": "r0", "spent": {"requests": 1, "tokens": 9, "dollars": 0.5}})
+    job.run(rows(2))
+    kept.write_text(f'{line}\n[]\n{{"custom_id": "r1"}}\n{line[:-9]}')
+    before = paid(accounts)
+    report = job.run(rows(3))
+    assert report.job_cost == pytest.approx(paid(accounts))  # r0 has a result, which says what it has cost
+    job.results.write_text("")
+    kept.write_text(f"{line}\n")
+    assert job.run().job_cost == pytest.approx(0.5 + paid(accounts) - before, rel=0.5)
+    for path in (job.results, job.errors):
+        path.unlink()
+    kept.write_text(f"{line}\n")
+    report = job.run()
+    assert report.job_cost == report.cost
+    assert not kept.exists()
+
+
 def test_rows_that_do_not_say_what_they_cost_are_counted_by_their_usage(job: Job, accounts: Emulator) -> None:
     job.run(rows(5))
     old = [{name: value for name, value in each.items() if name != "spent"} for each in read(job.results)]

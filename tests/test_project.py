@@ -62,9 +62,9 @@ HOUSE: Rows = {
     "batch": {
         **modules(
             "locks jsonl disk states usage extras endpoints requests rows files examples reading checks excesses"
-            " spending unnamed chunks worklist pending tidying fitness report notebooks shutdown options senders direct"
-            " long_answers transport validation probes session values verdicts room lanes backlog collector cursors"
-            " standing waking outcomes engine interrupts rechecks dedupe"
+            " spending unnamed reopened chunks worklist pending tidying fitness report notebooks shutdown options"
+            " senders direct long_answers transport validation probes session values verdicts room lanes backlog"
+            " collector cursors standing waking outcomes engine interrupts rechecks dedupe"
         ),
         "hosted": modules(
             "parts drafts ledger decisions options service answers ending submitting collecting fleet running opening"

@@ -29,6 +29,7 @@ __all__ = [
     "opened_outlet",
     "read_row",
     "read_rows",
+    "reopened_path",
     "set_aside",
 ]
 
@@ -61,6 +62,11 @@ def beside(results: Path, what: str) -> Path:
 def errors_path(results: Path) -> Path:
     """Return where rows that failed for good go."""
     return beside(results, "errors")
+
+
+def reopened_path(results: Path) -> Path:
+    """Return where it stands what was spent for rows whose results were taken out, to be sent again."""
+    return beside(results, "reopened")
 
 
 def is_kept(results: str | Path) -> bool:
@@ -102,6 +108,8 @@ class ResultFiles:
         for each in both:
             _refuse_another(each)
         self._new = [each for each in both if not each.exists()]
+        if path in self._new:  # those of a job that is gone
+            reopened_path(path).unlink(missing_ok=True)
         self.answers = Journal(path)
         try:
             self.errors = Journal(both[1])
@@ -119,6 +127,11 @@ class ResultFiles:
     def paths(self) -> tuple[Path, Path]:
         """Return where the answers are, and where the failed rows."""
         return self.answers.path, self.errors.path
+
+    @property
+    def reopened(self) -> Path:
+        """Return where it stands what was spent for rows whose results were taken out."""
+        return reopened_path(self.answers.path)
 
     def write(self, row: bytes, *, succeeded: bool) -> None:
         """Append a row to the file it belongs to."""

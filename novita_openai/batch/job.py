@@ -102,7 +102,9 @@ class Job:
 
     async def _prepare(self, worklist: Worklist) -> None:
         """Look at the models list, if there is anything to send; remove the failed rows that are sent again."""
-        if worklist.wanted or worklist.unpriced or self.session.validation.needs_models:
+        validation = self.session.validation
+        may_reopen = validation.check is not None and worklist.answered > 0
+        if worklist.wanted or worklist.unpriced or may_reopen or validation.needs_models:
             await self.interrupts.wait_for(self.session.fetch_prices())
         if self.interrupts.came:
             return
@@ -177,7 +179,7 @@ class Execution:
         self._tick()
         report = self._in_place(self._report())
         if not report.unfinished and self._engine.shutdown.stopped is None:
-            self._order()
+            self._finish()
             report = replace(report, stopped=self._engine.shutdown.stopped or report.stopped)
         self._raise_for(report)
         return report
@@ -224,8 +226,12 @@ class Execution:
         except OSError as error:
             self._engine.shutdown.stop_writing(error)
 
-    def _order(self) -> None:
-        if self._job.files is None or not self._job.options.get("ordered"):
+    def _finish(self) -> None:
+        """Remove what only later starts would need; bring the rows into order where that is wanted."""
+        if self._job.files is None:
+            return
+        self._job.files.reopened.unlink(missing_ok=True)
+        if not self._job.options.get("ordered"):
             return
         self._worklist.states.clear()  # ordering needs as much memory
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from novita_openai.batch.checks import VALIDATION_FAILED, flaw_in
 from novita_openai.batch.reading import BatchResult
+from novita_openai.batch.reopened import keep_spent
 from novita_openai.batch.usage import Spent
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ async def recheck(files: ResultFiles, worklist: Worklist, check: AnswerCheck, is
     if is_stopped():
         return
     _take(files, worklist, fit)
+    keep_spent(files.reopened, unfit.items())
     _drop(files.answers, unfit)
     for custom_id, spent in unfit.items():
         worklist.reopen(custom_id, spent)

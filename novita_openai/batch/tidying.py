@@ -14,6 +14,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from novita_openai.batch.files import KnownRow, known_rows, read_rows, set_aside
+from novita_openai.batch.reopened import keep_spent
+from novita_openai.batch.usage import Spent
 from novita_openai.logs import warn
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ def tidy(files: ResultFiles, worklist: Worklist, *, retry_failed: bool) -> None:
         files.answers.replace(_named(known_rows(files.answers), worklist, failed=False))
     rows = list(_places(files.errors, worklist, retry_failed=retry_failed))
     if worklist.damaged or worklist.unnamed.is_changed or not all(rows):
+        taken = (row for row, keep in zip(known_rows(files.errors), rows, strict=True) if not keep)
+        keep_spent(files.reopened, _spent_for(taken, worklist))
         kept = (row for row, keep in zip(known_rows(files.errors), rows, strict=True) if keep)
         files.errors.replace(_named(kept, worklist, failed=True))
     if worklist.left:
@@ -58,6 +62,13 @@ def _places(errors: Journal, worklist: Worklist, *, retry_failed: bool) -> Itera
     for place, name in enumerate(names):
         is_last = name is not None and last[name] == place
         yield is_last and not worklist.is_stale(str(name), retry_failed=retry_failed)
+
+
+def _spent_for(taken: Iterable[KnownRow], worklist: Worklist) -> Iterator[tuple[str, Spent | None]]:
+    """Yield what was spent for the failed rows that are sent again."""
+    for row in taken:
+        if worklist.is_stale(row.custom_id, retry_failed=True) and not worklist.is_answered(row.custom_id):
+            yield row.custom_id, Spent.read(row.fields.get("spent"))
 
 
 def _named(rows: Iterable[KnownRow], worklist: Worklist, *, failed: bool) -> Iterator[bytes]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from zlib import crc32
 
-from novita_openai.batch.files import KnownRow, read_rows
+from novita_openai.batch.files import KnownRow, read_rows, reopened_path
+from novita_openai.batch.reopened import spent_in
 from novita_openai.batch.requests import BatchInputError, BatchRequest, Entry, Reader, Source
 from novita_openai.batch.rows import error_in
 from novita_openai.batch.states import BITS, Place, Places, States
@@ -133,6 +134,13 @@ class Worklist:
             self.codes[number] = code
         if failed and spent is not None:
             self._earlier[number] = spent
+
+    def add_reopened(self, custom_id: str, spent: Spent) -> None:
+        """Take what was spent for a row whose result was taken out; one that has a new result says it itself."""
+        number = _number(custom_id)
+        if number not in self.states:
+            self._earlier[number] = spent
+            self.spent.include(spent)
 
     def add_held(self, custom_id: str, digest: str) -> None:
         """Take a row that the service has, by the digest of its request; one that has a result counts as that."""
@@ -325,3 +333,5 @@ async def _add_results(worklist: Worklist, results: tuple[Path, Path]) -> None:
                 worklist.add_known(row, failed=failed)
             if number % LINES_A_TURN == 0:
                 await asyncio.sleep(0)
+    for custom_id, spent in spent_in(reopened_path(results[0])).items():
+        worklist.add_reopened(custom_id, spent)
