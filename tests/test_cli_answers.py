@@ -14,7 +14,7 @@ from server import Reply, Server, chunk, error, stream
 from shell import Shell
 from terminals import Terminal
 
-from novita_openai.cli.answers import Answer, remark
+from novita_openai.cli.answers import ShownAnswer, remark
 from novita_openai.cli.schemas import schema_in
 from novita_openai.emulator import Emulator
 from novita_openai.retry import no_wait
@@ -43,19 +43,24 @@ def thought(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("answer", "limit", "code", "words"),
     [
-        (Answer("Boil.", finish_reason="stop"), None, None, ""),
-        (Answer("Boil", finish_reason="length"), 9, 0, "the answer is cut: it reached --max-tokens 9"),
-        (Answer("Boil", finish_reason="length"), None, 0, "ask for more, such as --max-tokens 8192"),
-        (Answer(thoughts="Hm", finish_reason="length"), 9, 1, "thoughts used up its tokens: it reached --max-tokens 9"),
-        (Answer("Bo", finish_reason="content_filter"), None, 1, "the answer was filtered"),
-        (Answer(finish_reason="stop"), None, 1, "the answer is empty"),
-        (Answer(" \n", finish_reason="stop"), None, 1, "the answer is empty"),
-        (Answer(finish_reason="tool_calls", calls_tools=True), None, 1, "--json prints it"),
-        (Answer("Let me see.", finish_reason="tool_calls", calls_tools=True), None, None, ""),
+        (ShownAnswer("Boil.", finish_reason="stop"), None, None, ""),
+        (ShownAnswer("Boil", finish_reason="length"), 9, 0, "the answer is cut: it reached --max-tokens 9"),
+        (ShownAnswer("Boil", finish_reason="length"), None, 0, "ask for more, such as --max-tokens 8192"),
+        (
+            ShownAnswer(thoughts="Hm", finish_reason="length"),
+            9,
+            1,
+            "thoughts used up its tokens: it reached --max-tokens 9",
+        ),
+        (ShownAnswer("Bo", finish_reason="content_filter"), None, 1, "the answer was filtered"),
+        (ShownAnswer(finish_reason="stop"), None, 1, "the answer is empty"),
+        (ShownAnswer(" \n", finish_reason="stop"), None, 1, "the answer is empty"),
+        (ShownAnswer(finish_reason="tool_calls", calls_tools=True), None, 1, "--json prints it"),
+        (ShownAnswer("Let me see.", finish_reason="tool_calls", calls_tools=True), None, None, ""),
     ],
 )
 def test_an_answer_that_is_not_whole_is_said_with_the_way_out(
-    answer: Answer, limit: int | None, code: int | None, words: str
+    answer: ShownAnswer, limit: int | None, code: int | None, words: str
 ) -> None:
     said = remark(answer, limit)
     assert (None if said is None else said.code) == code
@@ -63,7 +68,7 @@ def test_an_answer_that_is_not_whole_is_said_with_the_way_out(
 
 
 def test_an_empty_completion_says_that_the_prompt_may_be_complete() -> None:
-    said = remark(Answer(finish_reason="stop"), None, is_chat=False)
+    said = remark(ShownAnswer(finish_reason="stop"), None, is_chat=False)
     assert said is not None
     assert "end it where the text must go on" in said.words
 

@@ -51,7 +51,9 @@ class RequestHead:
 
 
 class DirectSender:
-    """Sends over aiohttp as a client would: its headers and timeouts, the proxies and certificates of its environment.
+    """Sends over aiohttp as a client would: its headers, the proxies and certificates of its environment.
+
+    Connecting takes as long as the client allows; how long an answer may take is for the caller to say.
 
     ``options``: of a request for each path, as the SDK's ``request()`` takes them. ``by_sdk`` sends what is redirected.
     """

@@ -115,12 +115,14 @@ class Engine:
         lanes = self._backlog.lanes()
         while lanes or self._read(lanes, now):
             if not self._can_start():
-                return self._standing.alone(now) or math.inf  # whatever else changes that rings the alarm
+                break
             if turns <= 0:
                 return 0.0
             turns -= len(lanes)
             lanes = [lane for lane in lanes if self._start_next(lane, now)]
-        return self._backlog.wait(now) if self._can_start() else self._standing.alone(now) or math.inf
+        if self._can_start():
+            return self._backlog.wait(now)
+        return self._standing.alone(now) or math.inf  # whatever else changes that rings the alarm
 
     def _read(self, lanes: list[Lane], now: float) -> bool:
         """Read one row further, and have its lane tried; tell whether there was one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
@@ -230,7 +231,8 @@ class Execution:
         """Remove what only later starts would need; bring the rows into order where that is wanted."""
         if self._job.files is None:
             return
-        self._job.files.reopened.unlink(missing_ok=True)
+        with suppress(OSError):  # what stays there is read past, as all rows have results
+            self._job.files.reopened.unlink(missing_ok=True)
         if not self._job.options.get("ordered"):
             return
         self._worklist.states.clear()  # ordering needs as much memory

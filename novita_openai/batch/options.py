@@ -36,10 +36,9 @@ class SessionOptions(TypedDict, total=False):
     ``max_errors``: the batch stops when more rows than this have failed for good. ``max_cost``: the batch stops before
     the job costs more dollars, over all its starts: what ``spent`` in the files of results says is counted in, and what
     was spent for results that were taken out of them, but not what a stop or a kill leaves without a result. Each
-    request in flight is
-    counted with the most that it can cost, and so is one of which the answer was lost on the way. Where a row sets no
-    ``max_tokens``, an answer counts as 4,096 tokens, and one that is longer can go above the limit. ``model``: for rows
-    that name none, and for lines of text.
+    request in flight is counted with the most that it can cost, and so is one of which the answer was lost on the way.
+    Where a row sets no ``max_tokens``, an answer counts as 4,096 tokens, and one that is longer can go above the limit.
+    ``model``: for rows that name none, and for lines of text.
 
     In seconds: ``timeout``, how long an attempt may take until its answer is whole, or where that is a stream, until
     its next event (default: the client's); ``row_timeout``, how long a row has from its first request to its result

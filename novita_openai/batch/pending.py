@@ -10,7 +10,7 @@ from novita_openai.batch.requests import BatchInputError
 
 if TYPE_CHECKING:
     from novita_openai.batch.requests import BatchRequest, Reader, Source
-    from novita_openai.batch.states import Place
+    from novita_openai.batch.states import LinePlace
     from novita_openai.batch.worklist import Worklist
 
 __all__ = ["PendingRows"]
@@ -36,7 +36,7 @@ class PendingRows:
             if request is not None:
                 yield request
 
-    def at(self, place: Place) -> BatchRequest | None:
+    def at(self, place: LinePlace) -> BatchRequest | None:
         """Return the row of the line in a place; None where it is not to be sent, or where another line is there."""
         line = self._source.line_at(place.start)
         self.is_cut = not line

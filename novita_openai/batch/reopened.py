@@ -7,12 +7,11 @@ Rows without a custom_id are left out: nothing says in a later start which of th
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from novita_openai.batch.jsonl import numbered_lines
+from novita_openai.batch.jsonl import Journal, numbered_lines
 from novita_openai.batch.unnamed import place_of
 from novita_openai.batch.usage import Spent
 
@@ -21,13 +20,11 @@ __all__ = ["keep_spent", "spent_in"]
 
 def keep_spent(path: Path, rows: Iterable[tuple[str, Spent | None]]) -> None:
     """Add what was spent for each custom_id, and wait until it is on the disk."""
-    known = ((name, spent) for name, spent in rows if spent is not None and place_of(name) is None)
-    lines = [json.dumps({"custom_id": name, "spent": spent.fields()}).encode() + b"\n" for name, spent in known]
-    if lines:
-        with path.open("ab") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
+    known = [(name, spent) for name, spent in rows if spent is not None and place_of(name) is None]
+    if known:
+        with Journal(path) as journal:
+            for name, spent in known:
+                journal.append(json.dumps({"custom_id": name, "spent": spent.fields()}).encode())
 
 
 def spent_in(path: Path) -> dict[str, Spent]:

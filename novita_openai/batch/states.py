@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-__all__ = ["BITS", "Numbers", "Place", "Places", "States"]
+__all__ = ["BITS", "LinePlace", "Numbers", "Places", "States"]
 
 BITS: Final = (1 << 60) - 1
 SMALLEST: Final = 1 << 10
@@ -112,7 +112,7 @@ class Numbers:
         return page is not None and bool(page[number % PAGE // 8] & 1 << number % 8)
 
 
-class Place(NamedTuple):
+class LinePlace(NamedTuple):
     """Where a line is: its ``number``, and the position of its ``start``. ``checksum``: of what stands there."""
 
     number: int
@@ -131,10 +131,10 @@ class Places:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __getitem__(self, position: int) -> Place:
-        return Place(self._numbers[position], self._starts[position], self._checksums[position])
+    def __getitem__(self, position: int) -> LinePlace:
+        return LinePlace(self._numbers[position], self._starts[position], self._checksums[position])
 
-    def add(self, place: Place) -> None:
+    def add(self, place: LinePlace) -> None:
         """Add a line."""
         self._numbers.append(place.number)
         self._starts.append(place.start)

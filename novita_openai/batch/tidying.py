@@ -67,7 +67,7 @@ def _places(errors: Journal, worklist: Worklist, *, retry_failed: bool) -> Itera
 def _spent_for(taken: Iterable[KnownRow], worklist: Worklist) -> Iterator[tuple[str, Spent | None]]:
     """Yield what was spent for the failed rows that are sent again."""
     for row in taken:
-        if worklist.is_stale(row.custom_id, retry_failed=True) and not worklist.is_answered(row.custom_id):
+        if worklist.is_reopened(row.custom_id):
             yield row.custom_id, Spent.read(row.fields.get("spent"))
 
 

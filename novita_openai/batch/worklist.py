@@ -19,7 +19,7 @@ from novita_openai.batch.files import KnownRow, read_rows, reopened_path
 from novita_openai.batch.reopened import spent_in
 from novita_openai.batch.requests import BatchInputError, BatchRequest, Entry, Reader, Source
 from novita_openai.batch.rows import error_in
-from novita_openai.batch.states import BITS, Place, Places, States
+from novita_openai.batch.states import BITS, LinePlace, Places, States
 from novita_openai.batch.unnamed import UnnamedResult, UnnamedResults, place_of
 from novita_openai.batch.usage import Spent, reported_tokens
 from novita_openai.prices import Tokens, counted
@@ -98,6 +98,10 @@ class Worklist:
     def is_failed(self, custom_id: str) -> bool:
         """Tell whether a row of the input has failed in an earlier run, and is not sent again."""
         return self.states.get(_number(custom_id)) == FAILED
+
+    def is_reopened(self, custom_id: str) -> bool:
+        """Tell whether a row of the results is to be sent again."""
+        return self.states.get(_number(custom_id)) == PENDING
 
     def failures(self) -> Counter[str]:
         """Return how many rows of the input have failed, by their code, and are not sent again."""
@@ -179,7 +183,7 @@ class Worklist:
         earlier = self._earlier.get(_number(request.custom_id)) if self._earlier else None
         return Spent() if earlier is None else replace(earlier)
 
-    def add(self, request: Entry, place: Place, *, retry_failed: bool) -> None:
+    def add(self, request: Entry, place: LinePlace, *, retry_failed: bool) -> None:
         """Take a row of the input, with the place of its line.
 
         Raises ``ValueError`` where its custom_id stands for another one.
@@ -307,7 +311,7 @@ async def read_worklist(  # noqa: PLR0913 - what is read, and how
     count = 0
     for count, (number, start, line) in enumerate(source.placed_lines(), start=1):
         try:
-            worklist.add(reader.entry(number, line), Place(number, start, crc32(line)), retry_failed=retry_failed)
+            worklist.add(reader.entry(number, line), LinePlace(number, start, crc32(line)), retry_failed=retry_failed)
         except ValueError as error:
             worklist.errors.append(f"{source}, line {number}: {error}")
             if len(worklist.errors) >= MOST_ERRORS:

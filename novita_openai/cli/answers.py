@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from novita_openai.client import NovitaOpenAI
     from novita_openai.prices import Pricing, Tokens
 
-__all__ = ["Answer", "Remark", "Screen", "remark", "tokens_of", "told_usage", "whole_answer"]
+__all__ = ["Remark", "Screen", "ShownAnswer", "remark", "tokens_of", "told_usage", "whole_answer"]
 
 DIM: Final = "2"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ShownAnswer:
     """What came of a request. ``first`` and ``seconds``: until its first token, and in all."""
 
     text: str = ""
@@ -42,7 +42,7 @@ class Remark(NamedTuple):
     code: int
 
 
-def remark(answer: Answer, max_tokens: int | None, *, is_chat: bool = True) -> Remark | None:
+def remark(answer: ShownAnswer, max_tokens: int | None, *, is_chat: bool = True) -> Remark | None:
     """Return what a person must know of an answer that is cut, filtered or empty; None where it is whole."""
     if answer.finish_reason == "content_filter":
         return Remark("the answer was filtered: put the request otherwise, or ask another model (-m)", FAILED)
@@ -76,7 +76,7 @@ class Screen:
         self._usage: Any = None
         self._calls_tools = self._has_word = False
 
-    def read(self, chunks: Iterator[Any]) -> Answer:
+    def read(self, chunks: Iterator[Any]) -> ShownAnswer:
         """Show chunks to their end; where they end too early, what is shown ends with its line all the same."""
         try:
             for chunk in chunks:
@@ -88,11 +88,11 @@ class Screen:
         return self.answer
 
     @property
-    def answer(self) -> Answer:
+    def answer(self) -> ShownAnswer:
         """Return what has come so far."""
         seconds = time.monotonic() - self._start
         text, thoughts = "".join(self._texts), "".join(self._thoughts)
-        return Answer(text, thoughts, self._finish_reason, self._calls_tools, self._usage, self._first, seconds)
+        return ShownAnswer(text, thoughts, self._finish_reason, self._calls_tools, self._usage, self._first, seconds)
 
     def _show(self, choice: Any) -> None:
         said = choice.delta if self._is_chat else choice
@@ -135,12 +135,12 @@ class Screen:
             show("")
 
 
-def whole_answer(reply: Any, seconds: float) -> Answer:
+def whole_answer(reply: Any, seconds: float) -> ShownAnswer:
     """Return the first choice of a reply that is no stream."""
     choice = next(iter(reply.choices), None)
     said = getattr(choice, "message", None) or choice
     text, thoughts, calls = _text(said), _thought(said), bool(getattr(said, "tool_calls", None))
-    return Answer(text, thoughts, getattr(choice, "finish_reason", None), calls, reply.usage, None, seconds)
+    return ShownAnswer(text, thoughts, getattr(choice, "finish_reason", None), calls, reply.usage, None, seconds)
 
 
 def _text(said: Any) -> str:
@@ -153,18 +153,18 @@ def _thought(said: Any) -> str:
     return thought if isinstance(thought, str) else ""
 
 
-def tokens_of(answer: Answer) -> Tokens | None:
+def tokens_of(answer: ShownAnswer) -> Tokens | None:
     """Return the tokens that an answer tells, None where it tells none."""
     return reported_tokens(None if answer.usage is None else answer.usage.model_dump())
 
 
-def told_usage(client: NovitaOpenAI, model: str, answer: Answer) -> str:
+def told_usage(client: NovitaOpenAI, model: str, answer: ShownAnswer) -> str:
     """Return tokens, dollars and seconds of an answer, as far as they are known."""
     tokens = tokens_of(answer)
     return _usage_line(answer, tokens, None if tokens is None else pricing_for(client, model))
 
 
-def _usage_line(answer: Answer, tokens: Tokens | None, pricing: Pricing | None) -> str:
+def _usage_line(answer: ShownAnswer, tokens: Tokens | None, pricing: Pricing | None) -> str:
     parts = ["tokens are not told"] if tokens is None else [f"{tokens.prompt} tokens in{_cached(tokens)}"]
     if tokens is not None:
         parts += [f"{tokens.answer} out{_reasoning(answer.usage)}"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from novita_openai.cli.answers import Answer, Screen, remark, told_usage, whole_answer
+from novita_openai.cli.answers import Screen, ShownAnswer, remark, told_usage, whole_answer
 from novita_openai.cli.conversation import Conversation
 from novita_openai.cli.failures import FAILED, reported
 from novita_openai.cli.inputs import image_part, parameters, read_question
@@ -160,7 +160,7 @@ def _finish(
 
 def _answer(
     client: NovitaOpenAI, create: Callable[..., Any], body: dict[str, Any], options: AnswerOptions, *, is_checked: bool
-) -> Answer:
+) -> ShownAnswer:
     start = time.monotonic()
     if options.as_json:
         reply = asked(client, create, body)
@@ -170,7 +170,7 @@ def _answer(
     return screen.read(asked(client, create, body))
 
 
-def _say(answer: Answer, max_tokens: int | None, *, is_chat: bool) -> int:
+def _say(answer: ShownAnswer, max_tokens: int | None, *, is_chat: bool) -> int:
     """Say what is to be said of an answer, and return the exit code that it means."""
     said = remark(answer, max_tokens, is_chat=is_chat)
     if said is None:
