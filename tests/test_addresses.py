@@ -69,6 +69,21 @@ def test_an_address_is_not_taken_for_one_of_an_endpoint(url: str) -> None:
     assert given(url).rstrip("/") == url
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://http",
+        "https://https/v1",
+        "https://https:8443/v1",
+        "https://https.example/v1",
+        "https://https-proxy//v1",
+        "https://proxy.example/https://models.example/v1",
+    ],
+)
+def test_a_host_and_a_path_may_be_named_like_a_scheme(url: str) -> None:
+    assert given(url).rstrip("/") == url
+
+
 REFUSED = {
     "ht\ntps://models.example/v1": r"holds '\\n'",
     "https://models .example/v1": "holds ' '",
@@ -82,6 +97,14 @@ REFUSED = {
     f"https://{PASSWORD}@models.example/v1": "user or a password",
     f"https://user:{PASSWORD}/x@models.example/v1": "host or port",
     f"https://user:{PASSWORD}?x@models.example/v1": "host or port",
+    f"https://{ADDRESS}": "'https://https://models.example/v1' begins with http or https twice: leave one out",
+    "https://https//models.example": "twice",
+    "http:https://models.example": "twice",
+    "HTTPS:///HTTP://models.example/v1": "twice",
+    "https://https:": "twice",
+    "https://http:/v1": "twice",
+    f"https://https://user:{PASSWORD}@models.example/v1": "twice",
+    f"https://https:{PASSWORD}@models.example/v1": "user or a password",
     f"user:{PASSWORD}@models.example": "expected something like https://api.novita.ai",
     f"ftp://user:{PASSWORD}@models.example": "expected something like https://api.novita.ai",
     f"{PASSWORD}": "expected something like https://api.novita.ai",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import Counter
@@ -230,6 +231,17 @@ def test_a_model_that_is_put_off_leaves_a_file_to_the_others(scripted: Job, serv
     assert (caught.value.report.succeeded, caught.value.report.failed, caught.value.needs_change) == (1_500, 0, False)
     server.answer = lambda _: None
     assert scripted.run().succeeded == 3_000
+
+
+def test_a_model_of_which_many_rows_are_asked_to_wait_is_put_off_once(scripted: Job, server: Server) -> None:
+    wait = error(429, "RATE_LIMIT_EXCEEDED", retry_after="3600")
+    told_late = Reply(429, (json.dumps(wait.body).encode(),), wait.headers, pause=0.5)
+    server.answer = to_rows("r1", "r2", "r3", reply=told_late)
+    with capture_logs() as logs, pytest.raises(BatchStopped, match="asks to wait 3600 s") as caught:
+        scripted.run(rows(4), concurrency=3)
+    assert [sent_for(server, f"r{number}") for number in range(4)] == [1, 1, 1, 1]
+    assert [each["seconds"] for each in logs if each["event"] == "batch.model_put_off"] == [3600.0]
+    assert (list(scripted.answers()), scripted.failures(), caught.value.report.unfinished) == (["r0"], {}, 3)
 
 
 @pytest.mark.parametrize("asked", ["1e999", "9999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 import traceback
 import zlib
 from collections.abc import Callable, Coroutine
@@ -259,6 +260,16 @@ def test_an_answer_that_is_packed_wrongly_is_a_lost_one(way: Way, server: Server
     assert (failure.reason, failure.is_ambiguous) == ("connection_error", True)
 
 
+@pytest.mark.parametrize("name", ["gzip", "deflate"])
+def test_an_error_that_is_packed_wrongly_is_that_error(way: Way, server: Server, name: str) -> None:
+    server.always = Reply(401, error(401, "INVALID_API_KEY").body, {"content-encoding": name})
+    failure = way.failure()
+    assert (failure.status, failure.reason, failure.is_ambiguous) == (401, "INVALID_API_KEY", False)
+    server.always = Reply(401, b"\x8b" + packed(b"not to be read", name)[1:], {"content-encoding": name})
+    failure = way.failure()
+    assert (failure.status, failure.reason, failure.is_ambiguous) == (401, "not_json", False)
+
+
 def test_chunks_are_put_together(way: Way, server: Server) -> None:
     whole = json.dumps(CHAT)
     parts = [whole[start : start + 50] for start in range(0, len(whole), 50)]
@@ -340,6 +351,15 @@ def test_nothing_that_listens_is_told(way: Way) -> None:
         "127.0.0.1:9",
         "it refuses connections, as nothing listens on that port",
     )
+
+
+def test_a_host_that_lets_no_connection_come_about_is_given_the_time_to_connect(way: Way) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection, and says nothing in TLS
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        failure = way.failure(base_url=f"https://{host}/v1", timeout=openai.Timeout(30.0, connect=0.2))
+    assert isinstance(failure.error, openai.APITimeoutError)
+    assert (failure.reason, failure.is_ambiguous, failure.host) == ("timeout", False, host)
+    assert failure.cause == "no connection came about in time"
 
 
 def test_a_host_that_is_not_there_is_told(way: Way) -> None:

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
+from random import Random
 from typing import Any, Self
 
 import openai
@@ -394,6 +395,31 @@ def test_an_error_that_breaks_is_the_error_of_its_status_and_retried(
     assert failure.response.is_closed
     assert failure.response.elapsed
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "gzip, gzip", "br", "zstd", "unheard-of"])
+def test_an_error_under_an_encoding_that_it_does_not_have_keeps_its_words(
+    encoding: str, build: Callable[..., Driver], server: Server
+) -> None:
+    server.always = Reply(500, {"code": 500, "reason": "MODEL_NOT_AVAILABLE"}, {"content-encoding": encoding})
+    driver = build(server.base_url, policy=RetryPolicy.off())
+    failure = ask_in_vain(driver)
+    assert reason_of(failure) == "MODEL_NOT_AVAILABLE"
+    assert failure.response.json() == server.always.body
+
+
+def test_of_an_error_that_is_cut_within_its_encoding_the_beginning_is_read(
+    build: Callable[..., Driver], server: Server
+) -> None:
+    random = Random(1).randbytes(3_000).hex().encode()
+    whole = gzip.compress(WORDS + random)
+    driver = build(server.base_url, policy=RetryPolicy.off())
+    server.always = Reply(500, whole, {"content-encoding": "gzip"}, cut=len(whole) // 2)
+    read = ask_in_vain(driver).response.content
+    assert read.startswith(WORDS)
+    assert (WORDS + random).startswith(read)
+    server.always = Reply(500, whole[3:], {"content-encoding": "gzip"})
+    assert ask_in_vain(driver).response.content == b""
 
 
 def test_the_connection_of_an_error_is_used_again(build: Callable[..., Driver], server: Server) -> None:

@@ -29,7 +29,7 @@ def modules(names: str) -> Rows:
 HOUSE: Rows = {
     "sdk": modules("answering library exceptions pickling replies direct"),
     **modules("error_replies errors backoff installing logs retry"),
-    "pacing": modules("limits refusals law"),
+    "pacing": modules("limits refusals concurrency rate law"),
     "prices": None,
     "prompts": {
         "errors": None,

@@ -98,7 +98,9 @@ class DirectSender:
             packed = await _read(response, self._most)
             received = direct.Received(response.status, response.headers, packed, head.request)
         if "content-encoding" in response.headers:
-            received.content = direct.unpacked(response.headers, packed, self._most, head.request)
+            received.content = direct.unpacked(
+                response.headers, packed, self._most, head.request, is_error=response.status not in _SUCCESSES
+            )
         if len(received.content) > self._most and received.status_code in _SUCCESSES:
             raise _too_long(received, self._most)
         return received

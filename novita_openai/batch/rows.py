@@ -94,11 +94,8 @@ NO_END: Final = "The answer may be cut: it has no finish_reason."
 def _rewritten(response: Any, kind: Any) -> tuple[bytes, Any]:
     """Return the body of an answer that the SDK reads although it is not JSON (with NaN, in UTF-16), written anew."""
     response = as_response(response)
-    refuse(response, kind)
-    try:
-        body = response.json(parse_constant=lambda _: None)
-    except ValueError as error:  # such as a 204, which has no body
-        raise openai.APIResponseValidationError(response, None) from error
+    refuse(response, kind)  # whatever is not JSON at all, such as a 204, which has no body
+    body = response.json(parse_constant=lambda _: None)
     return json.dumps(body).encode(), body
 
 

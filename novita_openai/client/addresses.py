@@ -96,10 +96,16 @@ def _problem_of(url: str) -> str | None:
     odd = next((character for character in url if character in _IN_NO_ADDRESS or not character.isprintable()), None)
     if odd is not None:
         return f"is no address: it holds {odd!r}."
+    if _TWO_SCHEMES.match(url):
+        return f"begins with http or https twice: leave one out. Expected something like {BASE_URL}"
     parts, problem = _split(url)
     if parts is None:
         return f"is no address: {problem}"
     return next((why for is_found, why in _refusals(parts) if is_found), None)
+
+
+_TWO_SCHEMES: Final = re.compile(r"https?:/*https?(:(?=/|$)|//)", re.IGNORECASE)
+"""An address that was pasted behind a scheme; a host of such a name is allowed, with a port or without."""
 
 
 def _split(url: str) -> tuple[SplitResult | None, str]:

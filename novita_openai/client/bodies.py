@@ -39,6 +39,7 @@ __all__ = [
     "raise_unreadable",
     "read",
     "read_async",
+    "undone",
     "with_content",
 ]
 
@@ -228,7 +229,7 @@ def opened(response: Any) -> Iterator[bytes]:
     encodings = _encodings(response)
     pieces = response.iter_raw() if encodings else response.iter_bytes()
     for encoding in encodings:
-        pieces = _undone(response, encoding, _cut(pieces, _PIECES[encoding])).iter_bytes()
+        pieces = undone(response, encoding, _cut(pieces, _PIECES[encoding])).iter_bytes()
     return pieces  # type: ignore[no-any-return]
 
 
@@ -237,7 +238,7 @@ def opened_async(response: Any) -> AsyncIterator[bytes]:
     encodings = _encodings(response)
     pieces = response.aiter_raw() if encodings else response.aiter_bytes()
     for encoding in encodings:
-        pieces = _undone(response, encoding, _cut_async(pieces, _PIECES[encoding])).aiter_bytes()
+        pieces = undone(response, encoding, _cut_async(pieces, _PIECES[encoding])).aiter_bytes()
     return pieces  # type: ignore[no-any-return]
 
 
@@ -250,7 +251,7 @@ def _encodings(response: Any) -> list[str]:
     return [name for name in names if name in _PIECES]
 
 
-def _undone(response: Any, encoding: str, pieces: Any) -> Any:
+def undone(response: Any, encoding: str, pieces: Any) -> Any:
     """Return a response that decodes pieces."""
     library = library_of(response)
     stream = _stream_class(library)(pieces)

@@ -1,7 +1,7 @@
 """How much of an answer with an error status is read: what has come says enough, whatever becomes of the rest.
 
 The status says what has happened. What is larger than 1 MB is cut off, and so is what does not come or cannot be
-decoded; the end of the call ends reading too.
+decoded, unless it is text as it was sent; the end of the call ends reading too.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from novita_openai.client.bodies import (
     in_time,
     library_of,
     opened,
-    opened_async,
+    undone,
     with_content,
 )
+from novita_openai.sdk.replies import if_text
 
 __all__ = ["read_error", "read_error_async"]
 
@@ -52,8 +53,8 @@ def read_error(response: Any, most: float) -> Any:
         return response
     beginning = _Beginning(most)
     with closing(response), _surviving(response), in_time(response, Limits(math.inf, call_ends.get())):
-        any(map(beginning.is_enough, opened(response)))
-    return with_content(response, bytes(beginning.content))
+        any(map(beginning.is_enough, response.iter_raw()))
+    return with_content(response, _decoded(response, beginning))
 
 
 async def read_error_async(sent: Awaitable[Any], most: float) -> Any:
@@ -63,10 +64,21 @@ async def read_error_async(sent: Awaitable[Any], most: float) -> Any:
         return response
     beginning = _Beginning(most)
     async with _closing(response):
-        async for piece in opened_async(response):
+        async for piece in response.aiter_raw():
             if beginning.is_enough(piece):
                 break
-    return with_content(response, bytes(beginning.content))
+    return with_content(response, _decoded(response, beginning))
+
+
+def _decoded(response: Any, beginning: _Beginning) -> bytes:
+    """Return what can be decoded of a body; where nothing can, the text that was sent under a wrong encoding."""
+    sent, decoded = bytes(beginning.content), _Beginning(beginning.most)
+    encoding = response.headers.get("content-encoding")
+    if encoding is None:
+        return sent
+    with _surviving(response):
+        any(map(decoded.is_enough, opened(undone(response, encoding, [sent]))))
+    return bytes(decoded.content) or if_text(sent)
 
 
 @contextmanager

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
-from typing import Final
+from typing import Final, NamedTuple
 
-__all__ = ["Descent", "Starts", "Wave"]
+__all__ = ["Descent", "Starts", "Ticket", "Wave"]
 
 REMEMBERED: Final = 4_096
 FEWEST: Final = 8
@@ -13,29 +14,68 @@ FEWEST: Final = 8
 INSTANT: Final = 0.001
 """The least time, in seconds, by which requests are divided."""
 CUTS: Final = 16
-CALM: Final = 3
+CALM: Final = 5
+
+
+class Ticket(NamedTuple):
+    """What is known of a request when it starts.
+
+    Its ``number`` among all, its ``time`` and the ``rate`` then; ``is_due``: it had to wait for its turn, so that its
+    answer lets the rate grow; how many are ``in_flight`` with it, and ``is_last``: as many as the limit allows; how
+    many had been ``refused`` until then; the ``tokens`` reserved for it.
+    """
+
+    number: int
+    time: float
+    rate: float
+    is_due: bool
+    in_flight: int
+    is_last: bool
+    refused: int
+    tokens: float
 
 
 class Wave:
     """The refusals from the first one on, until requests that started later are refused.
 
-    ``number``, ``time``: which request was refused first, and when it had started; ``others``: how many more were
-    refused since. ``rate``: the one that the first one led to; ``worth``: for how many more answers the rate holds
-    with each.
+    They are heard of in any order. ``time``, ``end``: when the first and the last of them had started; ``tried``: the
+    rate at that first one. ``rate``: the one that they led to; ``worth``: for how many more answers it holds with each.
     """
 
-    __slots__ = ("number", "others", "rate", "time", "worth")
+    __slots__ = ("_numbers", "end", "rate", "time", "tried", "worth")
 
-    def __init__(self, number: int, time: float, rate: float = 0.0, worth: float = 0.0) -> None:
-        self.number, self.time, self.rate, self.worth = number, time, rate, worth
-        self.others = 0
+    def __init__(self, number: int, time: float, tried: float, rate: float) -> None:
+        self._numbers = [number]
+        self.time = self.end = time
+        self.tried, self.rate, self.worth = tried, rate, 0.0
 
-    def taken(self, number: int) -> int:
-        """Return how many requests were taken between the first that was refused and another one."""
-        return number - self.number - 1 - self.others
+    @property
+    def number(self) -> int:
+        """Return the number of the first request that was refused."""
+        return self._numbers[0]
+
+    @property
+    def refused(self) -> int:
+        """Return how many were."""
+        return len(self._numbers)
+
+    def add(self, ticket: Ticket) -> bool:
+        """Count a further one; tell whether it had started before all others."""
+        is_first = ticket.number < self.number
+        if is_first:
+            self.time, self.tried = ticket.time, ticket.rate
+        elif ticket.number > self._numbers[-1]:
+            self.end = ticket.time
+        insort(self._numbers, ticket.number)
+        return is_first
+
+    def taken(self, number: int | None = None) -> int:
+        """Return how many requests were taken between the first one and another, by default the last."""
+        others = bisect_left(self._numbers, number) if number is not None else len(self._numbers) - 1
+        return (self._numbers[-1] if number is None else number) - self.number - others
 
     def seconds(self, time: float) -> float:
-        """Return the time between the first that was refused and another one."""
+        """Return the time between the first one and another."""
         return max(time - self.time, INSTANT)
 
 
@@ -57,7 +97,7 @@ class Starts:
         self.count += 1
         return self.count - 1
 
-    def least_rate(self, first: int, end: int, saved: float) -> float:
+    def least_rate(self, first: int, end: int, saved: float, fewest: int = FEWEST) -> float:
         """Return the least rate of a service that took the requests from ``first`` to before ``end``.
 
         It had saved up at most so many; the rest was added while they came. So it is for the last of them, be they
@@ -66,7 +106,7 @@ class Starts:
         forgotten = self.count - len(self._times)
         times, last = self._times, end - 1 - forgotten
         least, taken = 0.0, min(end - first, last + 1)
-        while taken >= FEWEST and taken > saved:
+        while taken >= fewest and taken > saved:
             least = max(least, (taken - saved) / max(times[last] - times[last - taken + 1], INSTANT))
             taken = taken * 3 // 4
         return least
@@ -76,23 +116,27 @@ class Descent:
     """The rates to which refusals have led, one after the other.
 
     A service may refuse some requests however fast they come, as others use it up. Where ``CUTS`` refusals have halved
-    the rate, and never ``CALM`` in a row came after it had grown, slower is no help, and twice as fast is tried: where
-    that is too fast, the next refusal cuts it.
+    the rate, and fewer than ``CALM`` came after it had grown, slower is no help, and twice as fast is tried: where
+    that is too fast, the next refusal cuts it. The way down from a first guess, before it has grown, is none.
     """
 
-    __slots__ = ("_calm", "_cuts", "_top")
+    __slots__ = ("_calm", "_cuts", "_has_begun", "_top")
 
     def __init__(self) -> None:
         self._top = 0.0
         self._cuts = self._calm = 0
+        self._has_begun = False
 
     def cut(self, rate: float, *, had_grown: bool) -> float:
         """Take the rate to which a refusal leads; return that to go on with: this, or twice the highest so far."""
-        self._calm = self._calm + 1 if had_grown else 0
+        self._has_begun = self._has_begun or had_grown
+        if not self._has_begun:
+            return rate
+        self._calm += had_grown
         if self._calm >= CALM:
-            self._top = self._cuts = 0
+            self._top = self._cuts = self._calm = 0
         self._top, self._cuts = max(self._top, rate), self._cuts + 1
         if self._cuts < CUTS or rate > self._top / 2:
             return rate
-        self._cuts, self._top = 0, 2 * self._top
+        self._cuts, self._calm, self._top = 0, 0, 2 * self._top
         return self._top

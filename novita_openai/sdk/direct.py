@@ -16,7 +16,7 @@ import openai
 
 from novita_openai.sdk.exceptions import forget_frames, is_named, replacement_cause
 from novita_openai.sdk.library import http_library
-from novita_openai.sdk.replies import with_readable_text
+from novita_openai.sdk.replies import if_text, with_readable_text
 
 __all__ = [
     "Received",
@@ -133,10 +133,11 @@ def connection_error(error: BaseException, client: Any, url: Any) -> BaseExcepti
 _FAILURES: Final = ("ClientError", "OSError", "RequestError", "EndOfStream")
 
 
-def unpacked(headers: Any, packed: bytes, most: float, request: Any) -> bytes:
+def unpacked(headers: Any, packed: bytes, most: float, request: Any, *, is_error: bool = False) -> bytes:
     """Return a body unpacked as the SDK's HTTP library does that, or so much of it as has more than ``most`` bytes.
 
-    It is unpacked piece by piece, so that a small body cannot fill the memory.
+    It is unpacked piece by piece, so that a small body cannot fill the memory. ``is_error``: it is that of an error
+    status, of which what can be unpacked is enough, and where nothing can, the text that was sent.
     """
     names = headers.getall("content-encoding")
     size = _PIECE_OF_BROTLI if any("br" in name for name in names) else _PIECE
@@ -144,11 +145,16 @@ def unpacked(headers: Any, packed: bytes, most: float, request: Any) -> bytes:
         _OK, headers=[("content-encoding", name) for name in names], stream=_stream(packed, size), request=request
     )
     blocks, length = [], 0
-    for block in response.iter_bytes():
-        blocks.append(block)
-        length += len(block)
-        if length > most:
-            break
+    try:
+        for block in response.iter_bytes():
+            blocks.append(block)
+            length += len(block)
+            if length > most:
+                break
+    except http_library().DecodingError:
+        if not is_error:
+            raise
+        return b"".join(blocks) or if_text(packed)
     return b"".join(blocks)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import openai
 
-__all__ = ["header_of", "json_body", "status_of", "text_of", "url_of", "whole_body", "with_readable_text"]
+__all__ = ["header_of", "if_text", "json_body", "status_of", "text_of", "url_of", "whole_body", "with_readable_text"]
 
 
 def status_of(error: BaseException) -> int | None:
@@ -55,3 +55,12 @@ def with_readable_text(response: Any) -> Any:
     except (LookupError, UnicodeError):
         response.encoding = "utf-8"
     return response
+
+
+def if_text(content: bytes) -> bytes:
+    """Return bytes that are text in UTF-8, none in place of others."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return b""
+    return content

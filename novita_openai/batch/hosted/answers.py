@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 import openai
 
@@ -55,16 +55,15 @@ def read_result(row: Mapping[str, Any], path: str, url: str) -> WholeAnswer:
     raise openai.APIError(said_in(error) or json.dumps(error), request, body=error)
 
 
-def _raise_for(status: object, body: object, kind: Any, request: Any) -> None:
-    """Raise the error that a response with a body stands for, if it is one."""
+def _raise_for(status: object, body: object, kind: Any, request: Any) -> NoReturn:
+    """Raise the error that a response with a body stands for, where it was not taken for an answer."""
     code = status if isinstance(status, int) and not isinstance(status, bool) else OK
     response = sdk.http_library().Response(code, content=json.dumps(body).encode(), request=request)
     if code >= LEAST_ERROR:
         named = {"code": code, "message": said_in(body) or json.dumps(body)}
         raise status_error(response, body) or cast("openai.APIStatusError", status_error(response, named))
     refuse(response, kind)
-    if is_whole_body(body, kind):
-        raise openai.APIResponseValidationError(response, body, message=NO_END)
+    raise openai.APIResponseValidationError(response, body, message=NO_END)
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

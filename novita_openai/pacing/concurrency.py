@@ -1,0 +1,103 @@
+"""Whether a service limits the requests in flight, told by how many there were when it took some and refused some."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from novita_openai.pacing.refusals import Ticket
+
+__all__ = ["Concurrency"]
+
+NEEDED: Final = 3
+"""Refusals in a row, each at least a round of answers after the last, that find as many in flight and tell a limit."""
+SLACK: Final = 1 / 16
+"""The part by which numbers in flight may differ and count as one."""
+ROUNDS: Final = 2
+MOST_ROUNDS: Final = 32
+"""Answers for each request in flight after which more are tried; twice as many each time that these are refused."""
+REMEMBERED: Final = 1_000
+FEWEST: Final = 3
+
+
+class Concurrency:
+    """The most requests that may be in flight: ``most``, which is the service's limit where that ``is_found``.
+
+    A service that limits them takes what comes while there are fewer, and refuses what comes while there are as many;
+    one that limits the rate has taken requests while there were more. So a limit is told by ``NEEDED`` refusals in a
+    row with as many in flight, as long as no more ever were. A refusal of fewer contradicts it, and the next time twice
+    as many are needed, unless it had held for long. Now and then one more is tried; where that is taken, twice as many.
+    """
+
+    __slots__ = (
+        "_allowed", "_answers", "_count", "_late", "_most_taken", "_needed", "_refused", "_rounds", "_seen", "_step",
+        "is_found", "most", "refused",
+    )  # fmt: skip
+
+    def __init__(self, most: int) -> None:
+        self.most = self._allowed = most
+        self.is_found = False
+        self.refused = 0
+        self._refused: deque[int] = deque(maxlen=REMEMBERED)
+        self._late: deque[Ticket] = deque()
+        self._most_taken = self._count = self._seen = self._answers = 0
+        self._needed, self._rounds, self._step = NEEDED, ROUNDS, 1
+
+    def take(self, ticket: Ticket) -> None:
+        """Count a request that was taken, once those before it are known, too."""
+        self._late.append(ticket)
+        while len(self._late) > ticket.in_flight:
+            self._most_taken = max(self._most_taken, self._served(self._late.popleft()))
+        self._answers += not self.is_found or ticket.in_flight >= self.most
+        if self.is_found and self._answers >= self._rounds * self.most:
+            self._try_more()
+
+    def refuse(self, number: int) -> None:
+        """Count a request that was refused."""
+        self.refused += 1
+        self._refused.append(number)
+
+    def judge(self, ticket: Ticket) -> None:
+        """Learn from the first refusal of a wave, before it is counted."""
+        served = self._served(ticket)
+        if not self.is_found:
+            self._look(served)
+        elif served > self._count:
+            self._rounds, self._step = min(2 * self._rounds, MOST_ROUNDS), 1
+            self._limit(self._count)
+        elif served * (1 + SLACK) > self._most_taken:
+            self._limit(served - 1)
+        else:
+            self._needed = NEEDED if self._rounds == MOST_ROUNDS else 2 * self._needed
+            self.is_found, self.most = False, self._allowed
+            self._most_taken = self._seen = self._answers = 0
+            self._rounds, self._step = ROUNDS, 1
+
+    def _served(self, ticket: Ticket) -> int:
+        """Return how many the service had in flight, without those that it had refused and who did not know it."""
+        news = islice(reversed(self._refused), self.refused - ticket.refused)
+        return ticket.in_flight - sum(number < ticket.number for number in news)
+
+    def _look(self, served: int) -> None:
+        """Look for a limit: one of two is as well found as a rate."""
+        if served <= self._most_taken or served < FEWEST:
+            self._seen = self._most_taken = self._answers = 0
+        elif not self._seen or self._answers >= served:
+            is_same = self._seen and abs(served - self._count) <= served * SLACK
+            self._seen, self._count = (self._seen + 1, min(served, self._count)) if is_same else (1, served)
+            self._answers = 0
+        if self._seen >= self._needed:
+            self.is_found = True
+            self._limit(self._count - 1)
+            self._most_taken = self._count
+
+    def _limit(self, count: int) -> None:
+        self._count, self._answers = count, 0
+        self.most = min(count, self._allowed)
+
+    def _try_more(self) -> None:
+        if self._most_taken >= self.most > self._count:
+            self._count, self._step, self._rounds = self.most, 2 * self._step, ROUNDS
+        self.most, self._answers = min(self._count + self._step, self._allowed), 0
