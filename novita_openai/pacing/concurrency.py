@@ -77,8 +77,10 @@ class Concurrency:
 
     def _served(self, ticket: Ticket) -> int:
         """Return how many the service had in flight, without those that it had refused and who did not know it."""
-        news = islice(reversed(self._refused), self.refused - ticket.refused)
-        return ticket.in_flight - sum(number < ticket.number for number in news)
+        news = self.refused - ticket.refused
+        if not news:
+            return ticket.in_flight
+        return ticket.in_flight - sum(number < ticket.number for number in islice(reversed(self._refused), news))
 
     def _look(self, served: int) -> None:
         """Look for a limit: one of two is as well found as a rate."""
