@@ -17,9 +17,13 @@ SLACK: Final = 1 / 16
 """The part by which numbers in flight may differ and count as one."""
 ROUNDS: Final = 2
 MOST_ROUNDS: Final = 32
-"""Answers for each request in flight after which more are tried; twice as many each time that these are refused."""
+"""Answers for each request in flight after which more are tried, at first; twice as many each time they are refused."""
 REMEMBERED: Final = 1_000
 FEWEST: Final = 3
+"""In flight where a limit is told: one or two are as well found as a rate."""
+SPAN: Final = 4
+SLOWER: Final = 0.6
+"""A limit is none where, over so many rounds, requests start at less than this part of the rate found before."""
 
 
 class Concurrency:
@@ -28,12 +32,13 @@ class Concurrency:
     A service that limits them takes what comes while there are fewer, and refuses what comes while there are as many;
     one that limits the rate has taken requests while there were more. So a limit is told by ``NEEDED`` refusals in a
     row with as many in flight, as long as no more ever were. A refusal of fewer contradicts it, and the next time twice
-    as many are needed, unless it had held for long. Now and then one more is tried; where that is taken, twice as many.
+    as many are needed, unless it had held for long; so does a rate that is slower than before. While it holds, nothing else
+    spaces the requests. Now and then one more is tried; where that is taken, twice as many.
     """
 
     __slots__ = (
-        "_allowed", "_answers", "_count", "_late", "_most_taken", "_needed", "_refused", "_rounds", "_seen", "_step",
-        "is_found", "most", "refused",
+        "_allowed", "_answers", "_count", "_late", "_most_taken", "_needed", "_rate", "_refused", "_rounds", "_seen",
+        "_since", "_step", "is_found", "most", "refused",
     )  # fmt: skip
 
     def __init__(self, most: int) -> None:
@@ -44,6 +49,8 @@ class Concurrency:
         self._late: deque[Ticket] = deque()
         self._most_taken = self._count = self._seen = self._answers = 0
         self._needed, self._rounds, self._step = NEEDED, ROUNDS, 1
+        self._rate = 0.0
+        self._since: Ticket | None = None
 
     def take(self, ticket: Ticket) -> None:
         """Count a request that was taken, once those before it are known, too."""
@@ -51,29 +58,43 @@ class Concurrency:
         while len(self._late) > ticket.in_flight:
             self._most_taken = max(self._most_taken, self._served(self._late.popleft()))
         self._answers += not self.is_found or ticket.in_flight >= self.most
+        if self.is_found and self._is_slow(ticket):
+            self._give_up()
         if self.is_found and self._answers >= self._rounds * self.most:
             self._try_more()
+
+    def _is_slow(self, ticket: Ticket) -> bool:
+        """Tell whether fewer requests were sent than at the rate that was found before the limit."""
+        last = self._since
+        if last is None or ticket.number - last.number < SPAN * self.most:
+            return False
+        self._since = ticket
+        return ticket.number - last.number < SLOWER * self._rate * (ticket.time - last.time)
 
     def refuse(self, number: int) -> None:
         """Count a request that was refused."""
         self.refused += 1
         self._refused.append(number)
 
-    def judge(self, ticket: Ticket) -> None:
-        """Learn from the first refusal of a wave, before it is counted."""
+    def judge(self, ticket: Ticket, rate: float) -> None:
+        """Learn from the first refusal of a wave, before it is counted; ``rate``: that which was found so far."""
         served = self._served(ticket)
         if not self.is_found:
             self._look(served)
+            self._rate, self._since = rate, ticket
         elif served > self._count:
             self._rounds, self._step = min(2 * self._rounds, MOST_ROUNDS), 1
             self._limit(self._count)
-        elif served * (1 + SLACK) > self._most_taken:
+        elif served >= FEWEST and served * (1 + SLACK) > self._most_taken:
             self._limit(served - 1)
         else:
-            self._needed = NEEDED if self._rounds == MOST_ROUNDS else 2 * self._needed
-            self.is_found, self.most = False, self._allowed
-            self._most_taken = self._seen = self._answers = 0
-            self._rounds, self._step = ROUNDS, 1
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._needed = NEEDED if self._rounds == MOST_ROUNDS else 2 * self._needed
+        self.is_found, self.most = False, self._allowed
+        self._most_taken = self._seen = self._answers = 0
+        self._rounds, self._step = ROUNDS, 1
 
     def _served(self, ticket: Ticket) -> int:
         """Return how many the service had in flight, without those that it had refused and who did not know it."""
@@ -83,7 +104,7 @@ class Concurrency:
         return ticket.in_flight - sum(number < ticket.number for number in islice(reversed(self._refused), news))
 
     def _look(self, served: int) -> None:
-        """Look for a limit: one of two is as well found as a rate."""
+        """Judge a refusal with so many in flight while no limit is found."""
         if served <= self._most_taken or served < FEWEST:
             self._seen = self._most_taken = self._answers = 0
         elif not self._seen or self._answers >= served:

@@ -22,7 +22,7 @@ minute are found as thirty thousand are. Its rules:
    wave; where the service saves up nothing, it refuses each second request that comes a little too soon, and takes too
    few, so that this is the least rate.
 5. **Nothing.** Where nothing was taken between two refusals, the model pauses as long as it has waited already, up to
-   ``LONGEST_PAUSE``; then a quarter as many are in flight, and twice as many after each round of answers.
+   ``LONGEST_PAUSE``; then a quarter as many are in flight, as rule 8 says, and the rate is not known any more.
 6. **Pause.** ``Retry-After`` holds for the whole model, with some jitter. Without it the next request starts when the
    new rate allows.
 7. **Hold and growth.** A rate is ``known`` by the number of requests that it was told from, up to ``KNOWN``. It holds
@@ -62,7 +62,8 @@ FEW: Final = 4
 SHARE: Final = 1 / 5
 """Of the answers so far, the part that a client may have in flight more than at first."""
 LATE: Final = 1 / 4
-"""The part of the time between two requests that a late start may make good, and of what is saved up, half."""
+"""A late start may make good this part of the time between two requests, or ``CATCH_UP`` seconds; never more than half
+of what the service saves up."""
 JITTER: Final = 0.05
 FEWEST_FAULTS: Final = 4
 
@@ -191,7 +192,7 @@ class Pacer:
     def _meet_limit(self, ticket: Ticket, now: float, asked: float) -> None:
         """Learn from a request that was refused although it started after the last change."""
         opened, self._first_number = self._first_number, self._starts.count
-        self._concurrency.judge(ticket)
+        self._concurrency.judge(ticket, self._rate.found)
         self.in_flight.most = self._concurrency.most
         if self._rate.is_in_vain(ticket) and not self._concurrency.is_found:
             self.in_flight.limit = max(self.in_flight.limit // 4, 1)

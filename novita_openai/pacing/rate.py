@@ -33,15 +33,15 @@ CUT: Final = 0.04
 MOST_CUT: Final = 0.5
 ENOUGH: Final = 8
 NEAR: Final = 5 / 4
-"""What a request takes from the rate that came a little too soon, up to ``NEAR`` times the last one; twice as much
-where fewer than ``ENOUGH`` requests were taken before it."""
+"""A request that came a little too soon cuts the rate, up to ``NEAR`` times the last one, by the part ``CUT``; where
+the rate is to be found, by twice the last cut if fewer than ``ENOUGH`` were taken before it, up to ``MOST_CUT``."""
 UNKNOWN_SPAN: Final = 0.5
 KNOWN_SPAN: Final = 0.7
 """Growth doubles after so many answers for each one in flight, and for each one by which the rate is known."""
 REFUSAL_WORTH: Final = 50.0
 PAUSE_WORTH: Final = 8.0
-"""A steady rate holds for so many answers for each refusal; any for so many times those that a pause took, and once
-more for each time in a row that it was steady, up to ``MOST_STEADY``."""
+"""A steady rate holds for so many answers for each refusal; any for so many times those that a pause took, the
+less it is known the fewer, and once more for each time in a row that it was steady, up to ``MOST_STEADY``."""
 STEADY: Final = 0.1
 """A limit is found where it was, where the rate differs by less than this part."""
 MOST_STEADY: Final = 3
@@ -76,8 +76,8 @@ class Before(NamedTuple):
 class Rate:
     """The rate of a service, in requests a second, from what is known of the ``starts`` of requests.
 
-    ``given``: what the user allows, None where it is to be found. ``saved``: how many requests the service has saved up
-    at most, as far as its refusals tell; ``wave``: the last ones. ``is_starting``: nothing was refused so far.
+    ``given``: what the user allows, None where it is to be found. ``saved``: how many requests the service can save up,
+    estimated from those that it took before the first refusal; ``wave``: the last ones. ``is_starting``: nothing was refused so far.
     """
 
     def __init__(self, now: float, starts: Starts, given: float | None) -> None:
@@ -86,6 +86,7 @@ class Rate:
         self.is_starting = given is None
         self.saved = float(SEVERAL)
         self.wave = self._first = Wave(-1, now, self.most, self.most)
+        self._first_seconds = 0.0
         self._base, self._known, self._hold = self.most, KNOWN, KNOWN
         self._descent, self._steady, self._cut = Descent(), 0, CUT / 2
         self._answers = self._above = self._asked = self._seconds = 0.0
@@ -104,6 +105,11 @@ class Rate:
             opened=opened,
             wave=self.wave,
         )
+
+    @property
+    def found(self) -> float:
+        """Return the rate that was found last, without what it has grown since."""
+        return self._base
 
     def at(self, in_flight: int) -> float:
         """Return the rate that may be tried, with so many in flight: what was found, and what it has grown since."""
@@ -135,12 +141,12 @@ class Rate:
     # Times that are not measured.
 
     def skip(self, now: float, idle: float) -> None:
-        """Do not measure by seconds in which nothing was sent, where they are most of the time since the last wave."""
+        """Move the time of the last wave by seconds in which nothing was sent, where they are most of what came since."""
         measured = now - idle - self.wave.time
         self.wave.time += max(0.0, idle - max(measured, self.saved / self._base))
 
     def rest(self, seconds: float) -> None:
-        """Do not measure by those seconds of a pause in which the service has saved up all that it can."""
+        """Move the time of the last wave by those seconds of a pause in which the service has saved up all that it can."""
         if not self.is_starting:
             self.wave.time += max(0.0, seconds - self.saved / self._base)
 
@@ -154,7 +160,7 @@ class Rate:
         """Return when to ask again, where nothing is taken: after once more as long as that has been so."""
         self.wave.add(ticket)
         self.hold()
-        self._hold = self._known = self.wave.worth = 0.0
+        self._hold, self._known = self.wave.worth, 0.0
         return now + max(min(now - self.wave.time, LONGEST_PAUSE), 1 / self._base)
 
     def begin(self, ticket: Ticket, now: float, opened: int, asked: float) -> None:
@@ -193,6 +199,7 @@ class Rate:
     def _guess(self) -> float:
         """Guess a rate by the first refusals, before which nothing was known."""
         self.saved = max(self._first.number, 1.0)
+        self._first_seconds = self._first.time - self._opened
         self._base = self.wave.rate = self.saved / self._seconds
         self._hold = self._known = 0.0
         return self._next()
@@ -204,10 +211,12 @@ class Rate:
         prior = before.known if last is self._first else min(PRIOR, before.known)
         taken = last.taken(wave.number)
         mean = (taken + 0.5 + prior) / (last.seconds(wave.time) + prior / before.base)
-        self.saved = max(1.0, self._first.number - mean * (self._first.time - self._opened))
-        least = self._starts.least_rate(before.opened, wave.number, self.saved, SEVERAL if self._has_few else FEWEST)
+        self.saved = max(1.0, self._first.number - mean * self._first_seconds)
+        least = self._starts.least_rate(
+            before.opened, wave.number, self.saved, SEVERAL if self._has_few and self.most == math.inf else FEWEST
+        )
         rate = min(max(mean, least), wave.tried)
-        if self._has_few and self.saved < SEVERAL and wave.refused == 1:
+        if self._has_few and self.saved < SEVERAL <= before.known and wave.refused == 1:
             rate = self._a_little_less(rate, taken)
         if before.had_grown and taken >= SEVERAL and not self._asked:
             rate += AHEAD * (wave.tried - rate)
@@ -235,7 +244,7 @@ class Rate:
         return max(rate, min(tried, NEAR * self._before.base) * (1 - self._cut))
 
     def _weigh(self, tried: float) -> None:
-        """Correct the rate by what was taken within a wave: with nothing saved up, the service took that at least."""
+        """Correct the rate by what was taken within a wave: it is that; where nothing is saved up, that at least."""
         wave, taken = self.wave, self.wave.taken()
         seconds = wave.seconds(wave.end)
         if self.saved < SEVERAL <= taken:

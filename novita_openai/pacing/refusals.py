@@ -70,7 +70,7 @@ class Wave:
         return is_first
 
     def taken(self, number: int | None = None) -> int:
-        """Return how many requests were taken between the first one and another, by default the last."""
+        """Return how many between the first one and another, by default the last, are not known to be refused."""
         others = bisect_left(self._numbers, number) if number is not None else len(self._numbers) - 1
         return (self._numbers[-1] if number is None else number) - self.number - others
 
@@ -116,8 +116,9 @@ class Descent:
     """The rates to which refusals have led, one after the other.
 
     A service may refuse some requests however fast they come, as others use it up. Where ``CUTS`` refusals have halved
-    the rate, and fewer than ``CALM`` came after it had grown, slower is no help, and twice as fast is tried: where
-    that is too fast, the next refusal cuts it. The way down from a first guess, before it has grown, is none.
+    the rate, and fewer than ``CALM`` came after it had grown, slower is no help, and twice the highest of these rates
+    is tried; where that is too fast, the next refusals cut it. What comes before the rate has grown at all, as on the
+    way down from a first guess, does not count.
     """
 
     __slots__ = ("_calm", "_cuts", "_has_begun", "_top")
@@ -138,5 +139,5 @@ class Descent:
         self._top, self._cuts = max(self._top, rate), self._cuts + 1
         if self._cuts < CUTS or rate > self._top / 2:
             return rate
-        self._cuts, self._calm, self._top = 0, 0, 2 * self._top
-        return self._top
+        self._cuts = self._calm = 0
+        return 2 * self._top
