@@ -32,8 +32,8 @@ class Concurrency:
     A service that limits them takes what comes while there are fewer, and refuses what comes while there are as many;
     one that limits the rate has taken requests while there were more. So a limit is told by ``NEEDED`` refusals in a
     row with as many in flight, as long as no more ever were. A refusal of fewer contradicts it, and the next time twice
-    as many are needed, unless it had held for long; so does a rate that is slower than before. While it holds, nothing else
-    spaces the requests. Now and then one more is tried; where that is taken, twice as many.
+    as many are needed, unless it had held for long; so does a rate that is slower than before. While it holds, nothing
+    else spaces the requests. Now and then one more is tried; where that is taken, twice as many.
     """
 
     __slots__ = (

@@ -77,7 +77,8 @@ class Rate:
     """The rate of a service, in requests a second, from what is known of the ``starts`` of requests.
 
     ``given``: what the user allows, None where it is to be found. ``saved``: how many requests the service can save up,
-    estimated from those that it took before the first refusal; ``wave``: the last ones. ``is_starting``: nothing was refused so far.
+    estimated from those that it took before the first refusal; ``wave``: the last refusals. ``is_starting``: there were
+    none so far.
     """
 
     def __init__(self, now: float, starts: Starts, given: float | None) -> None:
@@ -141,12 +142,12 @@ class Rate:
     # Times that are not measured.
 
     def skip(self, now: float, idle: float) -> None:
-        """Move the time of the last wave by seconds in which nothing was sent, where they are most of what came since."""
+        """Move the time of the last wave by seconds in which nothing was sent, where they are most of those since."""
         measured = now - idle - self.wave.time
         self.wave.time += max(0.0, idle - max(measured, self.saved / self._base))
 
     def rest(self, seconds: float) -> None:
-        """Move the time of the last wave by those seconds of a pause in which the service has saved up all that it can."""
+        """Move the time of the last wave by the seconds of a pause in which the service can save up no more."""
         if not self.is_starting:
             self.wave.time += max(0.0, seconds - self.saved / self._base)
 
