@@ -88,10 +88,10 @@ def test_a_hostile_template_ends(source: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_many_small_steps_end_when_their_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meter, "MOST_SECONDS", 0.01)
+    monkeypatch.setattr(meter, "MOST_SECONDS", 0.25)
     template = ChatTemplate("{% for i in range(99999) %}{% endfor %}", variables={})
-    time.sleep(0.02)
-    with pytest.raises(TemplateError, match=r"more than 0\.01 seconds"):
+    time.sleep(0.3)
+    with pytest.raises(TemplateError, match=r"more than 0\.25 seconds"):
         template.render(CHAT, reply=True)
     template.restart()
 
