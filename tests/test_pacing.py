@@ -66,13 +66,13 @@ CASES = [
     Case(step, None, 1.10, 0.05, latency=0.2),
     Case(step, None, 1.10, 0.03, latency=0.2, refusal=0.02),
     Case(step, None, 1.20, 0.08, latency=0.5),
-    Case(step, None, 1.35, 0.13, latency=1.0),
+    Case(step, None, 1.35, 0.10, latency=1.0),
     Case(step, "ms", 1.10, 0.04),
     Case(step, "ms", 1.10, 0.03, latency=0.02),
     Case(step, "ms", 1.15, 0.05, latency=0.2),
     Case(step, "ms", 1.10, 0.03, latency=0.2, refusal=0.02),
     Case(step, "ms", 1.20, 0.08, latency=0.5),
-    Case(step, "ms", 1.35, 0.10, latency=1.0),
+    Case(step, "ms", 1.30, 0.10, latency=1.0),
     Case(step, "s", 1.30, 0.03),
     Case(step, "s", 1.30, 0.03, latency=0.02),
     Case(step, "s", 1.30, 0.03, latency=0.2),
@@ -93,7 +93,7 @@ CASES = [
     Case(steady, "s", 1.25, 0.01, rate=500),
     Case(steady, "s", 1.15, 0.10, burst=100),
     Case(steady, "s", 1.35, 0.02, burst=1),
-    Case(steady, None, 1.80, 0.09, burst=1, latency=1.0),
+    Case(steady, None, 1.60, 0.09, burst=1, latency=1.0),
 ]
 
 
@@ -126,9 +126,9 @@ class Calls:
 # Bursts as large as the limit of a minute, and of one; the limits of the service's tiers and others.
 CALLS = [
     Calls(30, 30, 1.05, 25),
-    Calls(30, 1, 1.35, 14),
+    Calls(30, 1, 1.40, 10),
     Calls(3, 3, 1.05, 22),
-    Calls(3, 1, 1.15, 22),
+    Calls(3, 1, 1.15, 14),
     Calls(30, 30, 1.45, 0, known=True),
     Calls(30, 1, 1.15, 3, known=True),
 ]
@@ -199,7 +199,7 @@ def test_a_limit_of_requests_in_flight_is_found(most: int, refusal: float, asks:
         service = Service(burst=math.inf, most=most, latency=1.0, refusal=refusal, asks=asks)
         seconds, refused = simulate(Pacer(0.0), service, 200 * most, seed)
         assert seconds <= time * 200
-        assert refused <= 0.05 * 200 * most + 2 * FIRST_LIMIT
+        assert refused <= max(0.04 * 200 * most, 2 * FIRST_LIMIT)
 
 
 @dataclass(kw_only=True)
@@ -281,7 +281,7 @@ def test_refusals_beside_slow_answers_do_not_put_a_model_to_sleep() -> None:
 
     for seed in range(20):
         seconds, _ = simulate(Pacer(0.0, concurrency=20), Slow(burst=math.inf, share=0.07), 6_000, seed)
-        assert 6_000 / seconds > 30
+        assert 6_000 / seconds > 35
 
 
 @pytest.mark.parametrize("rpm", [60, 300, 600])

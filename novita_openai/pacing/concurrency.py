@@ -19,8 +19,8 @@ ROUNDS: Final = 2
 MOST_ROUNDS: Final = 32
 """Answers for each request in flight after which more are tried, at first; twice as many each time they are refused."""
 REMEMBERED: Final = 1_000
-FEWEST: Final = 3
-"""In flight where a limit is told: one or two are as well found as a rate."""
+LEAST_REFUSED: Final = 3
+"""In flight with a refusal that may tell a limit: one of one is as well found as a rate."""
 SPAN: Final = 4
 SLOWER: Final = 0.6
 """A limit is none where, over so many rounds, requests start at less than this part of the rate found before."""
@@ -85,7 +85,7 @@ class Concurrency:
         elif served > self._count:
             self._rounds, self._step = min(2 * self._rounds, MOST_ROUNDS), 1
             self._limit(self._count)
-        elif served >= FEWEST and served * (1 + SLACK) > self._most_taken:
+        elif served >= LEAST_REFUSED and served * (1 + SLACK) > self._most_taken:
             self._limit(served - 1)
         else:
             self._give_up()
@@ -105,7 +105,7 @@ class Concurrency:
 
     def _look(self, served: int) -> None:
         """Judge a refusal with so many in flight while no limit is found."""
-        if served <= self._most_taken or served < FEWEST:
+        if served <= self._most_taken or served < LEAST_REFUSED:
             self._seen = self._most_taken = self._answers = 0
         elif not self._seen or self._answers >= served:
             is_same = self._seen and abs(served - self._count) <= served * SLACK

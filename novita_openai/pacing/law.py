@@ -32,12 +32,12 @@ minute are found as thirty thousand are. Its rules:
    doubled, by more than was saved up, is not known. Only requests that had to wait for their turn count.
 8. **In flight.** Answers to requests that filled the limit in flight when they started are counted; once there are as
    many of them as the limit, it doubles. A service that limits requests in flight refuses at the same number each
-   time, and never took more (:class:`.concurrency.Concurrency`): then that is the limit, and no rate is.
+   time, and never took more (:class:`.concurrency.Concurrency`): then so many start at once, at no rate.
 9. **Outage.** When requests fail one after the other without an answer between them, at least ``FEWEST_FAULTS`` and at
    least as many as are in flight, the model pauses for the policy's delay after the last failure, and the limit of
    requests in flight is halved. Such a pause is measured only as long as the service can save up what comes in.
-10. **In vain.** Where many refusals have halved the rate, and still as many come, slower is no help: twice the highest
-    rate so far is tried (:class:`.refusals.Descent`).
+10. **In vain.** Where many refusals have halved the rate, and few of them came after it had grown, slower is no help:
+    twice the highest of these rates is tried (:class:`.refusals.Descent`).
 
 ``rpm`` and ``tpm`` are hard limits besides: requests, and tokens (estimated at first, then counted), are spaced evenly.
 """
@@ -157,7 +157,7 @@ class Pacer:
             self._rest(now, delay)
             self.in_flight.halve()
             self._first_number, self._faults = self._starts.count, 0
-            self._rate.hold()
+            self._rate.grow_anew()
 
     def refused(self, ticket: Ticket, now: float, retry_after: float | None, *, random: float = 0.5) -> None:
         """Count a refusal for coming too fast, with the seconds to wait if the service named them.

@@ -23,22 +23,21 @@ MARGIN: Final = 0.01
 """How far below what was found the rate stays, as a part of it."""
 LEFT: Final = 1 / 8
 """What a refusal leaves of a rate that was found before, at least."""
-AHEAD: Final = 0.2
+AHEAD: Final = 0.15
 """How far the rate goes from the mean towards that which was refused: the mean of growing rates is a low one."""
 SEVERAL: Final = 3
 """A service that takes so many requests at once saves some up."""
-FEW: Final = 8
+FEW_IN_FLIGHT: Final = 8
 """Where so few are in flight at most, a refusal is heard of before many more are sent."""
 CUT: Final = 0.04
 MOST_CUT: Final = 0.5
 ENOUGH: Final = 8
-NEAR: Final = 5 / 4
-"""A request that came a little too soon cuts the rate, up to ``NEAR`` times the last one, by the part ``CUT``; where
-the rate is to be found, by twice the last cut if fewer than ``ENOUGH`` were taken before it, up to ``MOST_CUT``."""
+"""A request that came a little too soon cuts the rate by the part ``CUT``; where the rate is to be found, by twice the
+last cut if fewer than ``ENOUGH`` were taken before it, up to ``MOST_CUT``."""
 UNKNOWN_SPAN: Final = 0.5
 KNOWN_SPAN: Final = 0.7
 """Growth doubles after so many answers for each one in flight, and for each one by which the rate is known."""
-REFUSAL_WORTH: Final = 50.0
+REFUSAL_WORTH: Final = 40.0
 PAUSE_WORTH: Final = 8.0
 """A steady rate holds for so many answers for each refusal; any for so many times those that a pause took, the
 less it is known the fewer, and once more for each time in a row that it was steady, up to ``MOST_STEADY``."""
@@ -132,10 +131,10 @@ class Rate:
         if self._growth(in_flight) >= 1 and (self._above > self.saved or not self._known):
             self._base = min(2 * self._base, self.most)
             self._known = 0.0
-            self.hold()
+            self.grow_anew()
             self._hold = 0.0
 
-    def hold(self) -> None:
+    def grow_anew(self) -> None:
         """Let the rate grow from here anew."""
         self._answers = self._above = 0.0
 
@@ -160,7 +159,7 @@ class Rate:
     def ask(self, ticket: Ticket, now: float) -> float:
         """Return when to ask again, where nothing is taken: after once more as long as that has been so."""
         self.wave.add(ticket)
-        self.hold()
+        self.grow_anew()
         self._hold, self._known = self.wave.worth, 0.0
         return now + max(min(now - self.wave.time, LONGEST_PAUSE), 1 / self._base)
 
@@ -168,10 +167,10 @@ class Rate:
         """Begin a wave with its first refusal, which asked to wait; requests from ``opened`` on came after the last."""
         self._before = self._so_far(opened)
         self.wave = Wave(ticket.number, ticket.time, ticket.rate, self._base)
-        self._asked, self._has_few = asked, ticket.in_flight <= FEW
+        self._asked, self._has_few = asked, ticket.in_flight <= FEW_IN_FLIGHT
         if self.is_starting:
             self._first, self._seconds = self.wave, max(now - self._opened, CATCH_UP)
-        self.hold()
+        self.grow_anew()
 
     def find(self) -> float:
         """Find the rate by the wave that has begun; return when the next request may start."""
@@ -184,7 +183,7 @@ class Rate:
         return self._next()
 
     def correct(self, ticket: Ticket) -> float:
-        """Correct the rate by a further refusal of a wave; return when the next request may start."""
+        """Correct the rate by a further refusal of a wave; return before when no request may start, on its account."""
         was_alone, is_first = self.wave.refused == 1, self.wave.add(ticket)
         if self.wave is self._first:
             return self._guess() if is_first else -math.inf
@@ -213,9 +212,8 @@ class Rate:
         taken = last.taken(wave.number)
         mean = (taken + 0.5 + prior) / (last.seconds(wave.time) + prior / before.base)
         self.saved = max(1.0, self._first.number - mean * self._first_seconds)
-        least = self._starts.least_rate(
-            before.opened, wave.number, self.saved, SEVERAL if self._has_few and self.most == math.inf else FEWEST
-        )
+        fewest = SEVERAL if self._has_few and self.most == math.inf else FEWEST
+        least = self._starts.least_rate(before.opened, wave.number, self.saved, fewest)
         rate = min(max(mean, least), wave.tried)
         if self._has_few and self.saved < SEVERAL <= before.known and wave.refused == 1:
             rate = self._a_little_less(rate, taken)
@@ -242,7 +240,7 @@ class Rate:
         if self.most < math.inf:
             return min(rate, tried * (1 - CUT)) if taken >= SEVERAL else rate
         self._cut = CUT if taken >= ENOUGH else min(2 * self._before.cut, MOST_CUT)
-        return max(rate, min(tried, NEAR * self._before.base) * (1 - self._cut))
+        return max(rate, min(tried, self._before.base) * (1 - self._cut))
 
     def _weigh(self, tried: float) -> None:
         """Correct the rate by what was taken within a wave: it is that; where nothing is saved up, that at least."""

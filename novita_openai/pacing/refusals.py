@@ -10,7 +10,7 @@ __all__ = ["Descent", "Starts", "Ticket", "Wave"]
 
 REMEMBERED: Final = 4_096
 FEWEST: Final = 8
-"""Requests from whose times a rate is told: those of fewer say more of the network than of the service."""
+"""Requests from whose times a rate is told, usually: fewer say more of the network than of the service."""
 INSTANT: Final = 0.001
 """The least time, in seconds, by which requests are divided."""
 CUTS: Final = 16
@@ -97,11 +97,11 @@ class Starts:
         self.count += 1
         return self.count - 1
 
-    def least_rate(self, first: int, end: int, saved: float, fewest: int = FEWEST) -> float:
+    def least_rate(self, first: int, end: int, saved: float, fewest: int) -> float:
         """Return the least rate of a service that took the requests from ``first`` to before ``end``.
 
         It had saved up at most so many; the rest was added while they came. So it is for the last of them, be they
-        few or many, and the highest rate holds.
+        ``fewest`` or many, and the highest rate holds.
         """
         forgotten = self.count - len(self._times)
         times, last = self._times, end - 1 - forgotten
