@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,18 @@ def test_to_a_person_an_answer_begins_with_its_first_word(shell: Shell, server: 
     with Terminal("chat", "Hi", variables={"NOVITA_API_KEY": "k", "NOVITA_BASE_URL": server.base_url}) as terminal:
         assert terminal.end() == 0
     assert terminal.text == "Boil water.\n"
+
+
+@pytest.mark.parametrize("hosts", [None, "other.example"])
+def test_the_local_model_is_asked_past_a_proxy(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, hosts: str | None
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, hosts) if hosts else monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    assert shell("models", "--local").code == 0
+    assert dict(os.environ) == before
 
 
 def test_the_local_model_answers_by_a_schema(shell: Shell) -> None:
