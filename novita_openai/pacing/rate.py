@@ -19,6 +19,8 @@ PRIOR: Final = 3.0
 """What was found before counts as so many requests; what the user gave as ``KNOWN``."""
 WAVE_PRIOR: Final = 5.0
 """The same within a wave."""
+DOUBLED: Final = 5.0
+"""A rate that has doubled is known by at most so many requests."""
 MARGIN: Final = 0.01
 """How far below what was found the rate stays, as a part of it."""
 LEFT: Final = 1 / 8
@@ -130,7 +132,7 @@ class Rate:
         self._above += 0.0 if self.is_starting else max(0.0, 1 - self._base / ticket.rate)
         if self._growth(in_flight) >= 1 and (self._above > self.saved or not self._known):
             self._base = min(2 * self._base, self.most)
-            self._known = 0.0
+            self._known = min(self._known, DOUBLED)
             self.grow_anew()
             self._hold = 0.0
 
@@ -177,9 +179,10 @@ class Rate:
         if self.is_starting:
             self.is_starting = False
             return self._guess()
-        self._measure()
-        self._base = self._descent.cut(self._base, had_grown=self._before.had_grown)
-        self._hold += self.wave.worth
+        if self.wave.tried < math.inf:
+            self._measure()
+            self._base = self._descent.cut(self._base, had_grown=self._before.had_grown)
+            self._hold += self.wave.worth
         return self._next()
 
     def correct(self, ticket: Ticket) -> float:
@@ -187,6 +190,8 @@ class Rate:
         was_alone, is_first = self.wave.refused == 1, self.wave.add(ticket)
         if self.wave is self._first:
             return self._guess() if is_first else -math.inf
+        if self.wave.tried == math.inf:
+            return -math.inf
         if (is_first or was_alone) and self._before.wave.taken(self.wave.number) > 0:
             self._measure()
         self._weigh(ticket.rate)
