@@ -299,7 +299,7 @@ def test_why_a_batch_stopped_can_go_to_another_process(duplicate: Any) -> None:
     [
         (error(401, "INVALID_API_KEY"), 1),
         (error(403, "NOT_ENOUGH_BALANCE"), 1),
-        (Reply(403, body="<h1>Forbidden</h1>"), 3),
+        (Reply(403, body=(b"<h1>Forbidden</h1>",), pause=0.1), 3),  # so slow that rows are to be sent again meanwhile
     ],
 )
 def test_what_refuses_every_request_is_learned_from_few(

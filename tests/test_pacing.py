@@ -126,7 +126,7 @@ class Calls:
 # Bursts as large as the limit of a minute, and of one; the limits of the service's tiers and others.
 CALLS = [
     Calls(30, 30, 1.05, 25),
-    Calls(30, 1, 1.40, 10),
+    Calls(30, 1, 1.30, 10),
     Calls(3, 3, 1.05, 22),
     Calls(3, 1, 1.15, 14),
     Calls(30, 30, 1.45, 0, known=True),
@@ -161,11 +161,12 @@ def test_few_are_refused_after_the_first_minute(burst: int, latency: float, asks
 @pytest.mark.parametrize("asks", [None, "ms", 1.0])
 def test_a_limit_that_is_half_as_high_for_a_minute_is_found_both_times(burst: int, asks: Asks) -> None:
     rows = 50 * 4 * MINUTE
-    for seed in range(3):
-        service = Service(rate=lambda now: 25 if 80 <= now < 140 else 50, burst=burst, latency=1.0, asks=asks)
-        seconds, refused = simulate(Pacer(0.0), service, rows, seed, since=MINUTE)
-        assert seconds <= 1.25 * 4.5 * MINUTE
-        assert refused <= 0.05 * rows * 3 / 4
+    services = [
+        Service(rate=lambda now: 25 if 80 <= now < 140 else 50, burst=burst, latency=1.0, asks=asks) for _ in range(5)
+    ]
+    runs = [simulate(Pacer(0.0), service, rows, seed, since=MINUTE) for seed, service in enumerate(services)]
+    assert max(seconds for seconds, _ in runs) <= 1.25 * 4.5 * MINUTE
+    assert mean(refused for _, refused in runs) <= 0.03 * rows * 3 / 4
 
 
 def test_an_hour_without_requests_says_nothing_of_the_rate() -> None:
@@ -237,6 +238,14 @@ def test_a_rate_that_looks_like_a_number_in_flight_is_found_as_a_rate(
         seconds, refused = simulate(Pacer(0.0), service, 50 * 4 * MINUTE, seed)
         assert seconds <= time * 4 * MINUTE
         assert refused <= 0.02 * 50 * 4 * MINUTE
+
+
+@pytest.mark.parametrize("seed", [3, 30, 58])
+def test_the_rate_before_a_limit_in_flight_that_is_given_up_is_gone_on_with(seed: int) -> None:
+    """In these runs three refusals come by chance with as many in flight, where the service limits the rate alone."""
+    service = Service(rate=lambda _: 50, burst=10, latency=5.0, refusal=0.01, asks=1.0)
+    seconds, _ = simulate(Pacer(0.0), service, 50 * 4 * MINUTE, seed)
+    assert seconds <= 1.17 * 4 * MINUTE
 
 
 def test_a_number_of_the_users_stays_the_most_in_flight() -> None:

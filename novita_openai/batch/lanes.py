@@ -124,15 +124,15 @@ class Lane:
         row = 0.0 if self._has_fresh() else self._again[0][0] - now if self._again else math.inf
         return max(self.pacer.wait(now), row)
 
-    def take(self, now: float) -> BatchRequest | None:
-        """Return the next row, those to be sent again first; None where none may start now.
+    def take(self, now: float, *, new_first: bool = False) -> BatchRequest | None:
+        """Return the next row, those to be sent again first, or the new ones; None where none may start now.
 
         Once the model was refused, every row is returned at once, as none of them is sent.
         """
         if self.is_empty or (self.refusal is None and self.wait(now) > 0):
             return None
         until = now if self.refusal is None else math.inf
-        request = self._due(until) or self._new() or self._due(until)
+        request = (self._new() if new_first else None) or self._due(until) or self._new() or self._due(until)
         self._refused_last = None
         return request
 

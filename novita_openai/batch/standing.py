@@ -39,6 +39,11 @@ class Standing:
         self._answers = 0
         self._met: dict[ErrorRule, set[str]] = {}
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Tell whether a row was turned away as every other one might be, which other rows would tell."""
+        return bool(self._met)
+
     def sent(self, lane: Lane, request: BatchRequest, now: float) -> None:
         """Note that a row is sent; its time begins, unless it has begun."""
         if request.started is None:
