@@ -156,7 +156,7 @@ class Rate:
 
     def is_in_vain(self, ticket: Ticket) -> bool:
         """Tell whether nothing was taken between the last wave and a request that was refused."""
-        return not self.is_starting and self.wave.taken(ticket.number) == 0
+        return not self.is_starting and self.wave.number >= 0 and self.wave.taken(ticket.number) == 0
 
     def ask(self, ticket: Ticket, now: float) -> float:
         """Return when to ask again, where nothing is taken: after once more as long as that has been so."""
@@ -193,7 +193,9 @@ class Rate:
         if self.wave.tried == math.inf:
             return -math.inf
         if (is_first or was_alone) and self._before.wave.taken(self.wave.number) > 0:
+            most = math.inf if is_first or self.most == math.inf else self._base
             self._measure()
+            self._base = self.wave.rate = min(self._base, most)
         self._weigh(ticket.rate)
         self._hold += self.wave.worth
         return -math.inf
@@ -241,11 +243,11 @@ class Rate:
 
     def _a_little_less(self, rate: float, taken: int) -> float:
         """Return the rate after a single refusal, where nothing is saved up: that request came a little too soon."""
-        tried = self.wave.tried
-        if self.most < math.inf:
-            return min(rate, tried * (1 - CUT)) if taken >= SEVERAL else rate
+        tried, base = self.wave.tried, self._before.base
         self._cut = CUT if taken >= ENOUGH else min(2 * self._before.cut, MOST_CUT)
-        return max(rate, min(tried, self._before.base) * (1 - self._cut))
+        if self.most < math.inf:
+            return min(max(rate, tried * (1 - self._cut)), tried * (1 - CUT))
+        return max(rate, min(tried, base) * (1 - self._cut))
 
     def _weigh(self, tried: float) -> None:
         """Correct the rate by what was taken within a wave: it is that; where nothing is saved up, that at least."""
