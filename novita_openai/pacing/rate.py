@@ -231,7 +231,7 @@ class Rate:
         paused = min(self.saved, before.asked * before.base)
         known = before.known + before.answers if mean < least else taken + prior - paused
         self._known = min(max(known, 0.0), KNOWN)
-        self._settle(is_steady=abs(rate - last.rate) < STEADY * rate)
+        self._settle(is_steady=before.known > 0 and abs(rate - last.rate) < STEADY * rate)
 
     def _settle(self, *, is_steady: bool) -> None:
         """Hold the rate that was found; it ``is_steady`` where that is the last one."""
