@@ -34,8 +34,8 @@ FEW_IN_FLIGHT: Final = 8
 CUT: Final = 0.04
 MOST_CUT: Final = 0.5
 ENOUGH: Final = 8
-"""A request that came a little too soon cuts the rate by the part ``CUT``; where the rate is to be found, by twice the
-last cut if fewer than ``ENOUGH`` were taken before it, up to ``MOST_CUT``."""
+"""A request that came a little too soon cuts the rate by the part ``CUT``; by twice the last cut, up to ``MOST_CUT``,
+if fewer than ``ENOUGH`` were taken before it. A mean that is higher holds, but for a rate that the user gave."""
 UNKNOWN_SPAN: Final = 0.5
 KNOWN_SPAN: Final = 0.7
 """Growth doubles after so many answers for each one in flight, and for each one by which the rate is known."""
@@ -186,16 +186,19 @@ class Rate:
         return self._next()
 
     def correct(self, ticket: Ticket) -> float:
-        """Correct the rate by a further refusal of a wave; return before when no request may start, on its account."""
+        """Correct the rate by a further refusal of a wave; return before when no request may start, on its account.
+
+        A second one raises no rate that the user gave, and that the first has cut.
+        """
         was_alone, is_first = self.wave.refused == 1, self.wave.add(ticket)
         if self.wave is self._first:
             return self._guess() if is_first else -math.inf
         if self.wave.tried == math.inf:
             return -math.inf
         if (is_first or was_alone) and self._before.wave.taken(self.wave.number) > 0:
-            most = math.inf if is_first or self.most == math.inf else self._base
+            alone = math.inf if is_first or self.most == math.inf else self._base
             self._measure()
-            self._base = self.wave.rate = min(self._base, most)
+            self._base = self.wave.rate = min(self._base, alone)
         self._weigh(ticket.rate)
         self._hold += self.wave.worth
         return -math.inf
