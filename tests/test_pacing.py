@@ -146,6 +146,23 @@ def test_a_hundred_calls_are_answered_in_little_more_than_the_limit_takes(calls:
         assert refused <= calls.refused
 
 
+def test_a_given_rate_is_kept_on_a_way_that_takes_now_more_now_less_time() -> None:
+    for seed in range(20):
+        service = Service(rate=lambda _: 0.5, burst=1, latency=2.0, way=0.1)
+        seconds, refused = simulate(Pacer(0.0, rpm=30), service, 100, seed, late=0.1)
+        assert seconds <= 1.10 * 200
+        assert refused <= 1
+
+
+def test_the_first_request_that_is_refused_leaves_a_given_rate_known() -> None:
+    for seed in range(20):
+        service = Service(rate=lambda _: 0.5, burst=1, latency=2.0, way=0.1)
+        service.level = 0.5
+        seconds, refused = simulate(Pacer(0.0, rpm=30), service, 100, seed, late=0.1)
+        assert seconds <= 1.15 * 200
+        assert refused <= 3
+
+
 @pytest.mark.parametrize("burst", [1, 10, 100])
 @pytest.mark.parametrize("latency", [0.05, 1.0])
 @pytest.mark.parametrize("asks", [None, "ms", 1.0])
