@@ -154,6 +154,17 @@ def test_a_given_rate_is_kept_on_a_way_that_takes_now_more_now_less_time() -> No
         assert refused <= 1
 
 
+def test_a_second_refusal_at_the_start_raises_no_given_rate() -> None:
+    pacer = Pacer(0.0, rpm=30)
+    pacer.answered(pacer.start(0.0))
+    first, second = pacer.start(2.0), pacer.start(4.0)
+    pacer.refused(first, 4.0, None)
+    once = pacer.rate
+    assert 0.46 <= once <= 0.49
+    pacer.refused(second, 6.0, None)
+    assert pacer.rate <= once
+
+
 def test_the_first_request_that_is_refused_leaves_a_given_rate_known() -> None:
     for seed in range(20):
         service = Service(rate=lambda _: 0.5, burst=1, latency=2.0, way=0.1)
@@ -184,6 +195,7 @@ def test_a_limit_that_is_half_as_high_for_a_minute_is_found_both_times(burst: in
     runs = [simulate(Pacer(0.0), service, rows, seed, since=MINUTE) for seed, service in enumerate(services)]
     assert max(seconds for seconds, _ in runs) <= 1.25 * 4.5 * MINUTE
     assert mean(refused for _, refused in runs) <= 0.03 * rows * 3 / 4
+    assert max(refused for _, refused in runs) <= 0.035 * rows * 3 / 4
 
 
 def test_an_hour_without_requests_says_nothing_of_the_rate() -> None:

@@ -32,8 +32,8 @@ minute are found as thirty thousand are. Its rules:
    doubled, by more than was saved up, is hardly known. Only requests that had to wait for their turn count.
 8. **In flight.** Answers to requests that filled the limit in flight when they started are counted; once there are as
    many of them as the limit, it doubles. A service that limits requests in flight refuses at the same number each
-   time, and never took more (:class:`.concurrency.Concurrency`): then so many start at once, at no rate, and what is
-   refused of them tells none; the rate found before is the one to go on with once that limit is given up.
+   time, and never took more (:class:`.concurrency.Concurrency`): then so many start at once, at no rate but a given
+   one. What is refused of those at none tells none: once that limit is given up, the rate found before is gone on with.
 9. **Outage.** When requests fail one after the other without an answer between them, at least ``FEWEST_FAULTS`` and at
    least as many as are in flight, the model pauses for the policy's delay after the last failure, and the limit of
    requests in flight is halved. Such a pause is measured only as long as the service can save up what comes in.

@@ -35,7 +35,8 @@ CUT: Final = 0.04
 MOST_CUT: Final = 0.5
 ENOUGH: Final = 8
 """A request that came a little too soon cuts the rate by the part ``CUT``; by twice the last cut, up to ``MOST_CUT``,
-if fewer than ``ENOUGH`` were taken before it. A mean that is higher holds, but for a rate that the user gave."""
+if fewer than ``ENOUGH`` were taken before it. A mean that is higher holds; of a rate that the user gave, up to ``CUT``
+below it, and a lower mean of ``ENOUGH`` holds, too."""
 UNKNOWN_SPAN: Final = 0.5
 KNOWN_SPAN: Final = 0.7
 """Growth doubles after so many answers for each one in flight, and for each one by which the rate is known."""
@@ -156,7 +157,7 @@ class Rate:
 
     def is_in_vain(self, ticket: Ticket) -> bool:
         """Tell whether nothing was taken between the last wave and a request that was refused."""
-        return not self.is_starting and self.wave.number >= 0 and self.wave.taken(ticket.number) == 0
+        return not (self.is_starting or self.wave.is_empty) and self.wave.taken(ticket.number) == 0
 
     def ask(self, ticket: Ticket, now: float) -> float:
         """Return when to ask again, where nothing is taken: after once more as long as that has been so."""
@@ -234,12 +235,12 @@ class Rate:
         paused = min(self.saved, before.asked * before.base)
         known = before.known + before.answers if mean < least else taken + prior - paused
         self._known = min(max(known, 0.0), KNOWN)
-        self._settle(is_steady=before.known > 0 and abs(rate - last.rate) < STEADY * rate)
+        self._settle(is_steady=abs(rate - last.rate) < STEADY * rate)
 
     def _settle(self, *, is_steady: bool) -> None:
         """Hold the rate that was found; it ``is_steady`` where that is the last one."""
         self._steady = min(self._before.steady + 1, MOST_STEADY) if is_steady else 0
-        self.wave.worth = REFUSAL_WORTH if is_steady else 0.0
+        self.wave.worth = REFUSAL_WORTH if is_steady and self._before.known > 0 else 0.0
         pause = self._asked * self._base * PAUSE_WORTH * (1 + self._steady)
         self._hold = max(self._known, pause * self._known / (self._known + SEVERAL))
         self._hold += self.wave.worth * (self.wave.refused - 1)
@@ -249,7 +250,8 @@ class Rate:
         tried, base = self.wave.tried, self._before.base
         self._cut = CUT if taken >= ENOUGH else min(2 * self._before.cut, MOST_CUT)
         if self.most < math.inf:
-            return min(max(rate, tried * (1 - self._cut)), tried * (1 - CUT))
+            least = 0.0 if taken >= ENOUGH else tried * (1 - self._cut)
+            return min(max(rate, least), tried * (1 - CUT))
         return max(rate, min(tried, base) * (1 - self._cut))
 
     def _weigh(self, tried: float) -> None:

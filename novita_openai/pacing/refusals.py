@@ -55,6 +55,11 @@ class Wave:
         return self._numbers[0]
 
     @property
+    def is_empty(self) -> bool:
+        """Tell whether it stands for the time before any refusal."""
+        return self.number < 0
+
+    @property
     def refused(self) -> int:
         """Return how many were."""
         return len(self._numbers)
