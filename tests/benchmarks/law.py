@@ -9,51 +9,51 @@ machine. With 20 seeds it came to:
 
     limit                                      time  longest  refused  most
     steady, 10 at once, 0.05 s                 1.00  1.00     1.8%     1.9%
-    steady, 10 at once, 0.05 s Retry-After-Ms  1.00  1.00     1.9%     2.1%
-    steady, 10 at once, 0.05 s Retry-After     1.16  1.19     1.5%     1.7%
-    steady, 10 at once, 0.2 s                  1.01  1.01     2.0%     2.2%
-    steady, 10 at once, 0.2 s Retry-After-Ms   1.01  1.01     2.1%     2.3%
-    steady, 10 at once, 0.2 s Retry-After      1.17  1.18     1.6%     1.8%
-    steady, 10 at once, 1 s                    1.14  1.17     2.9%     4.2%
-    steady, 10 at once, 1 s Retry-After-Ms     1.14  1.16     3.1%     4.3%
-    steady, 10 at once, 1 s Retry-After        1.35  1.42     2.6%     3.2%
-    step, 10 at once, 0.05 s                   1.04  1.05     2.3%     2.3%
-    step, 10 at once, 0.05 s Retry-After-Ms    1.04  1.05     2.3%     2.5%
-    step, 10 at once, 0.05 s Retry-After       1.22  1.26     1.8%     2.1%
-    step, 10 at once, 0.2 s                    1.05  1.07     3.0%     3.2%
+    steady, 10 at once, 0.05 s Retry-After-Ms  1.00  1.00     1.8%     2.0%
+    steady, 10 at once, 0.05 s Retry-After     1.16  1.18     1.5%     1.8%
+    steady, 10 at once, 0.2 s                  1.01  1.01     2.0%     2.3%
+    steady, 10 at once, 0.2 s Retry-After-Ms   1.01  1.01     2.1%     2.4%
+    steady, 10 at once, 0.2 s Retry-After      1.17  1.17     1.6%     1.8%
+    steady, 10 at once, 1 s                    1.14  1.17     2.9%     4.1%
+    steady, 10 at once, 1 s Retry-After-Ms     1.14  1.16     3.2%     4.0%
+    steady, 10 at once, 1 s Retry-After        1.35  1.42     2.4%     3.1%
+    step, 10 at once, 0.05 s                   1.04  1.05     2.3%     2.4%
+    step, 10 at once, 0.05 s Retry-After-Ms    1.03  1.05     2.2%     2.4%
+    step, 10 at once, 0.05 s Retry-After       1.23  1.25     1.8%     2.0%
+    step, 10 at once, 0.2 s                    1.05  1.07     3.0%     3.3%
     step, 10 at once, 0.2 s Retry-After-Ms     1.05  1.07     3.0%     3.2%
-    step, 10 at once, 0.2 s Retry-After        1.26  1.31     2.4%     2.7%
-    step, 10 at once, 1 s                      1.23  1.29     6.3%     7.9%
-    step, 10 at once, 1 s Retry-After-Ms       1.21  1.29     6.0%     7.6%
-    step, 10 at once, 1 s Retry-After          1.48  1.82     5.0%     6.2%
-    steady, 1 at once, 0.05 s                  1.10  1.11     2.3%     2.5%
-    steady, 1 at once, 0.05 s Retry-After-Ms   1.11  1.11     2.2%     2.4%
-    steady, 1 at once, 0.05 s Retry-After      1.28  1.34     1.4%     1.6%
-    4 minutes, 1 at once, 1 s                  1.10  1.13     2.0%     2.2%
+    step, 10 at once, 0.2 s Retry-After        1.25  1.28     2.4%     2.8%
+    step, 10 at once, 1 s                      1.22  1.26     6.5%     7.9%
+    step, 10 at once, 1 s Retry-After-Ms       1.23  1.27     6.3%     7.2%
+    step, 10 at once, 1 s Retry-After          1.50  1.80     4.6%     5.9%
+    steady, 1 at once, 0.05 s                  1.10  1.10     2.2%     2.4%
+    steady, 1 at once, 0.05 s Retry-After-Ms   1.11  1.12     2.3%     2.5%
+    steady, 1 at once, 0.05 s Retry-After      1.28  1.36     1.4%     1.7%
+    4 minutes, 1 at once, 1 s                  1.10  1.12     2.0%     2.2%
     4 minutes, 1 at once, 1 s Retry-After      1.18  1.19     0.9%     1.0%
-    4 minutes, 10 at once, 1 s                 1.01  1.02     1.2%     1.2%
-    4 minutes, 10 at once, 1 s Retry-After     1.09  1.09     0.5%     0.6%
-    4 minutes, 100 at once, 1 s                1.00  1.00     1.1%     1.2%
+    4 minutes, 10 at once, 1 s                 1.01  1.01     1.2%     1.3%
+    4 minutes, 10 at once, 1 s Retry-After     1.08  1.09     0.5%     0.6%
+    4 minutes, 100 at once, 1 s                1.00  1.01     1.1%     1.3%
     4 minutes, 100 at once, 1 s Retry-After    1.02  1.02     1.4%     1.5%
-    a lower one, 1 at once, 1 s                1.12  1.15     2.9%     3.2%
-    a lower one, 1 at once, 1 s Retry-After    1.21  1.22     1.9%     2.0%
-    a lower one, 10 at once, 1 s               1.03  1.04     1.8%     1.9%
-    a lower one, 10 at once, 1 s Retry-After   1.11  1.17     1.1%     1.3%
+    a lower one, 1 at once, 1 s                1.12  1.16     2.9%     3.3%
+    a lower one, 1 at once, 1 s Retry-After    1.21  1.27     1.9%     2.1%
+    a lower one, 10 at once, 1 s               1.03  1.04     1.8%     2.0%
+    a lower one, 10 at once, 1 s Retry-After   1.10  1.16     1.1%     1.3%
     a lower one, 100 at once, 1 s              1.01  1.02     2.0%     2.1%
-    a lower one, 100 at once, 1 s Retry-After  1.10  1.12     2.1%     2.3%
-    10 in flight, 1 s                          1.03  1.08     2.6%     3.2%
-    10 in flight, 1 s Retry-After              1.13  1.20     2.2%     2.4%
-    100 in flight, 1 s                         1.02  1.04     0.2%     0.3%
-    100 in flight, 1 s Retry-After             1.07  1.09     0.1%     0.2%
-    100 calls, pace=True, 30 at once           1.01  1.02     19.1%    21.0%
-    100 calls, pace=True, 1 at once            1.15  1.20     7.5%     9.0%
+    a lower one, 100 at once, 1 s Retry-After  1.11  1.13     2.1%     2.3%
+    10 in flight, 1 s                          1.02  1.06     2.6%     3.0%
+    10 in flight, 1 s Retry-After              1.12  1.16     2.2%     2.3%
+    100 in flight, 1 s                         1.03  1.05     0.2%     0.3%
+    100 in flight, 1 s Retry-After             1.07  1.09     0.1%     0.1%
+    100 calls, pace=True, 30 at once           1.01  1.01     19.9%    24.0%
+    100 calls, pace=True, 1 at once            1.16  1.25     7.5%     9.0%
     100 calls, Pace(rpm=30), 30 at once        1.41  1.41     0.0%     0.0%
     100 calls, Pace(rpm=30), 1 at once         1.08  1.09     1.0%     1.0%
-    2 processes, pace=True                     1.59  4.63     10.2%    12.2%
+    2 processes, pace=True                     1.42  2.23     9.5%     12.2%
     2 processes, Pace(rpm=30 / 2)              1.08  1.08     0.0%     0.0%
-    8 processes, pace=True                     1.55  1.85     46.9%    60.0%
+    8 processes, pace=True                     1.60  1.85     46.3%    65.8%
     8 processes, Pace(rpm=30 / 8)              1.08  1.08     0.0%     0.0%
-    100 processes, pace=True                   1.02  1.04     647.4%   665.5%
+    100 processes, pace=True                   1.02  1.03     651.5%   664.5%
     100 processes, Pace(rpm=30 / 100)          1.03  1.03     0.0%     0.0%
 
 Where a refusal stops the model for a second (``Retry-After``), a change of the limit costs several of them, and so does
