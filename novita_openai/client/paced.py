@@ -116,7 +116,9 @@ def _response_of(answer: Any) -> Any:
 
 def turn_of(pace: Pace, body: object, extra: Mapping[str, Any]) -> Turn | None:
     """Return the turns that a request has to wait for: those of the model that its body names, None without one."""
-    merged = {**body, **extra} if isinstance(body, (dict, Mapping)) else {}
+    if not isinstance(body, (dict, Mapping)):
+        return None
+    merged = {**body, **extra} if extra else body
     model = merged.get("model")
     return Turn(pace, model, merged) if isinstance(model, str) else None
 

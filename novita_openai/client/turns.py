@@ -219,7 +219,8 @@ class Turns:
     def _end(self, place: Place, tokens: float | None) -> None:
         if place.is_open:
             place.is_open = False
-            self._kept.discard(place)
+            if place.is_kept:
+                self._kept.discard(place)
             self._pacer.ended(place.ticket, place.ticket.tokens if tokens is None else tokens)
 
     # The lock, and what is done whenever somebody holds it.
@@ -233,7 +234,8 @@ class Turns:
             self._tidy()
         finally:
             self._lock.release()
-        self._settle()
+        if self._dropped:
+            self._settle()
 
     def _drop(self, what: Ticket | Caller) -> None:
         self._dropped.append(what)
