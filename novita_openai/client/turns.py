@@ -234,8 +234,7 @@ class Turns:
             self._tidy()
         finally:
             self._lock.release()
-        if self._dropped:
-            self._settle()
+        self._settle()
 
     def _drop(self, what: Ticket | Caller) -> None:
         self._dropped.append(what)
