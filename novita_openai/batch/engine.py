@@ -141,7 +141,7 @@ class Engine:
 
     def _start_next(self, lane: Lane, now: float) -> bool:
         """Start the next row of a lane, if one may start; tell whether another one may."""
-        request = lane.take(now, new_first=self._standing.is_in_doubt) if self._can_start() else None
+        request = lane.take(now, new_first=self._standing.needs_other_rows) if self._can_start() else None
         if request is None:
             return False
         if lane.refusal is not None:

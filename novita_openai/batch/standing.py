@@ -40,8 +40,8 @@ class Standing:
         self._met: dict[ErrorRule, set[str]] = {}
 
     @property
-    def is_in_doubt(self) -> bool:
-        """Tell whether a row was turned away as every other one might be, which other rows would tell."""
+    def needs_other_rows(self) -> bool:
+        """Tell whether a row was turned away as every other one might be, which only other rows tell."""
         return bool(self._met)
 
     def sent(self, lane: Lane, request: BatchRequest, now: float) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from novita_openai.cli.options import DEFAULT_MODEL
@@ -14,7 +13,6 @@ from novita_openai.cli.terminal import tell
 if TYPE_CHECKING:
     from novita_openai.cli.options import ServiceOptions
     from novita_openai.client import NovitaOpenAI
-    from novita_openai.local import LocalModel
     from novita_openai.prices import Pricing
 
 __all__ = ["asked", "found_model", "listed_rows", "model_to_ask", "open_client", "pricing_for"]
@@ -33,29 +31,17 @@ def model_to_ask(client: NovitaOpenAI, service: ServiceOptions, given: str | Non
 @contextmanager
 def open_client(service: ServiceOptions) -> Iterator[NovitaOpenAI]:
     """Give a client of the service that the options name, and run a local model where they ask for that."""
+    import openai
+
     from novita_openai.client import create_client
 
-    with _local_service() if service.local else nullcontext() as server:
-        api_key, base_url = ("local", server.base_url) if server else (None, service.base_url)
-        with create_client(api_key=api_key, base_url=base_url) as client:
+    if not service.local:
+        with create_client(base_url=service.base_url) as client:
             yield client
-
-
-@contextmanager
-def _local_service() -> Iterator[LocalModel]:
-    """Run a local model, and meanwhile have no request to it go to a proxy that the environment names."""
-    before = {name: os.environ.get(name) for name in ("NO_PROXY", "no_proxy")}
-    for name, hosts in before.items():
-        os.environ[name] = f"{hosts},127.0.0.1" if hosts else "127.0.0.1"
-    try:
-        with local_model() as server:
-            yield server
-    finally:
-        for name, hosts in before.items():
-            if hosts is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = hosts
+        return
+    http = openai.DefaultHttpxClient(trust_env=False)  # a proxy cannot reach a server on this machine
+    with local_model() as server, create_client(api_key="local", base_url=server.base_url, http_client=http) as client:
+        yield client
 
 
 def asked(client: NovitaOpenAI, create: Callable[..., _T], body: dict[str, Any]) -> _T:

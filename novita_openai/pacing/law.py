@@ -115,14 +115,14 @@ class Pacer:
         if self._starts.count:
             self._rate.skip(now, -wait)
         ticket = Ticket(
-            self._starts.add(now),
-            now,
-            rate,
-            wait > -1 / rate,
-            self.in_flight.count,
-            self.in_flight.is_full,
-            self._concurrency.refused,
-            tokens,
+            number=self._starts.add(now),
+            time=now,
+            rate=rate,
+            is_due=wait > -1 / rate,
+            in_flight=self.in_flight.count,
+            is_last=self.in_flight.is_full,
+            refused=self._concurrency.refused,
+            tokens=tokens,
         )
         self._turns.take(now, 1 / rate, late)
         self._hard_limits.take(now, tokens, late)
